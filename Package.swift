@@ -1,0 +1,42 @@
+// swift-tools-version: 6.2
+// SPDX-License-Identifier: Apache-2.0
+import PackageDescription
+
+let settings: [SwiftSetting] = [
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+    .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
+    .treatAllWarnings(as: .error),
+]
+
+func target(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target {
+    .target(name: name, dependencies: dependencies, exclude: [], swiftSettings: settings)
+}
+
+let package = Package(
+    name: "holdfast",
+    products: [],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+        .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+        .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
+        .package(
+            url: "https://github.com/apple/swift-configuration", from: "1.4.0",
+            traits: ["JSON", "YAML", "CommandLineArguments"]),
+        .package(url: "https://github.com/groue/GRDB.swift", from: "7.10.0"),
+        .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.1"),
+    ],
+    targets: [
+        // Below the line: values and functions. No async, clock, chance, log, socket, Foundation.
+        .systemLibrary(name: "CSodium", providers: [.apt(["libsodium-dev"])]),
+        target("MeshCore"),
+        target("MeshCrypto", ["CSodium", "MeshCore"]),
+        target("MeshTrust", ["MeshCore", "MeshCrypto"]),
+        target("MeshReplication", ["MeshCore", "MeshCrypto", "MeshTrust"]),
+        target("MeshLink", ["MeshCore", "MeshCrypto", "MeshTrust"]),
+        target("MeshDiscovery", ["MeshCore", "MeshCrypto"]),
+    ],
+    swiftLanguageModes: [.v6]
+)

@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import CSodium
+package import MeshCore
+
+/// What a signature is for; its label is the first thing that is signed.
+///
+/// A signature made for one purpose can therefore never serve for another.
+package enum SigningContext: String, CaseIterable, Sendable {
+    case root = "MESH1 root"
+    case ticket = "MESH1 ticket"
+    case certificate = "MESH1 nodecert"
+    case record = "MESH1 record"
+    case commit = "MESH1 commit"
+    case link = "MESH1 link"
+
+    /// The label, padded with zeros to 32 bytes.
+    package var label: [UInt8] {
+        let text = Array(rawValue.utf8)
+        return text + [UInt8](repeating: 0, count: 32 - text.count)
+    }
+
+    /// The bytes that are signed or named: label, mesh, length, body.
+    package func message(mesh: MeshID, body: [UInt8]) -> [UInt8] {
+        var writer = WireWriter(reserving: 72 + body.count)
+        writer.append(label)
+        writer.append(mesh)
+        writer.u64(UInt64(body.count))
+        writer.append(body)
+        return writer.bytes
+    }
+}
+
+/// A detached Ed25519 signature, 64 bytes.
+package struct Signature: Hashable, Sendable {
+    /// Bytes of a signature.
+    package static let byteCount = 64
+
+    /// R, then S.
+    package let bytes: [UInt8]
+
+    /// Takes exactly 64 bytes.
+    package init?(_ bytes: [UInt8]) {
+        guard bytes.count == Self.byteCount else { return nil }
+        self.bytes = bytes
+    }
+}
+
+/// An Ed25519 public key.
+package struct VerifyingKey: Hashable, Sendable {
+    /// The key's bytes; for a node, its identity.
+    package let id: Bytes32
+
+    /// Names a key; `isValid` says whether it may be used.
+    package init(_ id: Bytes32) { self.id = id }
+
+    /// Whether the key is a canonical point of the prime-order group: checked once, where a key enters.
+    package var isValid: Bool { Sodium.isValidPoint(id.array) }
+
+    /// Verifies by the strict rule: R a valid point, then libsodium's own check.
+    ///
+    /// The key itself must have passed `isValid`. The first check makes the answer the same in every
+    /// release of libsodium, cofactored or not, so that two nodes never disagree about one record.
+    package func verify(_ signature: Signature, over message: [UInt8]) -> Bool {
+        guard Sodium.isValidPoint(Array(signature.bytes.prefix(32))) else { return false }
+        return crypto_sign_verify_detached(
+            signature.bytes, message, UInt64(message.count), id.array) == 0
+    }
+}
+
+/// An Ed25519 key pair. It has no description, so that it cannot reach a log.
+package struct SigningKey: Sendable {
+    /// What others know of it.
+    package let publicKey: VerifyingKey
+    /// The secret from which the pair is made, for its file.
+    package let seed: Bytes32
+    private let secret: [UInt8]
+
+    /// Makes the pair that belongs to `seed`.
+    package init(seed: Bytes32) {
+        var secret = [UInt8](repeating: 0, count: Int(crypto_sign_SECRETKEYBYTES))
+        let publicBytes = Bytes32(filling: { pointer in
+            crypto_sign_seed_keypair(pointer, &secret, seed.array)
+        })
+        self.seed = seed
+        self.secret = secret
+        publicKey = VerifyingKey(publicBytes)
+    }
+
+    /// Signs bytes as they are.
+    package func sign(_ message: [UInt8]) -> Signature {
+        var bytes = [UInt8](repeating: 0, count: Signature.byteCount)
+        crypto_sign_detached(&bytes, nil, message, UInt64(message.count), secret)
+        guard let signature = Signature(bytes) else { preconditionFailure("a signature has 64 bytes") }
+        return signature
+    }
+
+    /// Signs a body for one purpose within one mesh.
+    package func sign(_ body: [UInt8], for context: SigningContext, in mesh: MeshID) -> Signature {
+        sign(context.message(mesh: mesh, body: body))
+    }
+}
+
+extension VerifyingKey {
+    /// Verifies a body that was signed for one purpose within one mesh.
+    package func verify(
+        _ signature: Signature, of body: [UInt8], for context: SigningContext, in mesh: MeshID
+    ) -> Bool {
+        verify(signature, over: context.message(mesh: mesh, body: body))
+    }
+}
+
+extension WireReader {
+    /// A signature, 64 bytes.
+    package mutating func signature() throws(WireError) -> Signature {
+        guard let signature = Signature(try take(Signature.byteCount)) else {
+            throw .invalid("signature")
+        }
+        return signature
+    }
+}

@@ -1,0 +1,300 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package import MeshCore
+package import MeshCrypto
+package import MeshTrust
+
+/// One end of a link: bytes in, bytes and messages out; no socket, no clock, no chance of its own.
+///
+/// A connection is a preamble of 12 bytes each way, three handshake messages, then sealed frames.
+/// Every failure throws once and leaves the machine closed.
+package struct LinkMachine: ~Copyable {
+    /// What came of some bytes.
+    package enum Event: Sendable {
+        /// Bytes for the socket.
+        case send([UInt8])
+        /// The peer has proven who it is.
+        case established(Peer)
+        /// A whole message.
+        case message([UInt8])
+    }
+
+    /// The other end.
+    package struct Peer: Sendable {
+        /// Its certificate, verified up to the root.
+        package let certificate: Certificate
+        /// Its program's version.
+        package let version: String
+        /// The salt under which both ends compare short hashes.
+        package let salt: Salt
+    }
+
+    private enum Phase {
+        case preamble
+        case first
+        case second
+        case third
+        case open
+        case closed
+    }
+
+    private let identity: LinkIdentity
+    private let isInitiator: Bool
+    private let expected: NodeID?
+    private var handshake: NoiseHandshake?
+    private let ephemeral: AgreementKey
+    private var phase = Phase.preamble
+    private var received: [UInt8] = []
+    private var consumed = 0
+    private var sending: CipherState?
+    private var receiving: CipherState?
+    private var partial: [UInt8] = []
+
+    /// Begins one end.
+    ///
+    /// - Parameters:
+    ///   - expected: the node that was dialled, where it is known.
+    ///   - ephemeral: a key pair for this link alone.
+    package init(
+        identity: LinkIdentity, isInitiator: Bool, expecting expected: NodeID?,
+        ephemeral: AgreementKey
+    ) {
+        self.identity = identity
+        self.isInitiator = isInitiator
+        self.expected = expected
+        self.ephemeral = ephemeral
+    }
+
+    /// What to send as soon as the connection stands.
+    package func opening() -> [UInt8] { isInitiator ? preamble() : [] }
+
+    /// Whether the peer has proven who it is.
+    package var isEstablished: Bool { phase == .open }
+
+    private func preamble() -> [UInt8] {
+        var writer = WireWriter(reserving: LinkSpecification.preambleByteCount)
+        writer.append(LinkSpecification.magic)
+        writer.u8(LinkSpecification.versions.lowerBound)
+        writer.u8(LinkSpecification.versions.upperBound)
+        writer.u32(identity.secret.epoch)
+        writer.u16(0)
+        return writer.bytes
+    }
+
+    /// Takes bytes from the socket.
+    package mutating func receive(_ bytes: [UInt8]) throws(LinkError) -> [Event] {
+        guard phase != .closed else { return [] }
+        received += bytes
+        var events: [Event] = []
+        do throws(LinkError) {
+            while try step(&events) {}
+        } catch {
+            phase = .closed
+            received = []
+            throw error
+        }
+        if consumed > 0 {
+            received.removeFirst(consumed)
+            consumed = 0
+        }
+        return events
+    }
+
+    private mutating func step(_ events: inout [Event]) throws(LinkError) -> Bool {
+        switch phase {
+        case .preamble: try readPreamble(&events)
+        case .first, .second, .third: try readHandshake(&events)
+        case .open: try readFrame(&events)
+        case .closed: false
+        }
+    }
+
+    private mutating func take(_ count: Int) -> [UInt8]? {
+        guard received.count - consumed >= count else { return nil }
+        defer { consumed += count }
+        return Array(received[consumed..<consumed + count])
+    }
+
+    private mutating func readPreamble(_ events: inout [Event]) throws(LinkError) -> Bool {
+        let seen = received[consumed...].prefix(LinkSpecification.magic.count)
+        guard LinkSpecification.magic.starts(with: seen) else { throw .notAPeer }
+        guard let bytes = take(LinkSpecification.preambleByteCount) else { return false }
+        let (low, high) = (bytes[4], bytes[5])
+        guard low <= high, LinkSpecification.versions.overlaps(low...high) else {
+            throw .noCommonVersion(low, high)
+        }
+        var reader = WireReader(Array(bytes[6..<10]))
+        let epoch = (try? reader.u32()) ?? 0
+        guard epoch == identity.secret.epoch else { throw .unknownEpoch(epoch) }
+        // Both preambles are part of what the handshake proves, so neither can be changed on the way.
+        let own = preamble()
+        var prologue = SigningContext.link.label + identity.root.meshID.array
+        prologue += isInitiator ? own + bytes : bytes + own
+        handshake = NoiseHandshake(
+            isInitiator: isInitiator, prologue: prologue, psk: identity.secret.linkKey,
+            longTerm: identity.key, ephemeral: ephemeral)
+        if isInitiator {
+            try send(&events) { handshake throws(NoiseError) in try handshake.writeFirst([]) }
+            phase = .second
+        } else {
+            events.append(.send(own))
+            phase = .first
+        }
+        return true
+    }
+
+    private mutating func send(
+        _ events: inout [Event], _ write: (inout NoiseHandshake) throws(NoiseError) -> [UInt8]
+    ) throws(LinkError) {
+        guard var current = handshake else { throw .unexpected("a handshake message") }
+        do throws(NoiseError) {
+            let message = try write(&current)
+            handshake = current
+            var writer = WireWriter()
+            writer.append([UInt8(truncatingIfNeeded: message.count >> 8)])
+            writer.u8(UInt8(truncatingIfNeeded: message.count))
+            writer.append(message)
+            events.append(.send(writer.bytes))
+        } catch {
+            throw .handshake(error)
+        }
+    }
+
+    private mutating func readHandshake(_ events: inout [Event]) throws(LinkError) -> Bool {
+        guard received.count - consumed >= 2 else { return false }
+        let count = Int(received[consumed]) << 8 | Int(received[consumed + 1])
+        guard count <= LinkSpecification.handshakeBytesMax else { throw .badLength(count) }
+        guard let message = take(2 + count)?.dropFirst(2) else { return false }
+        guard var current = handshake else { throw .unexpected("a handshake message") }
+        let payload: [UInt8]
+        do throws(NoiseError) {
+            switch phase {
+            case .first: payload = try current.readFirst(Array(message))
+            case .second: payload = try current.readSecond(Array(message))
+            default: payload = try current.readThird(Array(message))
+            }
+        } catch {
+            throw .handshake(error)
+        }
+        handshake = current
+        let card = self.card
+        switch phase {
+        case .first:
+            try send(&events) { handshake throws(NoiseError) in try handshake.writeSecond(card) }
+            phase = .third
+        case .second:
+            let (certificate, version) = try judge(payload, current.peerKey)
+            try send(&events) { handshake throws(NoiseError) in try handshake.writeThird(card) }
+            establish(certificate, version, &events)
+        default:
+            let (certificate, version) = try judge(payload, current.peerKey)
+            establish(certificate, version, &events)
+        }
+        return true
+    }
+
+    private var card: [UInt8] {
+        var writer = WireWriter()
+        writer.medium(identity.certificate.encoded)
+        writer.short(identity.version.utf8.prefix(31))
+        writer.u8(0)
+        return writer.bytes
+    }
+
+    private func judge(
+        _ payload: [UInt8], _ provenKey: Bytes32?
+    ) throws(LinkError) -> (Certificate, String) {
+        let encoded: [UInt8]
+        let version: String
+        do throws(WireError) {
+            var reader = WireReader(payload)
+            encoded = try reader.medium("certificate", limit: Certificate.byteCountMax)
+            let text = try reader.short()
+            guard text.allSatisfy({ (0x21...0x7e).contains($0) }) else { throw .invalid("version") }
+            version = String(decoding: text, as: UTF8.self)
+            guard try reader.u8() == 0 else { throw .invalid("extension") }
+            try reader.finish()
+        } catch {
+            throw .badMessage(error)
+        }
+        let certificate: Certificate
+        do throws(TrustError) {
+            certificate = try Certificate(decoding: encoded, root: identity.root)
+        } catch {
+            throw .certificate("\(error)")
+        }
+        guard certificate.linkKey == provenKey else { throw .keyMismatch }
+        guard certificate.node != identity.certificate.node else { throw .selfConnect }
+        if let expected, certificate.node != expected {
+            throw .certificate("another node answers at this address")
+        }
+        return (certificate, version)
+    }
+
+    private mutating func establish(
+        _ certificate: Certificate, _ version: String, _ events: inout [Event]
+    ) {
+        guard let handshake else { return }
+        let keys = handshake.split()
+        sending = keys.sending
+        receiving = keys.receiving
+        let salt = Salt(handshake.handshakeHash)
+        self.handshake = nil
+        phase = .open
+        events.append(
+            .established(Peer(certificate: certificate, version: version, salt: salt)))
+    }
+
+    private mutating func readFrame(_ events: inout [Event]) throws(LinkError) -> Bool {
+        guard received.count - consumed >= 2 else { return false }
+        let count = Int(received[consumed]) << 8 | Int(received[consumed + 1])
+        guard count > ChaChaPoly.tagByteCount else { throw .badLength(count) }
+        guard let frame = take(2 + count)?.dropFirst(2) else { return false }
+        let plain: [UInt8]
+        do throws(NoiseError) {
+            plain = try receiving?.open(Array(frame)) ?? []
+            if let messages = receiving?.messages, messages % LinkSpecification.framesPerKey == 0 {
+                receiving?.rekey()
+            }
+        } catch {
+            throw .badFrame
+        }
+        guard let flag = plain.first, flag <= 1 else { throw .badFrame }
+        partial += plain.dropFirst()
+        guard partial.count <= LinkSpecification.messageBytesMax else {
+            throw .badLength(partial.count)
+        }
+        if flag == 0 {
+            events.append(.message(partial))
+            partial = []
+        }
+        return true
+    }
+
+    /// Seals a message into as many frames as it needs; a frame's flag says whether more follow.
+    package mutating func seal(_ message: [UInt8]) throws(LinkError) -> [UInt8] {
+        guard phase == .open else { throw .unexpected("a message before the handshake") }
+        precondition(message.count <= LinkSpecification.messageBytesMax, "a message within its limit")
+        var out: [UInt8] = []
+        out.reserveCapacity(message.count + 64)
+        var offset = 0
+        repeat {
+            let count = min(LinkSpecification.fragmentBytesMax, message.count - offset)
+            let hasMore = offset + count < message.count
+            let plain = [hasMore ? 1 : 0] + message[offset..<offset + count]
+            do throws(NoiseError) {
+                let sealed = try sending?.seal(Array(plain)) ?? []
+                out.append(UInt8(truncatingIfNeeded: sealed.count >> 8))
+                out.append(UInt8(truncatingIfNeeded: sealed.count))
+                out += sealed
+                if let messages = sending?.messages, messages % LinkSpecification.framesPerKey == 0 {
+                    sending?.rekey()
+                }
+            } catch {
+                throw .badFrame
+            }
+            offset += count
+        } while offset < message.count
+        return out
+    }
+}

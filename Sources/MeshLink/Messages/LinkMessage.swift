@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package import MeshCore
+
+/// What two linked nodes say to each other. Layout: the article `LinkProtocol`.
+///
+/// The first byte is the type; a type that is not known is skipped if even and closes the link if odd.
+package enum LinkMessage: Hashable, Sendable {
+    /// The peer should answer with the same number: for round-trip time and silence.
+    case ping(UInt64)
+    /// The answer to a ping.
+    case pong(UInt64)
+    /// The sender closes in good order.
+    case goodbye
+    /// A turn of the session that the sender began.
+    case syncTurn([UInt8])
+    /// The answer to a turn of the session that the receiver began.
+    case syncAnswer([UInt8])
+    /// Everything that the comparison asked of the sender has been sent.
+    case syncEnd
+    /// The sender has seen a gap and asks the initiator to compare.
+    case syncPlease
+    /// Records.
+    case commits([UInt8])
+    /// So many bytes of records have been stored or refused: room for as many more.
+    case credit(UInt32)
+    /// A certificate that was asked for.
+    case certificate([UInt8])
+    /// The certificate of a node is wanted.
+    case wantCertificate(NodeID)
+    /// A type of a later version that may be skipped.
+    case unknown(UInt8)
+
+    private enum Tag: UInt8 {
+        case ping = 1
+        case pong = 3
+        case goodbye = 5
+        case syncTurn = 7
+        case syncAnswer = 9
+        case syncEnd = 11
+        case syncPlease = 13
+        case commits = 15
+        case credit = 17
+        case certificate = 19
+        case wantCertificate = 21
+    }
+
+    /// The type byte and the fields.
+    package var encoded: [UInt8] {
+        var writer = WireWriter()
+        switch self {
+        case .ping(let number): Self.put(&writer, .ping) { $0.u64(number) }
+        case .pong(let number): Self.put(&writer, .pong) { $0.u64(number) }
+        case .goodbye: Self.put(&writer, .goodbye) { _ in }
+        case .syncTurn(let turn): Self.put(&writer, .syncTurn) { $0.append(turn) }
+        case .syncAnswer(let turn): Self.put(&writer, .syncAnswer) { $0.append(turn) }
+        case .syncEnd: Self.put(&writer, .syncEnd) { _ in }
+        case .syncPlease: Self.put(&writer, .syncPlease) { _ in }
+        case .commits(let bytes): Self.put(&writer, .commits) { $0.append(bytes) }
+        case .credit(let count): Self.put(&writer, .credit) { $0.u32(count) }
+        case .certificate(let bytes): Self.put(&writer, .certificate) { $0.append(bytes) }
+        case .wantCertificate(let node): Self.put(&writer, .wantCertificate) { $0.append(node) }
+        case .unknown(let tag): writer.u8(tag)
+        }
+        return writer.bytes
+    }
+
+    private static func put(
+        _ writer: inout WireWriter, _ tag: Tag, _ fields: (inout WireWriter) -> Void
+    ) {
+        writer.u8(tag.rawValue)
+        fields(&writer)
+    }
+
+    /// Decodes the envelope; the bytes of turns, records and certificates are decoded where they are used.
+    package init(decoding bytes: [UInt8]) throws(WireError) {
+        var reader = WireReader(bytes)
+        let type = try reader.u8()
+        guard let tag = Tag(rawValue: type) else {
+            guard type.isMultiple(of: 2) else { throw .invalid("message type \(type)") }
+            self = .unknown(type)
+            return
+        }
+        switch tag {
+        case .ping: self = .ping(try reader.u64())
+        case .pong: self = .pong(try reader.u64())
+        case .goodbye: self = .goodbye
+        case .syncTurn: self = .syncTurn(try reader.take(reader.left))
+        case .syncAnswer: self = .syncAnswer(try reader.take(reader.left))
+        case .syncEnd: self = .syncEnd
+        case .syncPlease: self = .syncPlease
+        case .commits: self = .commits(try reader.take(reader.left))
+        case .credit: self = .credit(try reader.u32())
+        case .certificate: self = .certificate(try reader.take(reader.left))
+        case .wantCertificate: self = .wantCertificate(try reader.bytes32())
+        }
+        try reader.finish()
+    }
+}

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package import MeshCore
+
+/// What a comparison of digests reads: implemented by the store inside one read transaction.
+package protocol RecordIndex {
+    /// The scopes in which anything is known, ascending.
+    func scopes() throws -> [Scope]
+
+    /// What is known of each log of a scope, in any order.
+    func logs(of scope: Scope) throws -> [LogState]
+
+    /// The hashes of the sixteen children of a node of an author's tree; `level` is at least 1.
+    func children(of author: Author, in scope: Scope, level: Int, index: UInt64) throws -> [Digest]
+
+    /// The live sequences of a leaf.
+    func liveBits(of author: Author, in scope: Scope, leaf: UInt64) throws -> LeafBits
+}
+
+/// Records that one end is to send the other.
+package enum StreamRequest: Hashable, Sendable {
+    /// What lives of a log after a sequence, up to where it is known.
+    case tail(Scope, Author, after: UInt64)
+    /// Some sequences of a log, by leaf.
+    case dots(Scope, Author, [SyncPart.LeafEntry])
+
+    /// The scope whose records are meant.
+    package var scope: Scope {
+        switch self {
+        case .tail(let scope, _, _), .dots(let scope, _, _): scope
+        }
+    }
+}

@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// Constants that both ends of a link must agree on; changing one breaks peers. See `SyncProtocol`.
+package enum SyncSpecification {
+    /// Most scopes in one list.
+    package static let scopesMax = 4096
+    /// Most entries (authors, nodes or leaves) in one part of a turn.
+    package static let entriesMax = 1 << 16
+    /// Longest encoded turn, in bytes.
+    package static let turnBytesMax = 512 * 1024
+    /// Longest message of commits, in bytes: room for one record of the greatest length.
+    package static let commitsBytesMax = 256 * 1024
+    /// Most commits in one message.
+    package static let commitsMax = 1024
+}
+
+/// Choices of this end, which a peer can't feel but in speed.
+package enum SyncTuning {
+    /// Bytes after which a turn takes no more; what is left is found in the next round.
+    package static let turnBytes = 256 * 1024
+    /// Bytes of records after which a message of commits is sent.
+    package static let commitsBytes = 128 * 1024
+    /// Turns of one session after which it is given up.
+    package static let turnsMax = 32
+}

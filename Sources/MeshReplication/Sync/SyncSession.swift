@@ -1,0 +1,342 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package import MeshCore
+package import MeshCrypto
+
+/// One comparison of digests with one peer: a function from turn and index to turn.
+///
+/// The initiator sends a summary and both answer turn by turn until the initiator has nothing to ask:
+/// one hash if all is equal; else roots, frontiers, and only where frontiers agree and roots do not a
+/// descent to the leaf. The session tells which records to send; it never says that anything is to be
+/// deleted. The protocol is specified in the article `SyncProtocol`.
+package struct SyncSession: Sendable {
+    /// Which end this is.
+    package enum Role: Sendable {
+        case initiator, responder
+    }
+
+    /// What a turn leads to.
+    package struct Outcome: Sendable {
+        /// The turn to send back; the responder always answers, the initiator stops when it is empty.
+        package var reply = SyncTurn()
+        /// What to send of our records.
+        package var streams: [StreamRequest] = []
+        /// The peer says that every shared scope is equal.
+        package var isInStep = false
+    }
+
+    /// Which end this is.
+    package let role: Role
+    /// How many turns were taken; bounded by `SyncTuning.turnsMax`.
+    package private(set) var turns = 0
+
+    private let salt: Salt
+    private let mayShare: @Sendable (Scope) -> Bool
+    private var shared: [Scope] = []
+    private var replyBytes = 0
+
+    /// Begins a session.
+    ///
+    /// - Parameter mayShare: whether both ends are granted to read a scope; nothing else is spoken of.
+    package init(role: Role, salt: Salt, mayShare: @escaping @Sendable (Scope) -> Bool) {
+        self.role = role
+        self.salt = salt
+        self.mayShare = mayShare
+    }
+
+    /// The initiator's first turn.
+    package mutating func begin(_ index: some RecordIndex) throws -> SyncTurn {
+        SyncTurn([.summary(summary(try roots(index)))])
+    }
+
+    /// Answers one turn of the peer.
+    ///
+    /// - Throws: `SyncRefusal` if the turn breaks the protocol; whatever the index throws.
+    package mutating func answer(
+        _ turn: SyncTurn, _ index: some RecordIndex
+    ) throws -> Outcome {
+        turns += 1
+        guard turns <= SyncTuning.turnsMax else { throw SyncRefusal.endless }
+        var outcome = Outcome()
+        replyBytes = 0
+        for part in turn.parts { try answer(part, index, &outcome) }
+        return outcome
+    }
+
+    private func roots(_ index: some RecordIndex) throws -> [(scope: Scope, root: Digest)] {
+        var roots: [(scope: Scope, root: Digest)] = []
+        for scope in try index.scopes() where mayShare(scope) {
+            roots.append((scope, AuthorTrie(try index.logs(of: scope)).root))
+        }
+        return Array(roots.prefix(SyncSpecification.scopesMax))
+    }
+
+    private func summary(_ roots: [(scope: Scope, root: Digest)]) -> [UInt8] {
+        var writer = WireWriter()
+        for (scope, root) in roots {
+            writer.scope(scope)
+            writer.append(root)
+        }
+        return salt.tag(writer.bytes)
+    }
+
+    private mutating func answer(
+        _ part: SyncPart, _ index: some RecordIndex, _ outcome: inout Outcome
+    ) throws {
+        switch part {
+        case .summary(let hash):
+            guard role == .responder else { throw SyncRefusal.unexpected }
+            let roots = try roots(index)
+            shared = roots.map(\.scope)
+            let isEqual = summary(roots) == hash
+            outcome.isInStep = isEqual
+            add(isEqual ? .inStep : .scopes(entries(roots)), &outcome)
+        case .inStep:
+            guard role == .initiator else { throw SyncRefusal.unexpected }
+            outcome.isInStep = true
+        case .scopes(let entries): try compare(scopes: entries, index, &outcome)
+        case .authors(let scope, let path, let isAnswer, let entries):
+            try compare(authors: entries, path, isAnswer, at: scope, index, &outcome)
+        case .branches(let scope, let path, let hashes):
+            try compare(branches: hashes, path, at: scope, index, &outcome)
+        case .nodes(let scope, let author, let level, let entries):
+            try compare(nodes: entries, level, of: author, at: scope, index, &outcome)
+        case .leaves(let scope, let author, let entries):
+            try compare(leaves: entries, of: author, at: scope, index, &outcome)
+        case .wants(let place, let author, let entries):
+            let scope = try scope(place)
+            if let state = try state(of: author, in: scope, index) {
+                outcome.streams.append(.dots(scope, state.author, entries))
+            }
+        }
+    }
+
+    private func entries(_ roots: [(scope: Scope, root: Digest)]) -> [SyncPart.ScopeEntry] {
+        roots.map { SyncPart.ScopeEntry(scope: $0.scope, root: salt.short($0.root)) }
+    }
+
+    private func scope(_ place: Int) throws -> Scope {
+        guard place < shared.count else { throw SyncRefusal.unknownScope }
+        return shared[place]
+    }
+
+    private func tag(_ author: Author) -> UInt64 {
+        var writer = WireWriter(reserving: Author.byteCount)
+        writer.author(author)
+        return salt.short(Blake2b.hash(writer.bytes))
+    }
+
+    private func state(
+        of tag: UInt64, in scope: Scope, _ index: some RecordIndex
+    ) throws -> LogState? {
+        try index.logs(of: scope).first { self.tag($0.author) == tag }
+    }
+
+    private mutating func add(_ part: SyncPart, _ outcome: inout Outcome) {
+        outcome.reply.parts.append(part)
+    }
+}
+
+/// How a peer broke the protocol; the session ends.
+package enum SyncRefusal: Error, Hashable {
+    /// More turns than any honest comparison needs.
+    case endless
+    /// A part that this role never gets.
+    case unexpected
+    /// A scope that was not agreed on.
+    case unknownScope
+}
+
+// MARK: Scopes and authors
+
+extension SyncSession {
+    /// The responder's list comes to the initiator; the initiator's additions come to the responder.
+    private mutating func compare(
+        scopes theirs: [SyncPart.ScopeEntry], _ index: some RecordIndex,
+        _ outcome: inout Outcome
+    ) throws {
+        if role == .responder {
+            let known = Set(shared)
+            for entry in theirs {
+                guard !known.contains(entry.scope) else { throw SyncRefusal.unexpected }
+                shared.append(entry.scope)
+            }
+            return
+        }
+        let mine = try roots(index)
+        let theirScopes = Set(theirs.map(\.scope))
+        let onlyMine = mine.filter { !theirScopes.contains($0.scope) }
+        shared = theirs.map(\.scope) + onlyMine.map(\.scope)
+        if !onlyMine.isEmpty { add(.scopes(entries(onlyMine)), &outcome) }
+        let myRoots = Dictionary(uniqueKeysWithValues: mine.map { ($0.scope, $0.root) })
+        for (place, entry) in theirs.enumerated() where mayShare(entry.scope) {
+            guard let root = myRoots[entry.scope] else {
+                add(.authors(scope: place, path: .root, isAnswer: false, []), &outcome)
+                continue
+            }
+            if salt.short(root) == entry.root { continue }
+            let trie = AuthorTrie(try index.logs(of: entry.scope))
+            add(describe(trie, .root, at: place), &outcome)
+        }
+        for (scope, _) in onlyMine {
+            for state in try index.logs(of: scope) {
+                outcome.streams.append(.tail(scope, state.author, after: 0))
+            }
+        }
+    }
+
+    private func describe(_ trie: AuthorTrie, _ path: AuthorTrie.Path, at place: Int) -> SyncPart {
+        trie.isBucket(path)
+            ? .authors(
+                scope: place, path: path, isAnswer: false, trie.states(under: path).map(entry))
+            : .branches(scope: place, path: path, trie.children(path).map(short))
+    }
+
+    private func entry(_ state: LogState) -> SyncPart.AuthorEntry {
+        SyncPart.AuthorEntry(
+            tag: tag(state.author), frontier: state.frontier, hash: short(state.hash))
+    }
+
+    private func short(_ digest: Digest) -> UInt64 { digest == .zero ? 0 : salt.short(digest) }
+
+    private mutating func compare(
+        branches theirs: [UInt64], _ path: AuthorTrie.Path, at place: Int,
+        _ index: some RecordIndex, _ outcome: inout Outcome
+    ) throws {
+        let scope = try scope(place)
+        guard path.depth < AuthorTrie.depthMax else { throw SyncRefusal.unexpected }
+        let trie = AuthorTrie(try index.logs(of: scope))
+        for (nibble, hash) in theirs.enumerated() {
+            let child = path.child(nibble)
+            if short(trie.hash(child)) == hash { continue }
+            if hash == 0 {
+                for state in trie.states(under: child) {
+                    outcome.streams.append(.tail(scope, state.author, after: 0))
+                }
+            } else {
+                add(describe(trie, child, at: place), &outcome)
+            }
+        }
+    }
+
+    /// Frontiers first: while any differs, tails are sent and the trees are left for the next round,
+    /// because a tail supersedes records elsewhere and would make whole ranges differ for nothing.
+    private mutating func compare(
+        authors theirs: [SyncPart.AuthorEntry], _ path: AuthorTrie.Path, _ isAnswer: Bool,
+        at place: Int, _ index: some RecordIndex, _ outcome: inout Outcome
+    ) throws {
+        let scope = try scope(place)
+        let mine = AuthorTrie(try index.logs(of: scope)).states(under: path)
+        var unmet = Dictionary(theirs.map { ($0.tag, $0) }, uniquingKeysWith: { first, _ in first })
+        var behind: [SyncPart.AuthorEntry] = []
+        var damaged: [LogState] = []
+        for state in mine {
+            let own = entry(state)
+            let their = unmet.removeValue(forKey: own.tag)
+            let frontier = their?.frontier ?? 0
+            if frontier < state.frontier {
+                outcome.streams.append(.tail(scope, state.author, after: frontier))
+            } else if frontier > state.frontier {
+                behind.append(own)
+            } else if their?.hash != own.hash {
+                damaged.append(state)
+            }
+        }
+        for entry in theirs where unmet[entry.tag] != nil {
+            behind.append(SyncPart.AuthorEntry(tag: entry.tag, frontier: 0, hash: 0))
+        }
+        if isAnswer { return }
+        if !behind.isEmpty {
+            add(.authors(scope: place, path: path, isAnswer: true, behind), &outcome)
+        }
+        guard behind.isEmpty, !outcome.streams.contains(where: { $0.scope == scope }) else {
+            return
+        }
+        for state in damaged { try open(state, in: scope, at: place, index, &outcome) }
+    }
+
+    private mutating func open(
+        _ state: LogState, in scope: Scope, at place: Int, _ index: some RecordIndex,
+        _ outcome: inout Outcome
+    ) throws {
+        let level = DigestTree.height(of: state.frontier)
+        let tag = tag(state.author)
+        if level == 0 {
+            let bits = try index.liveBits(of: state.author, in: scope, leaf: 0)
+            add(
+                .leaves(scope: place, author: tag, [SyncPart.LeafEntry(leaf: 0, bits: bits)]),
+                &outcome)
+        } else {
+            let entry = try node(state.author, in: scope, level: level, index: 0, index)
+            add(.nodes(scope: place, author: tag, level: level, [entry]), &outcome)
+        }
+    }
+
+    private func node(
+        _ author: Author, in scope: Scope, level: Int, index: UInt64, _ records: some RecordIndex
+    ) throws -> SyncPart.NodeEntry {
+        let children = try records.children(of: author, in: scope, level: level, index: index)
+        return SyncPart.NodeEntry(index: index, children: children.map(short))
+    }
+}
+
+// MARK: Trees and leaves
+
+extension SyncSession {
+    private mutating func compare(
+        nodes theirs: [SyncPart.NodeEntry], _ level: Int, of tag: UInt64, at place: Int,
+        _ records: some RecordIndex, _ outcome: inout Outcome
+    ) throws {
+        let scope = try scope(place)
+        guard let state = try state(of: tag, in: scope, records) else { return }
+        guard level <= DigestTree.height(of: state.frontier) else { throw SyncRefusal.unexpected }
+        var nodes: [SyncPart.NodeEntry] = []
+        var leaves: [SyncPart.LeafEntry] = []
+        for entry in theirs where replyBytes < SyncTuning.turnBytes {
+            let mine = try node(
+                state.author, in: scope, level: level, index: entry.index, records)
+            for offset in 0..<16 where mine.children[offset] != entry.children[offset] {
+                let child = entry.index * DigestTree.fanOut + UInt64(offset)
+                if level == 1 {
+                    let bits = try records.liveBits(of: state.author, in: scope, leaf: child)
+                    leaves.append(SyncPart.LeafEntry(leaf: child, bits: bits))
+                    replyBytes += 10
+                } else {
+                    nodes.append(
+                        try node(state.author, in: scope, level: level - 1, index: child, records))
+                    replyBytes += 100
+                }
+            }
+        }
+        if !nodes.isEmpty {
+            add(.nodes(scope: place, author: tag, level: level - 1, nodes), &outcome)
+        }
+        if !leaves.isEmpty { add(.leaves(scope: place, author: tag, leaves), &outcome) }
+    }
+
+    /// What only we have we send, what only they have we ask for; the records decide what lives.
+    private mutating func compare(
+        leaves theirs: [SyncPart.LeafEntry], of tag: UInt64, at place: Int,
+        _ records: some RecordIndex, _ outcome: inout Outcome
+    ) throws {
+        let scope = try scope(place)
+        guard let state = try state(of: tag, in: scope, records) else { return }
+        var send: [SyncPart.LeafEntry] = []
+        var want: [SyncPart.LeafEntry] = []
+        for entry in theirs {
+            let mine = try records.liveBits(of: state.author, in: scope, leaf: entry.leaf).bits
+            let their = entry.bits.bits
+            // Equal sets under different hashes: one dot has two records, and each end shows its own.
+            let excess = mine == their ? mine : mine & ~their
+            let lack = mine == their ? their : their & ~mine
+            if excess != 0 {
+                send.append(SyncPart.LeafEntry(leaf: entry.leaf, bits: LeafBits(excess)))
+            }
+            if lack != 0 {
+                want.append(SyncPart.LeafEntry(leaf: entry.leaf, bits: LeafBits(lack)))
+            }
+        }
+        if !send.isEmpty { outcome.streams.append(.dots(scope, state.author, send)) }
+        if !want.isEmpty { add(.wants(scope: place, author: tag, want), &outcome) }
+    }
+}

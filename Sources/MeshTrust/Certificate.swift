@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package import MeshCore
+package import MeshCrypto
+
+/// A permission to enrol one node, signed by an enrol key of the root document.
+///
+/// The ticket carries a key of its own. Whoever holds its secret can make one certificate with it,
+/// with no network at all; every peer verifies the chain root → enrol → ticket → node.
+package struct Ticket: Hashable, Sendable {
+    /// Most groups of one node.
+    package static let groupsMax = 8
+    /// Most grants of one node.
+    package static let grantsMax = 32
+
+    /// The ticket's own public key.
+    package let key: Bytes32
+    /// Sixteen random bytes that name the ticket.
+    package let serial: [UInt8]
+    /// The site the node will stand at.
+    package let site: String
+    /// What people will call the node.
+    package let node: String
+    /// Shown to people; rights come from the grants alone.
+    package let isCentral: Bool
+    /// The groups the node belongs to, ascending.
+    package let groups: [String]
+    /// What the node may do.
+    package let grants: [Grant]
+
+    /// Fills in a ticket; the caller has checked names and counts.
+    package init(
+        key: Bytes32, serial: [UInt8], site: String, node: String, isCentral: Bool,
+        groups: [String], grants: [Grant]
+    ) {
+        self.key = key
+        self.serial = serial
+        self.site = site
+        self.node = node
+        self.isCentral = isCentral
+        self.groups = groups.sorted()
+        self.grants = grants
+    }
+
+    /// The bytes that the enrol key signs.
+    package var body: [UInt8] {
+        var writer = WireWriter()
+        writer.append(key)
+        writer.append(serial)
+        writer.short(site.utf8)
+        writer.short(node.utf8)
+        writer.u8(isCentral ? 1 : 0)
+        writer.u8(UInt8(groups.count))
+        for group in groups { writer.short(group.utf8) }
+        writer.u8(UInt8(grants.count))
+        for grant in grants { grant.encode(to: &writer) }
+        writer.u8(0)
+        return writer.bytes
+    }
+
+    package init(decodingBody bytes: [UInt8]) throws(WireError) {
+        var reader = WireReader(bytes)
+        key = try reader.bytes32()
+        serial = try reader.take(16)
+        site = try reader.name("site")
+        node = try reader.name("node")
+        let central = try reader.u8()
+        guard central <= 1 else { throw .invalid("role") }
+        isCentral = central == 1
+        let groupCount = Int(try reader.u8())
+        guard groupCount <= Self.groupsMax else {
+            throw .tooLong("groups", groupCount, limit: Self.groupsMax)
+        }
+        var groups: [String] = []
+        for _ in 0..<groupCount {
+            let group = try reader.name("group")
+            if let last = groups.last, last >= group { throw .unordered("groups") }
+            groups.append(group)
+        }
+        self.groups = groups
+        let grantCount = Int(try reader.u8())
+        guard grantCount <= Self.grantsMax else {
+            throw .tooLong("grants", grantCount, limit: Self.grantsMax)
+        }
+        var grants: [Grant] = []
+        for _ in 0..<grantCount { grants.append(try Grant(from: &reader)) }
+        self.grants = grants
+        guard try reader.u8() == 0 else { throw .invalid("extension") }
+        try reader.finish()
+    }
+}
+
+/// A node's identity card: its two keys under a ticket, signed by the ticket's key and its own.
+///
+/// Never expires by a clock. Layout: the article `TrustDocuments`.
+package struct Certificate: Hashable, Sendable {
+    /// Longest encoded certificate, in bytes.
+    package static let byteCountMax = 2048
+
+    /// The Ed25519 key that signs the node's records, its identity.
+    package let node: NodeID
+    /// The X25519 key that the node proves on every link.
+    package let linkKey: Bytes32
+    /// What the node was admitted for.
+    package let ticket: Ticket
+    /// The certificate as it came.
+    package let encoded: [UInt8]
+
+    /// Makes a certificate on the new node itself, and signs it with the ticket and the node's key.
+    package init(
+        node: SigningKey, linkKey: Bytes32, ticket: Ticket, enrolKey: Bytes32,
+        enrolSignature: Signature, ticketKey: SigningKey, mesh: MeshID
+    ) {
+        var writer = WireWriter()
+        writer.append(node.publicKey.id)
+        writer.append(linkKey)
+        writer.medium(ticket.body)
+        writer.append(enrolKey)
+        writer.append(enrolSignature.bytes)
+        let body = writer.bytes
+        var whole = WireWriter()
+        whole.medium(body)
+        whole.append(ticketKey.sign(body, for: .certificate, in: mesh).bytes)
+        whole.append(node.sign(body, for: .certificate, in: mesh).bytes)
+        self.node = node.publicKey.id
+        self.linkKey = linkKey
+        self.ticket = ticket
+        encoded = whole.bytes
+    }
+
+    /// Decodes a certificate and verifies its whole chain up to `root`.
+    package init(decoding bytes: [UInt8], root: RootDocument) throws(TrustError) {
+        let body: [UInt8]
+        let ticketBody: [UInt8]
+        let enrolKey: Bytes32
+        let signatures: (enrol: Signature, ticket: Signature, node: Signature)
+        do throws(WireError) {
+            guard bytes.count <= Self.byteCountMax else {
+                throw .tooLong("certificate", bytes.count, limit: Self.byteCountMax)
+            }
+            var reader = WireReader(bytes)
+            body = try reader.medium("certificate", limit: Self.byteCountMax)
+            let ticketSignature = try reader.signature()
+            let nodeSignature = try reader.signature()
+            try reader.finish()
+            var fields = WireReader(body)
+            node = try fields.bytes32()
+            linkKey = try fields.bytes32()
+            ticketBody = try fields.medium("ticket", limit: Self.byteCountMax)
+            enrolKey = try fields.bytes32()
+            signatures = (try fields.signature(), ticketSignature, nodeSignature)
+            try fields.finish()
+            ticket = try Ticket(decodingBody: ticketBody)
+        } catch {
+            throw .malformed("certificate", error)
+        }
+        let keys = (VerifyingKey(enrolKey), VerifyingKey(ticket.key), VerifyingKey(node))
+        guard root.enrolKeys.contains(enrolKey) else { throw .unknownEnrolKey }
+        guard keys.0.isValid, keys.1.isValid, keys.2.isValid else { throw .weakKey }
+        let mesh = root.meshID
+        guard keys.0.verify(signatures.enrol, of: ticketBody, for: .ticket, in: mesh) else {
+            throw .badSignature("ticket")
+        }
+        guard keys.1.verify(signatures.ticket, of: body, for: .certificate, in: mesh),
+            keys.2.verify(signatures.node, of: body, for: .certificate, in: mesh)
+        else { throw .badSignature("certificate") }
+        encoded = bytes
+    }
+
+    /// Whether a grant allows `verb` in `scope`.
+    package func allows(_ verb: Verb, _ scope: Scope) -> Bool {
+        ticket.grants.contains { $0.covers(verb, scope) }
+    }
+}
+
+/// Why a trust document was refused.
+package enum TrustError: Error, Hashable {
+    /// The bytes are not such a document.
+    case malformed(String, WireError)
+    /// A version of the root document that this program does not know.
+    case unsupportedVersion(UInt32)
+    /// The threshold is impossible, or not reached.
+    case badThreshold
+    /// A signature does not verify.
+    case badSignature(String)
+    /// The ticket was signed by a key that this mesh's root does not name: another mesh, or a retired key.
+    case unknownEnrolKey
+    /// A key of small order or not canonical.
+    case weakKey
+    /// Text that is not a ticket, or was cut off or mistyped.
+    case notATicket(String)
+}
+
+extension TrustError: CustomStringConvertible {
+    /// What is wrong, for a person.
+    package var description: String {
+        switch self {
+        case .malformed(let what, let error): "the \(what) is malformed: \(error)"
+        case .unsupportedVersion(let version): "root document version \(version) is not supported"
+        case .badThreshold: "the root document is not signed by enough of its keys"
+        case .badSignature(let what): "the \(what) has a signature that does not verify"
+        case .unknownEnrolKey: "the ticket was issued by a key that this mesh does not know"
+        case .weakKey: "the certificate holds a key that is not safe"
+        case .notATicket(let why): "not a ticket: \(why)"
+        }
+    }
+}
