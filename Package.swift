@@ -37,6 +37,14 @@ let package = Package(
         target("MeshReplication", ["MeshCore", "MeshCrypto", "MeshTrust"]),
         target("MeshLink", ["MeshCore", "MeshCrypto", "MeshTrust"]),
         target("MeshDiscovery", ["MeshCore", "MeshCrypto"]),
+        // Above the line: async, sockets, disks, clocks.
+        target(
+            "MeshStore",
+            [
+                "MeshCore", "MeshCrypto", "MeshTrust", "MeshReplication",
+                .product(name: "GRDB", package: "GRDB.swift"),
+                .product(name: "GRDBSQLite", package: "GRDB.swift"),
+            ]),
     ],
     swiftLanguageModes: [.v6]
 )

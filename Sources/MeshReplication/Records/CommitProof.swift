@@ -204,3 +204,11 @@ package struct CommitProof: Hashable, Sendable {
         guard known.note(self) else { throw .invalid("proof") }
     }
 }
+
+extension CommitProof {
+    /// The proof of a commit of which nothing is here: its root alone.
+    package init(noneOf header: CommitHeader) {
+        self.init(
+            present: [Bool](repeating: false, count: header.count), absent: [header.root])
+    }
+}

@@ -73,3 +73,53 @@ package struct CommitsMessage: Hashable, Sendable {
         }
     }
 }
+
+extension CommitsMessage {
+    /// Bytes of a commit's records as they travel.
+    private static func size(of records: some Sequence<[UInt8]>) -> Int {
+        records.reduce(0) { $0 + $1.count + 4 }
+    }
+
+    /// One commit as messages within their limit; only the last of them ends the run.
+    ///
+    /// - Parameters:
+    ///   - ids: the identities of the commit's records, in order.
+    ///   - isEnd: whether the commit's end is to be known afterwards, or places are only filled.
+    package static func pieces(
+        of commit: Commit, ids: [Digest], after: UInt64, isEnd: Bool
+    ) -> [CommitsMessage] {
+        let header = commit.header
+        let end = isEnd ? header.last : after
+        func message(_ commit: Commit, through: UInt64) -> CommitsMessage {
+            CommitsMessage(
+                scope: header.scope, author: header.author, after: after, through: through,
+                commits: [commit])
+        }
+        guard size(of: commit.records) > SyncTuning.commitsBytes else {
+            return [message(commit, through: end)]
+        }
+        let offsets = commit.proof.presentOffsets
+        var runs: [Range<Int>] = []
+        var start = 0
+        var bytes = 0
+        for (index, record) in commit.records.enumerated() {
+            if bytes > 0, bytes + record.count > SyncTuning.commitsBytes {
+                runs.append(start..<index)
+                start = index
+                bytes = 0
+            }
+            bytes += record.count + 4
+        }
+        runs.append(start..<offsets.count)
+        return runs.enumerated().map { number, run in
+            var others: [Int: Digest] = [:]
+            for index in offsets.indices where !run.contains(index) {
+                others[offsets[index]] = ids[index]
+            }
+            let part = Commit(
+                header: header, signature: commit.signature,
+                proof: commit.proof.dropping(others), records: Array(commit.records[run]))
+            return message(part, through: number == runs.count - 1 ? end : after)
+        }
+    }
+}

@@ -69,7 +69,13 @@ package enum SyncPart: Hashable, Sendable {
     /// A leaf and some of its sequences.
     package struct LeafEntry: Hashable, Sendable {
         package let leaf: UInt64
-        package let bits: LeafBits
+        package var bits: LeafBits
+
+        /// Names some sequences of a leaf.
+        package init(leaf: UInt64, bits: LeafBits) {
+            self.leaf = leaf
+            self.bits = bits
+        }
     }
 }
 

@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package import Foundation
+internal import Glibc
+internal import MeshCore
+package import MeshCrypto
+package import MeshTrust
+
+/// The files of one node: its keys, what it trusts, its database, and the lock on them.
+package struct DataDirectory: Sendable {
+    /// Where the files are.
+    package let path: String
+
+    /// Names a directory; nothing is read.
+    package init(_ path: String) { self.path = path }
+
+    private func file(_ name: String) -> String { path + "/" + name }
+
+    /// The database's file.
+    package var database: String { file("mesh.sqlite") }
+    /// The admin socket.
+    package var adminSocket: String { file("admin.sock") }
+    private var lockFile: String { file("lock") }
+
+    /// A node's identity as its files hold it.
+    package struct Identity: Sendable {
+        package let root: RootDocument
+        package let certificate: Certificate
+        package let nodeKey: SigningKey
+        package let linkKey: AgreementKey
+        package let secret: MeshSecret
+        package let seeds: [String]
+    }
+
+    /// Whether a node has joined here.
+    package var isJoined: Bool { FileManager.default.fileExists(atPath: file("certificate")) }
+
+    /// Makes a node of this directory with a ticket; needs no network.
+    ///
+    /// - Throws: `StoreError.unusable` if a node or its remains are here already.
+    package func join(_ ticket: TicketFile) throws -> Certificate {
+        try FileManager.default.createDirectory(
+            atPath: path, withIntermediateDirectories: true,
+            attributes: [.posixPermissions: 0o700])
+        for name in ["node.key", "link.key", "certificate", "mesh.sqlite"]
+        where FileManager.default.fileExists(atPath: file(name)) {
+            throw StoreError.unusable("\(file(name)) is here already: a node has joined in \(path)")
+        }
+        guard let nodeSeed = Bytes32(Sodium.random(32)), let linkSeed = Bytes32(Sodium.random(32))
+        else { throw StoreError.unusable("no random bytes") }
+        let nodeKey = SigningKey(seed: nodeSeed)
+        let linkKey = AgreementKey(secret: linkSeed)
+        let certificate = ticket.certificate(node: nodeKey, linkKey: linkKey.publicKey)
+        try Self.write(nodeSeed.array, to: file("node.key"), mode: 0o600)
+        try Self.write(linkSeed.array, to: file("link.key"), mode: 0o600)
+        var secret = WireWriter()
+        secret.u32(ticket.secret.epoch)
+        secret.append(ticket.secret.value)
+        try Self.write(secret.bytes, to: file("mesh.secret"), mode: 0o600)
+        try Self.write(ticket.root.encoded, to: file("root"), mode: 0o644)
+        let seeds = ticket.seeds.joined(separator: "\n")
+        try Self.write(Array(seeds.utf8), to: file("seeds"), mode: 0o644)
+        try Self.write(certificate.encoded, to: file("certificate"), mode: 0o644)
+        return certificate
+    }
+
+    /// Reads and checks the node's identity.
+    package func identity() throws -> Identity {
+        guard isJoined else {
+            throw StoreError.unusable("no node has joined in \(path) (run: meshctl join TICKET --data \(path))")
+        }
+        let root = try RootDocument(decoding: try Self.read(file("root")))
+        let certificate = try Certificate(
+            decoding: try Self.read(file("certificate")), root: root)
+        let nodeKey = SigningKey(seed: try secret("node.key"))
+        let linkKey = AgreementKey(secret: try secret("link.key"))
+        guard nodeKey.publicKey.id == certificate.node, linkKey.publicKey == certificate.linkKey
+        else { throw StoreError.unusable("the keys in \(path) do not belong to its certificate") }
+        var reader = WireReader(try Self.readSecret(file("mesh.secret")))
+        let meshSecret = MeshSecret(epoch: try reader.u32(), value: try reader.bytes32())
+        try reader.finish()
+        let seeds = String(decoding: try Self.read(file("seeds")), as: UTF8.self)
+            .split(separator: "\n").map(String.init)
+        return Identity(
+            root: root, certificate: certificate, nodeKey: nodeKey, linkKey: linkKey,
+            secret: meshSecret, seeds: seeds)
+    }
+
+    private func secret(_ name: String) throws -> Bytes32 {
+        guard let value = Bytes32(try Self.readSecret(file(name))) else {
+            throw StoreError.unusable("\(file(name)) is not a key")
+        }
+        return value
+    }
+
+    /// Reads a file that only its owner may read; any other mode is refused.
+    package static func readSecret(_ path: String) throws -> [UInt8] {
+        let bytes = try read(path)
+        let attributes = try FileManager.default.attributesOfItem(atPath: path)
+        let mode = (attributes[.posixPermissions] as? Int) ?? 0o777
+        guard mode & 0o077 == 0 else {
+            throw StoreError.unusable(
+                "\(path) has mode \(String(mode, radix: 8)): others may read the key (run: chmod 600 \(path))")
+        }
+        return bytes
+    }
+
+    private static func read(_ path: String) throws -> [UInt8] {
+        guard let data = FileManager.default.contents(atPath: path) else {
+            throw StoreError.unusable("\(path) is missing or cannot be read")
+        }
+        return Array(data)
+    }
+
+    /// Writes a file whole or not at all: to another name, synced, then renamed.
+    package static func write(_ bytes: [UInt8], to path: String, mode: mode_t) throws {
+        let temporary = path + ".new"
+        let descriptor = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, mode)
+        guard descriptor >= 0 else {
+            throw StoreError.unusable("\(path) cannot be written: \(String(cString: strerror(errno)))")
+        }
+        defer { close(descriptor) }
+        let handle = FileHandle(fileDescriptor: descriptor, closeOnDealloc: false)
+        try handle.write(contentsOf: Data(bytes))
+        try handle.synchronize()
+        guard rename(temporary, path) == 0 else {
+            throw StoreError.unusable("\(path) cannot be renamed: \(String(cString: strerror(errno)))")
+        }
+    }
+
+    /// Holds the directory for this process until the lock is released.
+    package final class Lock: Sendable {
+        private let descriptor: CInt
+
+        fileprivate init(_ descriptor: CInt) { self.descriptor = descriptor }
+
+        deinit { close(descriptor) }
+    }
+
+    /// Locks the directory, or names the process that has it.
+    package func lock() throws -> Lock {
+        let descriptor = open(lockFile, O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
+        guard descriptor >= 0 else {
+            throw StoreError.unusable("\(lockFile) cannot be opened: \(String(cString: strerror(errno)))")
+        }
+        guard flock(descriptor, LOCK_EX | LOCK_NB) == 0 else {
+            let holder = FileManager.default.contents(atPath: lockFile) ?? Data()
+            close(descriptor)
+            throw StoreError.inUse(pid: String(decoding: holder, as: UTF8.self))
+        }
+        ftruncate(descriptor, 0)
+        let pid = Array("\(getpid())".utf8)
+        _ = pid.withUnsafeBytes { Foundation.write(descriptor, $0.baseAddress, $0.count) }
+        return Lock(descriptor)
+    }
+
+    /// Refuses file systems on which an acknowledged write may vanish or locks do not hold.
+    package func checkFileSystem() throws {
+        let mounts = FileManager.default.contents(atPath: "/proc/self/mounts") ?? Data()
+        let whole = URL(fileURLWithPath: path).resolvingSymlinksInPath().path + "/"
+        var best: (point: String, kind: String) = ("", "")
+        for line in String(decoding: mounts, as: UTF8.self).split(separator: "\n") {
+            let fields = line.split(separator: " ").map(String.init)
+            guard fields.count > 2 else { continue }
+            let point = fields[1].hasSuffix("/") ? fields[1] : fields[1] + "/"
+            if whole.hasPrefix(point), point.count >= best.point.count {
+                best = (point, fields[2])
+            }
+        }
+        if ["tmpfs", "ramfs", "nfs", "nfs4", "cifs"].contains(best.kind) {
+            throw StoreError.unusable(
+                """
+                \(path) is on \(best.kind), where acknowledged writes can be lost \
+                (force with --allow-volatile)
+                """)
+        }
+    }
+}

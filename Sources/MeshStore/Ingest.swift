@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import GRDB
+internal import MeshCore
+internal import MeshCrypto
+internal import MeshReplication
+internal import MeshTrust
+internal import Synchronization
+
+extension Writer {
+    /// Verifies and applies a peer's message: the only way a record of another node comes in.
+    mutating func ingest(_ db: Database, _ message: CommitsMessage) throws -> IngestOutcome {
+        var outcome = IngestOutcome()
+        do {
+            try apply(db, message, &outcome)
+        } catch let refusal as Refusal {
+            outcome.refusal = refusal
+        }
+        return outcome
+    }
+
+    private mutating func apply(
+        _ db: Database, _ message: CommitsMessage, _ outcome: inout IngestOutcome
+    ) throws {
+        let policy = try admit(db, message)
+        let log = LogKey(
+            scope: try scopeID(db, message.scope), author: try authorID(db, message.author))
+        let head = try head(db, log)
+        let isRun = message.through > message.after
+        if isRun, message.through <= head.frontier {
+            outcome.isDuplicate = true
+            return
+        }
+        // Everything is verified before anything is stored, so a refusal leaves no trace.
+        let verified = try message.commits.map { try verify($0, policy.merge) }
+        for (commit, ids) in verified {
+            try store(db, log, commit, ids, policy.merge, isFill: !isRun, &outcome)
+        }
+        if message.scope == NamespacePolicy.scope { directory.forgetPolicies() }
+        statistics.recordsIngested.add(outcome.stored, ordering: .relaxed)
+        if isRun, let last = message.commits.last {
+            if message.after <= head.frontier {
+                noteChain(message, head, &outcome)
+                try advance(
+                    db, log, to: message.through, header: last.header, signature: last.signature)
+            } else {
+                outcome.hasGap = true
+            }
+        }
+        if message.author == author, outcome.stored > 0 {
+            // Others know more of our log than we do: its tail was lost here. Begin anew.
+            author = Author(
+                node: author.node, incarnation: Startup.next(after: author.incarnation))
+            try Startup.setIncarnation(db, author.incarnation)
+        }
+    }
+
+    private func admit(_ db: Database, _ message: CommitsMessage) throws -> NamespacePolicy {
+        guard identity.certificate.allows(.read, message.scope) else { throw Refusal.wrongAudience }
+        guard let certificate = try directory.certificate(of: message.author.node, db) else {
+            throw Refusal.authorUnknown
+        }
+        guard let policy = try directory.policy(of: message.scope.namespace, db) else {
+            throw Refusal.policyUnknown
+        }
+        for commit in message.commits {
+            try Admission.judge(commit.header, certificate: certificate, policy: policy)
+        }
+        return policy
+    }
+
+    private func verify(
+        _ commit: Commit, _ merge: MergeKind
+    ) throws -> (Commit, [(id: Digest, record: Record)]) {
+        let mesh = identity.root.meshID
+        guard let ids = commit.verifiedIDs(in: mesh), commit.isSigned(in: mesh) else {
+            throw Refusal.badSignature
+        }
+        statistics.verifications.add(1, ordering: .relaxed)
+        var records: [(id: Digest, record: Record)] = []
+        for (index, sequence) in commit.sequences.enumerated() {
+            guard let record = try? Record(decoding: commit.records[index]) else {
+                throw Refusal.malformed
+            }
+            let dot = Dot(author: commit.header.author, sequence: sequence)
+            try Admission.judge(record, at: dot, merge: merge)
+            records.append((ids[index], record))
+        }
+        return (commit, records)
+    }
+
+    /// Notes a log whose next commit does not follow from the last: the author wrote two histories.
+    private func noteChain(
+        _ message: CommitsMessage, _ head: LogHead, _ outcome: inout IngestOutcome
+    ) {
+        guard let next = message.commits.first(where: { $0.header.first == head.frontier + 1 }),
+            next.header.previous != head.id
+        else { return }
+        outcome.isFork = true
+        statistics.forks.add(1, ordering: .relaxed)
+    }
+
+    private mutating func store(
+        _ db: Database, _ log: LogKey, _ commit: Commit,
+        _ records: [(id: Digest, record: Record)], _ merge: MergeKind, isFill: Bool,
+        _ outcome: inout IngestOutcome
+    ) throws {
+        let header = commit.header
+        var known: Queries.Batch?
+        for existing in try Queries.batches(db, log.scope, log.author, header.first...header.last) {
+            if existing.header == header {
+                known = existing
+            } else if try !settleFork(db, log, commit, existing, &outcome) {
+                return
+            }
+        }
+        var gone: [Int: Digest] = [:]
+        for (index, sequence) in commit.sequences.enumerated() {
+            let (id, record) = records[index]
+            let offset = Int(sequence - header.first)
+            if let known, known.proof.present[offset] { continue }
+            let dot = Dot(author: header.author, sequence: sequence)
+            let rows = try live(db, log.scope, record.key)
+            let version = Version(dot: dot, context: record.context, stamp: record.stamp)
+            switch merge.integrate(version, into: rows.map(\.version)) {
+            case .superseded(let winner):
+                gone[offset] = id
+                if isFill { outcome.evidence.append(Self.request(header.scope, winner)) }
+            case .lives(let superseded):
+                for row in rows where superseded.contains(row.version.dot) {
+                    if row.authorID == log.author, row.version.dot.sequence >= header.first {
+                        gone[Int(row.version.dot.sequence - header.first)] = row.id
+                        try remove(db, log, row)
+                    } else {
+                        try supersede(db, log.scope, row)
+                    }
+                }
+                try insert(
+                    db, log, sequence, key: record.key, id: id, bytes: commit.records[index])
+                outcome.stored += 1
+            }
+        }
+        var proof = commit.proof
+        if let known {
+            guard let merged = known.proof.merging(proof) else { throw Refusal.badSignature }
+            proof = merged
+        }
+        try save(db, log, header, commit.signature, proof.dropping(gone))
+        if isFill {
+            try db.run(
+                "DELETE FROM damage WHERE scope = ? AND author = ? AND sequence BETWEEN ? AND ?",
+                .int(log.scope), .int(log.author), .sequence(header.first),
+                .sequence(header.last))
+        }
+    }
+
+    /// Takes away a record of the very commit that is being stored.
+    private mutating func remove(_ db: Database, _ log: LogKey, _ row: LiveRow) throws {
+        try db.run(
+            "DELETE FROM record WHERE scope = ? AND author = ? AND sequence = ?", .int(log.scope),
+            .int(log.author), .sequence(row.version.dot.sequence))
+        try markDirty(db, log, row.version.dot.sequence)
+    }
+
+    private static func request(_ scope: Scope, _ dot: Dot) -> StreamRequest {
+        let leaf = DigestTree.leaf(of: dot.sequence)
+        let offset = (dot.sequence - 1) % DigestTree.leafSpan
+        return .dots(
+            scope, dot.author, [SyncPart.LeafEntry(leaf: leaf, bits: LeafBits(1 << offset))])
+    }
+
+    /// One author, one place, two commits: both headers are kept as evidence, the lower identity lives.
+    ///
+    /// - Returns: whether the new commit takes the place of the one that is here.
+    private mutating func settleFork(
+        _ db: Database, _ log: LogKey, _ commit: Commit, _ existing: Queries.Batch,
+        _ outcome: inout IngestOutcome
+    ) throws -> Bool {
+        outcome.isFork = true
+        statistics.forks.add(1, ordering: .relaxed)
+        let mesh = identity.root.meshID
+        for (header, signature) in [
+            (existing.header, existing.signature), (commit.header, commit.signature),
+        ] {
+            let kept = try db.first(
+                "SELECT count(*) FROM evidence WHERE scope = ? AND author = ?", .int(log.scope),
+                .int(log.author)) { $0.int(0) }
+            guard (kept ?? 0) < 2 else { break }
+            try db.run(
+                "INSERT OR IGNORE INTO evidence(scope, author, header, signature) VALUES(?, ?, ?, ?)",
+                .int(log.scope), .int(log.author), .bytes(header.encoded),
+                .bytes(signature.bytes))
+        }
+        guard commit.header.id(in: mesh) < existing.header.id(in: mesh) else { return false }
+        for sequence in existing.header.first...existing.header.last {
+            try db.run(
+                "DELETE FROM record WHERE scope = ? AND author = ? AND sequence = ?",
+                .int(log.scope), .int(log.author), .sequence(sequence))
+            try markDirty(db, log, sequence)
+        }
+        try db.run(
+            "DELETE FROM batch WHERE scope = ? AND author = ? AND first = ?", .int(log.scope),
+            .int(log.author), .sequence(existing.header.first))
+        return true
+    }
+}

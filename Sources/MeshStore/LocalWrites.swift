@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import GRDB
+internal import MeshCore
+internal import MeshCrypto
+internal import MeshReplication
+internal import MeshTrust
+internal import Synchronization
+
+/// The commit of one scope that grows while a transaction runs.
+struct Draft {
+    let scope: Scope
+    let authorID: Int64
+    let first: UInt64
+    var records: [[UInt8]] = []
+    var ids: [Digest] = []
+    /// Records that a later one of the same commit superseded, by offset.
+    var dropped: [Int: Digest] = [:]
+}
+
+/// A write that is refused without undoing its neighbours in the transaction.
+struct WriteRefusal: Error {
+    let error: StoreError
+}
+
+extension Writer {
+    /// Applies an app's writes to the scope's draft, or refuses all of them before any is applied.
+    mutating func write(
+        _ db: Database, _ request: WriteRequest, _ result: inout Result
+    ) throws -> [Receipt] {
+        if let receipts = try replay(db, request) { return receipts }
+        let policy = try admit(db, request)
+        let scopeID = try scopeID(db, request.scope)
+        for write in request.writes { try check(db, write, scopeID, policy.merge) }
+        var receipts: [Receipt] = []
+        for write in request.writes {
+            receipts.append(try apply(db, write, request.scope, scopeID, policy.merge, &result))
+        }
+        if request.scope == NamespacePolicy.scope { directory.forgetPolicies() }
+        if let (name, request) = request.idempotency {
+            try remember(db, name, request, receipts)
+        }
+        statistics.recordsWritten.add(receipts.count, ordering: .relaxed)
+        return receipts
+    }
+
+    private func admit(_ db: Database, _ request: WriteRequest) throws -> NamespacePolicy {
+        let scope = request.scope
+        let size = request.writes.reduce(0) { $0 + $1.body.count }
+        guard (1...StoreLimits.batchWrites).contains(request.writes.count) else {
+            throw refusal(.limit("a batch has 1 to \(StoreLimits.batchWrites) writes"))
+        }
+        guard size <= StoreLimits.batchBytes else {
+            throw refusal(.limit("a batch has at most \(StoreLimits.batchBytes) bytes of bodies"))
+        }
+        for write in request.writes where write.body.count > Record.bodyBytesMax {
+            throw refusal(
+                .limit("'\(write.key)' has \(write.body.count) bytes; at most \(Record.bodyBytesMax)"))
+        }
+        guard let policy = try directory.policy(of: scope.namespace, db) else {
+            throw refusal(.unknownNamespace(scope.namespace))
+        }
+        guard policy.has(scope), policy.admits(identity.certificate, to: scope) else {
+            throw refusal(.notGranted(scope))
+        }
+        return policy
+    }
+
+    private func refusal(_ error: StoreError) -> WriteRefusal { WriteRefusal(error: error) }
+
+    /// Judges a write against the key's state without changing anything.
+    private mutating func check(
+        _ db: Database, _ write: Write, _ scope: Int64, _ merge: MergeKind
+    ) throws {
+        let live = merge.ranked(try live(db, scope, write.key).map(\.version))
+        let current = live.isEmpty ? nil : KeyState.etag(live.map(\.dot))
+        if let wanted = write.ifMatch, wanted != current, !(wanted == "*" && current != nil) {
+            throw refusal(.preconditionFailed(current: current))
+        }
+        let holdsValue = try live.first.map { try kind(db, scope, $0.dot) == .put } ?? false
+        if write.ifAbsent, holdsValue { throw refusal(.preconditionFailed(current: current)) }
+        if merge == .log {
+            guard live.isEmpty else { throw refusal(.exists(write.key)) }
+            guard write.kind == .put else {
+                throw refusal(.limit("records of a log cannot be deleted"))
+            }
+        }
+        guard live.count < StoreLimits.siblings else {
+            throw refusal(.limit("'\(write.key)' has \(live.count) siblings; resolve them first"))
+        }
+    }
+
+    private mutating func kind(_ db: Database, _ scope: Int64, _ dot: Dot) throws -> Record.Kind? {
+        try db.first(
+            "SELECT bytes FROM record WHERE scope = ? AND author = ? AND sequence = ?",
+            .int(scope), .int(try authorID(db, dot.author)), .sequence(dot.sequence)
+        ) { try Record(decoding: $0.bytes(0)).kind }
+    }
+
+    private mutating func apply(
+        _ db: Database, _ write: Write, _ scope: Scope, _ scopeID: Int64, _ merge: MergeKind,
+        _ result: inout Result
+    ) throws -> Receipt {
+        let rows = try live(db, scopeID, write.key)
+        let authorID = try authorID(db, author)
+        let log = LogKey(scope: scopeID, author: authorID)
+        if let full = drafts[scopeID], full.records.count == CommitHeader.recordsMax {
+            try seal(db, scopeID, full, &result)
+        }
+        var draft = try drafts[scopeID]
+            ?? Draft(scope: scope, authorID: authorID, first: try head(db, log).frontier + 1)
+        let dot = Dot(author: author, sequence: draft.first + UInt64(draft.records.count))
+        let record = Record(
+            kind: write.kind, stamp: nextStamp(), key: write.key,
+            context: merge.context(after: rows.map(\.version), writer: author.node),
+            contentType: write.contentType, body: write.body)
+        let bytes = record.encoded
+        let id = Record.id(of: bytes, in: identity.root.meshID)
+        draft.records.append(bytes)
+        draft.ids.append(id)
+        drafts[scopeID] = draft
+        let version = Version(dot: dot, context: record.context, stamp: record.stamp)
+        var remaining = rows
+        if merge == .register {
+            for row in rows where version.supersedes(row.version.dot) {
+                try supersede(db, scopeID, row)
+            }
+            remaining.removeAll { version.supersedes($0.version.dot) }
+        }
+        let isNew = rows.isEmpty
+        try insert(db, log, dot.sequence, key: write.key, id: id, bytes: bytes)
+        let etag = KeyState.etag(remaining.map(\.version.dot) + [dot])
+        return Receipt(dot: dot, etag: etag, isNew: isNew)
+    }
+
+    /// Signs and stores every draft.
+    mutating func sealDrafts(_ db: Database, _ result: inout Result) throws {
+        for (scopeID, draft) in drafts { try seal(db, scopeID, draft, &result) }
+    }
+
+    private mutating func seal(
+        _ db: Database, _ scopeID: Int64, _ draft: Draft, _ result: inout Result
+    ) throws {
+        drafts[scopeID] = nil
+        let log = LogKey(scope: scopeID, author: draft.authorID)
+        let previous = try head(db, log)
+        let whole = Commit(
+            signing: draft.records, ids: draft.ids, scope: draft.scope, author: author,
+            first: draft.first, previous: previous.id, key: identity.nodeKey,
+            mesh: identity.root.meshID)
+        statistics.signatures.add(1, ordering: .relaxed)
+        let proof = whole.proof.dropping(draft.dropped)
+        try save(db, log, whole.header, whole.signature, proof)
+        try advance(
+            db, log, to: whole.header.last, header: whole.header, signature: whole.signature)
+        let commit = Commit(
+            header: whole.header, signature: whole.signature, proof: proof,
+            records: proof.presentOffsets.map { draft.records[$0] })
+        result.committed += CommitsMessage.pieces(
+            of: commit, ids: proof.presentOffsets.map { draft.ids[$0] },
+            after: draft.first - 1, isEnd: true)
+    }
+}
+
+// MARK: Idempotency
+
+extension Writer {
+    private func replay(_ db: Database, _ request: WriteRequest) throws -> [Receipt]? {
+        guard let (name, hash) = request.idempotency else { return nil }
+        let stored = try db.first(
+            "SELECT request, receipt FROM idempotency WHERE name = ?", .text(name)
+        ) { ($0.digest(0), $0.bytes(1)) }
+        guard let (request, receipt) = stored else { return nil }
+        guard request == hash else { throw refusal(.idempotencyMismatch) }
+        var reader = WireReader(receipt)
+        var receipts: [Receipt] = []
+        while reader.left > 0 {
+            let dot = Dot(author: try reader.author(), sequence: try reader.sequence())
+            let etag = String(decoding: try reader.short(), as: UTF8.self)
+            receipts.append(Receipt(dot: dot, etag: etag, isNew: try reader.u8() == 1))
+        }
+        return receipts
+    }
+
+    private func remember(
+        _ db: Database, _ name: String, _ request: Digest, _ receipts: [Receipt]
+    ) throws {
+        var writer = WireWriter()
+        for receipt in receipts {
+            writer.author(receipt.dot.author)
+            writer.u64(receipt.dot.sequence)
+            writer.short(receipt.etag.utf8)
+            writer.u8(receipt.isNew ? 1 : 0)
+        }
+        try db.run(
+            "INSERT INTO idempotency VALUES(?, ?, ?, ?)", .text(name), .digest(request),
+            .bytes(writer.bytes), .sequence(arrival))
+        // The oldest go when there are too many; checked now and then, since a count reads all.
+        guard arrival % 1024 == 0 else { return }
+        try db.run(
+            """
+            DELETE FROM idempotency WHERE stamp < (SELECT stamp FROM idempotency
+            ORDER BY stamp DESC LIMIT 1 OFFSET ?)
+            """, .int(Int64(StoreLimits.idempotencyKeys)))
+    }
+}

@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import GRDB
+internal import GRDBSQLite
+package import MeshCore
+
+/// Why the store could not do what was asked. Nothing was changed unless the case says so.
+package enum StoreError: Error, Hashable {
+    /// SQLite failed; no further write may be acknowledged on this handle.
+    case database(code: Int32, message: String)
+    /// The disk is full; the transaction was rolled back, reads go on.
+    case diskFull
+    /// The files were written by a newer program.
+    case newerSchema(found: Int, known: Int)
+    /// The files belong to another node.
+    case otherNode
+    /// Another process uses the data directory.
+    case inUse(pid: String)
+    /// The data directory cannot be used, and why.
+    case unusable(String)
+    /// No policy of that namespace is known here.
+    case unknownNamespace(String)
+    /// The policy does not let this node write there.
+    case notGranted(Scope)
+    /// The state of the key is not the one that the writer asked for.
+    case preconditionFailed(current: String?)
+    /// A write-once key is taken.
+    case exists(RecordKey)
+    /// The idempotency key was used for another request.
+    case idempotencyMismatch
+    /// A write of the wrong size, and which limit it breaks.
+    case limit(String)
+    /// The store was closed.
+    case closed
+}
+
+extension StoreError: CustomStringConvertible {
+    /// What happened, for a person.
+    package var description: String {
+        switch self {
+        case .database(let code, let message): "SQLite error \(code): \(message)"
+        case .diskFull: "the disk is full"
+        case .newerSchema(let found, let known):
+            "the data was written by a newer version (schema \(found)); this one knows schema \(known)"
+        case .otherNode: "the database belongs to another node than the key in this directory"
+        case .inUse(let pid): "the data directory is in use by process \(pid)"
+        case .unusable(let why): why
+        case .unknownNamespace(let name): "no namespace '\(name)' is known here"
+        case .notGranted(let scope): "this node may not write to \(scope)"
+        case .preconditionFailed(let current):
+            "the key's version is \(current ?? "none"), not the one asked for"
+        case .exists(let key): "'\(key)' is already written, and the namespace is write-once"
+        case .idempotencyMismatch: "the idempotency key was used for another request"
+        case .limit(let what): what
+        case .closed: "the store is closed"
+        }
+    }
+}
+
+/// A value for a statement.
+enum SQLValue {
+    case int(Int64)
+    case bytes([UInt8])
+    case digest(Digest)
+    case text([UInt8])
+    case null
+
+    static func sequence(_ value: UInt64) -> SQLValue { .int(Int64(value)) }
+    static func text(_ value: String) -> SQLValue { .text(Array(value.utf8)) }
+}
+
+/// The current row of a statement; valid only inside the closure that gets it.
+struct SQLRow {
+    fileprivate let statement: OpaquePointer
+
+    func int(_ column: Int32) -> Int64 { sqlite3_column_int64(statement, column) }
+
+    func sequence(_ column: Int32) -> UInt64 { UInt64(clamping: int(column)) }
+
+    func bytes(_ column: Int32) -> [UInt8] {
+        let count = Int(sqlite3_column_bytes(statement, column))
+        guard count > 0, let base = sqlite3_column_blob(statement, column) else { return [] }
+        return Array(UnsafeRawBufferPointer(start: base, count: count))
+    }
+
+    func digest(_ column: Int32) -> Digest? {
+        guard sqlite3_column_bytes(statement, column) == 32,
+            let base = sqlite3_column_blob(statement, column)
+        else { return nil }
+        return Digest(UnsafeRawBufferPointer(start: base, count: 32))
+    }
+
+    func text(_ column: Int32) -> String { String(decoding: bytes(column), as: UTF8.self) }
+}
+
+/// Statements without boxing: the write path runs several for each record.
+///
+/// GRDB prepares and caches them for the connection; binding and stepping go straight to SQLite.
+extension Database {
+    func run(_ sql: String, _ values: SQLValue...) throws {
+        try execute(sql, values) { _ in false }
+    }
+
+    func rows<T>(_ sql: String, _ values: SQLValue..., map: (SQLRow) throws -> T) throws -> [T] {
+        var all: [T] = []
+        try execute(sql, values) {
+            all.append(try map($0))
+            return true
+        }
+        return all
+    }
+
+    func first<T>(_ sql: String, _ values: SQLValue..., map: (SQLRow) throws -> T) throws -> T? {
+        var found: T?
+        try execute(sql, values) {
+            found = try map($0)
+            return false
+        }
+        return found
+    }
+
+    /// Visits rows until the closure says false.
+    func each(_ sql: String, _ values: SQLValue..., visit: (SQLRow) throws -> Bool) throws {
+        try execute(sql, values, visit)
+    }
+
+    private func execute(
+        _ sql: String, _ values: [SQLValue], _ visit: (SQLRow) throws -> Bool
+    ) throws {
+        let statement = try cachedStatement(sql: sql).sqliteStatement
+        defer {
+            sqlite3_reset(statement)
+            sqlite3_clear_bindings(statement)
+        }
+        for (index, value) in values.enumerated() { bind(value, Int32(index + 1), statement) }
+        while true {
+            let code = sqlite3_step(statement)
+            if code == SQLITE_DONE { return }
+            guard code == SQLITE_ROW else { throw StoreError(sqlite: code, self) }
+            if try !visit(SQLRow(statement: statement)) { return }
+        }
+    }
+
+    private func bind(_ value: SQLValue, _ index: Int32, _ statement: OpaquePointer) {
+        let transient = unsafeBitCast(-1, to: sqlite3_destructor_type.self)
+        switch value {
+        case .int(let number): sqlite3_bind_int64(statement, index, number)
+        case .bytes(let bytes):
+            if bytes.isEmpty {
+                sqlite3_bind_zeroblob(statement, index, 0)
+            } else {
+                sqlite3_bind_blob(statement, index, bytes, Int32(bytes.count), transient)
+            }
+        case .digest(let digest):
+            digest.withUnsafeBytes {
+                _ = sqlite3_bind_blob(statement, index, $0.baseAddress, 32, transient)
+            }
+        case .text(let bytes):
+            bytes.withUnsafeBufferPointer { buffer in
+                buffer.withMemoryRebound(to: CChar.self) {
+                    _ = sqlite3_bind_text(
+                        statement, index, $0.baseAddress, Int32(bytes.count), transient)
+                }
+            }
+        case .null: sqlite3_bind_null(statement, index)
+        }
+    }
+}
+
+extension StoreError {
+    fileprivate init(sqlite code: Int32, _ db: Database) {
+        let message = db.sqliteConnection.flatMap(sqlite3_errmsg).map(String.init(cString:)) ?? ""
+        self = code & 0xff == SQLITE_FULL ? .diskFull : .database(code: code, message: message)
+    }
+
+    /// Any error of a transaction as one of ours.
+    init(_ error: any Error) {
+        switch error {
+        case let error as StoreError: self = error
+        case let error as DatabaseError where error.resultCode == .SQLITE_FULL: self = .diskFull
+        case let error as DatabaseError:
+            self = .database(
+                code: error.extendedResultCode.rawValue, message: error.message ?? "\(error)")
+        default: self = .database(code: SQLITE_ERROR, message: "\(error)")
+        }
+    }
+}

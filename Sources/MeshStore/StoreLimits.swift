@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// Limits of the store; each has a counter or an error where it bites.
+package enum StoreLimits {
+    /// Most jobs that share one transaction.
+    static let jobsPerTransaction = 512
+    /// Most jobs that wait for the writer; more are refused.
+    static let jobsWaiting = 8192
+    /// Most writes of one batch.
+    package static let batchWrites = 1000
+    /// Most bytes of bodies in one batch.
+    package static let batchBytes = 8 << 20
+    /// Certificates and names kept in memory.
+    static let cached = 20_000
+    /// Idempotency keys that are remembered.
+    static let idempotencyKeys = 100_000
+    /// Live versions of one key; a writer beyond it is told of a conflict.
+    static let siblings = 64
+    /// Changed leaves above which the digests are brought up to date in the background.
+    static let dirtyLeaves = 512
+}

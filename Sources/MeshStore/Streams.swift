@@ -1,0 +1,252 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import GRDB
+package import MeshCore
+internal import MeshCrypto
+package import MeshReplication
+internal import MeshTrust
+internal import Synchronization
+
+/// Some messages of a stream, and what is left of it.
+package struct StreamChunk: Sendable {
+    /// Messages to send, in order.
+    package var messages: [CommitsMessage] = []
+    /// The rest of the request; nil if the stream is done.
+    package var rest: StreamRequest?
+    /// Records that no longer match their hash: not sent, to be fetched anew.
+    package var damaged: [Dot] = []
+}
+
+extension Store {
+    /// Reads the next part of what a peer is to get, about `SyncTuning.commitsBytes` of it.
+    package func next(_ request: StreamRequest) throws -> StreamChunk {
+        let chunk = try read { db in
+            guard let scope = try Queries.scopeID(db, request.scope) else { return StreamChunk() }
+            switch request {
+            case .tail(let name, let author, let after):
+                guard let id = try Queries.authorID(db, author) else { return StreamChunk() }
+                let log = Writer.LogKey(scope: scope, author: id)
+                return try tail(db, log, name, author, after)
+            case .dots(let name, let author, let entries):
+                guard let id = try Queries.authorID(db, author) else { return StreamChunk() }
+                let log = Writer.LogKey(scope: scope, author: id)
+                return try dots(db, log, name, author, entries)
+            }
+        }
+        if !chunk.damaged.isEmpty { try markDamaged(chunk.damaged, in: request.scope) }
+        return chunk
+    }
+
+    private func tail(
+        _ db: Database, _ log: Writer.LogKey, _ scope: Scope, _ author: Author, _ after: UInt64
+    ) throws -> StreamChunk {
+        var chunk = StreamChunk()
+        let end = try db.first(
+            "SELECT frontier, header, signature FROM log WHERE scope = ? AND author = ?",
+            .int(log.scope), .int(log.author)
+        ) { ($0.sequence(0), $0.bytes(1), $0.bytes(2)) }
+        guard let (frontier, headHeader, headSignature) = end, frontier > after else {
+            return chunk
+        }
+        let batches = try db.rows(
+            """
+            SELECT header, signature, proof FROM batch WHERE scope = ? AND author = ?
+            AND first > ? AND first <= ? ORDER BY first LIMIT 256
+            """, .int(log.scope), .int(log.author), .sequence(after), .sequence(frontier),
+            map: Queries.batch)
+        var commits: [Commit] = []
+        var bytes = 0
+        var through = after
+        for batch in batches {
+            let (commit, ids) = try load(db, log, batch, keeping: nil, &chunk.damaged)
+            let size = commit.records.reduce(256) { $0 + $1.count + 4 }
+            if size > SyncTuning.commitsBytes {
+                if commits.isEmpty {
+                    chunk.messages = CommitsMessage.pieces(
+                        of: commit, ids: ids, after: after, isEnd: true)
+                    chunk.rest = .tail(scope, author, after: batch.header.last)
+                    return chunk
+                }
+                break
+            }
+            if !commits.isEmpty, bytes + size > SyncTuning.commitsBytes { break }
+            commits.append(commit)
+            bytes += size
+            through = batch.header.last
+        }
+        if commits.count == batches.count, batches.count < 256 {
+            // Nothing lives after these: the log's last header proves where it ends.
+            if through < frontier {
+                commits.append(try head(headHeader, headSignature))
+                through = frontier
+            }
+        } else {
+            chunk.rest = .tail(scope, author, after: through)
+        }
+        if !commits.isEmpty {
+            chunk.messages = [
+                CommitsMessage(
+                    scope: scope, author: author, after: after, through: through, commits: commits)
+            ]
+        }
+        return chunk
+    }
+
+    private func head(_ header: [UInt8], _ signature: [UInt8]) throws -> Commit {
+        let header = try CommitHeader(decoding: header)
+        var reader = WireReader(signature)
+        let proof = CommitProof(noneOf: header)
+        return Commit(
+            header: header, signature: try reader.signature(), proof: proof, records: [])
+    }
+
+    private func dots(
+        _ db: Database, _ log: Writer.LogKey, _ scope: Scope, _ author: Author,
+        _ entries: [SyncPart.LeafEntry]
+    ) throws -> StreamChunk {
+        var chunk = StreamChunk()
+        var wanted = entries.flatMap { entry in
+            entry.bits.offsets.map { entry.leaf * DigestTree.leafSpan + 1 + UInt64($0) }
+        }[...]
+        var bytes = 0
+        while let sequence = wanted.first {
+            guard bytes < SyncTuning.commitsBytes else {
+                chunk.rest = .dots(scope, author, Self.entries(wanted))
+                break
+            }
+            guard
+                let batch = try Queries.batch(db, log.scope, log.author, holding: sequence)
+            else {
+                wanted.removeFirst()
+                continue
+            }
+            let here = Set(wanted.prefix { $0 <= batch.header.last })
+            wanted = wanted.dropFirst(here.count)
+            let (commit, ids) = try load(db, log, batch, keeping: here, &chunk.damaged)
+            if commit.records.isEmpty { continue }
+            bytes += commit.records.reduce(256) { $0 + $1.count + 4 }
+            chunk.messages += CommitsMessage.pieces(of: commit, ids: ids, after: 0, isEnd: false)
+        }
+        return chunk
+    }
+
+    private static func entries(_ sequences: ArraySlice<UInt64>) -> [SyncPart.LeafEntry] {
+        var entries: [SyncPart.LeafEntry] = []
+        for sequence in sequences {
+            let leaf = DigestTree.leaf(of: sequence)
+            let bit: UInt64 = 1 << ((sequence - 1) % DigestTree.leafSpan)
+            let before = entries.last?.leaf == leaf ? entries.removeLast().bits.bits : 0
+            entries.append(SyncPart.LeafEntry(leaf: leaf, bits: LeafBits(before | bit)))
+        }
+        return entries
+    }
+
+    /// A stored commit with its records, each checked against its hash before it leaves this node.
+    private func load(
+        _ db: Database, _ log: Writer.LogKey, _ batch: Queries.Batch,
+        keeping wanted: Set<UInt64>?, _ damaged: inout [Dot]
+    ) throws -> (Commit, [Digest]) {
+        var records: [[UInt8]] = []
+        var ids: [Digest] = []
+        var dropped: [Int: Digest] = [:]
+        var missing = Set(batch.proof.presentOffsets)
+        let mesh = identity.root.meshID
+        let header = batch.header
+        try db.each(
+            """
+            SELECT sequence, id, bytes FROM record WHERE scope = ? AND author = ?
+            AND sequence BETWEEN ? AND ? ORDER BY sequence
+            """, .int(log.scope), .int(log.author), .sequence(header.first),
+            .sequence(header.last)
+        ) { row in
+            let sequence = row.sequence(0)
+            let offset = Int(sequence - header.first)
+            let id = row.digest(1) ?? .zero
+            missing.remove(offset)
+            guard wanted?.contains(sequence) ?? true else {
+                dropped[offset] = id
+                return true
+            }
+            let bytes = row.bytes(2)
+            if Record.id(of: bytes, in: mesh) == id {
+                records.append(bytes)
+                ids.append(id)
+            } else {
+                dropped[offset] = id
+                damaged.append(Dot(author: header.author, sequence: sequence))
+            }
+            return true
+        }
+        guard missing.isEmpty else {
+            // Rows are gone without their proof: nothing of this commit can be shown to belong to it.
+            damaged += missing.sorted().map {
+                Dot(author: header.author, sequence: header.first + UInt64($0))
+            }
+            let empty = Commit(
+                header: header, signature: batch.signature, proof: CommitProof(noneOf: header),
+                records: [])
+            return (empty, [])
+        }
+        let commit = Commit(
+            header: header, signature: batch.signature, proof: batch.proof.dropping(dropped),
+            records: records)
+        return (commit, ids)
+    }
+
+    /// Makes damaged places holes: the rows go, and the next comparison fetches them from a peer.
+    package func markDamaged(_ dots: [Dot], in scope: Scope) throws {
+        try change { db in
+            guard let scopeID = try Queries.scopeID(db, scope) else { return }
+            for dot in dots {
+                guard let author = try Queries.authorID(db, dot.author) else { continue }
+                try Self.makeHole(db, Writer.LogKey(scope: scopeID, author: author), dot.sequence)
+            }
+        }
+        statistics.damaged.add(dots.count, ordering: .relaxed)
+        try writerForgets()
+    }
+
+    private static func makeHole(_ db: Database, _ log: Writer.LogKey, _ sequence: UInt64) throws {
+        let values: [SQLValue] = [.int(log.scope), .int(log.author), .sequence(sequence)]
+        try db.run("INSERT OR IGNORE INTO damage VALUES(?, ?, ?)", values[0], values[1], values[2])
+        let id = try db.first(
+            "SELECT id FROM record WHERE scope = ? AND author = ? AND sequence = ?", values[0],
+            values[1], values[2]) { $0.digest(0) ?? .zero }
+        try db.run(
+            "DELETE FROM record WHERE scope = ? AND author = ? AND sequence = ?", values[0],
+            values[1], values[2])
+        try db.run(
+            "INSERT OR IGNORE INTO dirty VALUES(?, ?, ?)", values[0], values[1],
+            .sequence(DigestTree.leaf(of: sequence)))
+        guard let batch = try Queries.batch(db, log.scope, log.author, holding: sequence) else {
+            return
+        }
+        let offset = Int(sequence - batch.header.first)
+        let table = "scope = ? AND author = ? AND first = ?"
+        let place: [SQLValue] = [values[0], values[1], .sequence(batch.header.first)]
+        if let id, batch.proof.present[offset] {
+            let proof = batch.proof.dropping([offset: id])
+            if !proof.isEmpty {
+                try db.run(
+                    "UPDATE batch SET proof = ? WHERE \(table)", .bytes(proof.encoded), place[0],
+                    place[1], place[2])
+                return
+            }
+        }
+        // The whole commit is fetched again; what is left of it would not prove itself.
+        let range = batch.header.first...batch.header.last
+        try db.run("DELETE FROM batch WHERE \(table)", place[0], place[1], place[2])
+        try db.run(
+            "DELETE FROM record WHERE scope = ? AND author = ? AND sequence BETWEEN ? AND ?",
+            values[0], values[1], .sequence(range.lowerBound), .sequence(range.upperBound))
+        for leaf in DigestTree.leaf(of: range.lowerBound)...DigestTree.leaf(of: range.upperBound) {
+            try db.run(
+                "INSERT OR IGNORE INTO dirty VALUES(?, ?, ?)", values[0], values[1], .sequence(leaf))
+        }
+    }
+
+    /// How many places are waiting to be fetched again.
+    package func damageCount() throws -> Int {
+        try read { try $0.first("SELECT count(*) FROM damage") { Int($0.int(0)) } ?? 0 }
+    }
+}
