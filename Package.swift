@@ -37,6 +37,12 @@ let package = Package(
         target("MeshReplication", ["MeshCore", "MeshCrypto", "MeshTrust"]),
         target("MeshLink", ["MeshCore", "MeshCrypto", "MeshTrust"]),
         target("MeshDiscovery", ["MeshCore", "MeshCrypto"]),
+        target(
+            "MeshEngine",
+            [
+                "MeshCore", "MeshCrypto", "MeshTrust", "MeshReplication", "MeshLink",
+                "MeshDiscovery",
+            ]),
         // Above the line: async, sockets, disks, clocks.
         target(
             "MeshStore",
@@ -45,6 +51,23 @@ let package = Package(
                 .product(name: "GRDB", package: "GRDB.swift"),
                 .product(name: "GRDBSQLite", package: "GRDB.swift"),
             ]),
+        target(
+            "MeshTransport",
+            [
+                "MeshCore", "MeshCrypto", "MeshTrust", "MeshLink",
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+            ]),
+        target(
+            "Mesh",
+            [
+                "MeshCore", "MeshCrypto", "MeshTrust", "MeshReplication", "MeshLink",
+                "MeshDiscovery", "MeshEngine", "MeshStore", "MeshTransport",
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+            ]),
+        target("MeshAPI"),
     ],
     swiftLanguageModes: [.v6]
 )

@@ -22,7 +22,7 @@ extension Writer {
     private mutating func apply(
         _ db: Database, _ message: CommitsMessage, _ outcome: inout IngestOutcome
     ) throws {
-        let policy = try admit(db, message)
+        let policy = try admit(db, message, &outcome)
         let log = LogKey(
             scope: try scopeID(db, message.scope), author: try authorID(db, message.author))
         let head = try head(db, log)
@@ -41,6 +41,7 @@ extension Writer {
         if isRun, let last = message.commits.last {
             if message.after <= head.frontier {
                 noteChain(message, head, &outcome)
+                outcome.hasAdvanced = true
                 try advance(
                     db, log, to: message.through, header: last.header, signature: last.signature)
             } else {
@@ -55,11 +56,14 @@ extension Writer {
         }
     }
 
-    private func admit(_ db: Database, _ message: CommitsMessage) throws -> NamespacePolicy {
+    private func admit(
+        _ db: Database, _ message: CommitsMessage, _ outcome: inout IngestOutcome
+    ) throws -> NamespacePolicy {
         guard identity.certificate.allows(.read, message.scope) else { throw Refusal.wrongAudience }
         guard let certificate = try directory.certificate(of: message.author.node, db) else {
             throw Refusal.authorUnknown
         }
+        outcome.authorSite = certificate.ticket.site
         guard let policy = try directory.policy(of: message.scope.namespace, db) else {
             throw Refusal.policyUnknown
         }

@@ -108,6 +108,14 @@ package final class Store: Sendable {
         return try result.get()
     }
 
+    /// Verifies and stores what a peer sent; answers on the writer's queue.
+    package func ingest(
+        _ messages: [CommitsMessage],
+        done: @escaping @Sendable (Result<[IngestOutcome], StoreError>) -> Void
+    ) {
+        submit(.ingest(messages, done))
+    }
+
     private func submit(_ job: Job) {
         enum Verdict { case start, queued, refused(StoreError) }
         let verdict: Verdict = waiting.withLock { waiting in

@@ -61,22 +61,6 @@ package struct Receipt: Hashable, Sendable {
     package let isNew: Bool
 }
 
-/// What became of a message of commits.
-package struct IngestOutcome: Sendable {
-    /// Why it was refused; nil if it was stored.
-    package var refusal: Refusal?
-    /// Records that are new here and live.
-    package var stored = 0
-    /// Whether something the sender holds before `after` is not known here.
-    package var hasGap = false
-    /// Whether nothing in it was new.
-    package var isDuplicate = false
-    /// Live records that supersede what was offered, to be sent back as evidence.
-    package var evidence: [StreamRequest] = []
-    /// Whether the author was seen to have written two things in one place.
-    package var isFork = false
-}
-
 /// One version of a key as it is shown.
 package struct StoredVersion: Hashable, Sendable {
     /// Its place.

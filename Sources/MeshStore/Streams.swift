@@ -15,6 +15,9 @@ package struct StreamChunk: Sendable {
     package var rest: StreamRequest?
     /// Records that no longer match their hash: not sent, to be fetched anew.
     package var damaged: [Dot] = []
+
+    /// Nothing to send.
+    package init() {}
 }
 
 extension Store {
@@ -248,5 +251,32 @@ extension Store {
     /// How many places are waiting to be fetched again.
     package func damageCount() throws -> Int {
         try read { try $0.first("SELECT count(*) FROM damage") { Int($0.int(0)) } ?? 0 }
+    }
+
+    /// Checks the next rows in order of arrival against their hashes, and makes holes of bad ones.
+    ///
+    /// - Returns: where to go on; 0 at the end.
+    package func scrub(after position: UInt64, limit: Int = 1000) throws -> UInt64 {
+        var bad: [(Scope, Dot)] = []
+        let mesh = identity.root.meshID
+        let last = try read { db in
+            let rows = try db.rows(
+                """
+                SELECT arrival, scope.name, author, sequence, record.id, bytes FROM record
+                JOIN scope ON scope.id = record.scope WHERE arrival > ? ORDER BY arrival LIMIT ?
+                """, .sequence(position), .int(Int64(limit))
+            ) { row in
+                let isGood = Record.id(of: row.bytes(5), in: mesh) == row.digest(4)
+                return (row.sequence(0), isGood, row.text(1), row.int(2), row.sequence(3))
+            }
+            for (_, isGood, name, author, sequence) in rows where !isGood {
+                guard let scope = Scope(name) else { continue }
+                bad.append(
+                    (scope, Dot(author: try Queries.author(db, author), sequence: sequence)))
+            }
+            return rows.count < limit ? 0 : rows.last?.0 ?? 0
+        }
+        for (scope, dot) in bad { try markDamaged([dot], in: scope) }
+        return last
     }
 }

@@ -23,6 +23,13 @@ package struct SyncSession: Sendable {
         package var streams: [StreamRequest] = []
         /// The peer says that every shared scope is equal.
         package var isInStep = false
+        /// Records that the peer's frontiers lack of ours.
+        package var theyLack: UInt64 = 0
+        /// Records that our frontiers lack of the peer's.
+        package var weLack: UInt64 = 0
+
+        /// Nothing follows yet.
+        package init() {}
     }
 
     /// Which end this is.
@@ -181,6 +188,7 @@ extension SyncSession {
         for (scope, _) in onlyMine {
             for state in try index.logs(of: scope) {
                 outcome.streams.append(.tail(scope, state.author, after: 0))
+                outcome.theyLack += state.frontier
             }
         }
     }
@@ -236,13 +244,16 @@ extension SyncSession {
             let frontier = their?.frontier ?? 0
             if frontier < state.frontier {
                 outcome.streams.append(.tail(scope, state.author, after: frontier))
+                outcome.theyLack += state.frontier - frontier
             } else if frontier > state.frontier {
+                outcome.weLack += frontier - state.frontier
                 behind.append(own)
             } else if their?.hash != own.hash {
                 damaged.append(state)
             }
         }
         for entry in theirs where unmet[entry.tag] != nil {
+            outcome.weLack += entry.frontier
             behind.append(SyncPart.AuthorEntry(tag: entry.tag, frontier: 0, hash: 0))
         }
         if isAnswer { return }

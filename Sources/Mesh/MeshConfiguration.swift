@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// How a node runs; who it is lies in its data directory.
+public struct MeshConfiguration: Sendable {
+    /// The data directory of a joined node.
+    public var dataDirectory: String
+    /// The host on which links are accepted.
+    public var listenHost = "0.0.0.0"
+    /// The TCP port of links.
+    public var listenPort = 7374
+    /// Addresses to dial besides those of the ticket, `host:port`.
+    public var seeds: [String] = []
+    /// Whether beacons are sent and heard.
+    public var discovery = true
+    /// Interfaces for beacons by name; nil for all that are up.
+    public var interfaces: [String]?
+    /// The IPv4 group of beacons.
+    public var beaconGroup = "239.255.73.74"
+    /// The IPv6 group of beacons.
+    public var beaconGroup6 = "ff15::7374"
+    /// The UDP port of beacons.
+    public var beaconPort = 7375
+    /// How many routers a beacon may cross, plus one.
+    public var beaconTTL = 1
+    /// Whether a data directory on a file system that forgets is accepted.
+    public var allowVolatile = false
+
+    /// The defaults for a data directory.
+    public init(dataDirectory: String) { self.dataDirectory = dataDirectory }
+}
+
+/// The program's version, shown to peers and operators.
+public let meshVersion = "0.1.0"

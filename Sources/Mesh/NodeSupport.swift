@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import CNIOLinux
+internal import Glibc
+package import MeshCore
+package import MeshDiscovery
+package import MeshEngine
+internal import MeshTransport
+internal import NIOCore
+internal import Synchronization
+
+/// What the engine knew at one moment.
+package struct NodeSnapshot: Sendable {
+    /// When, on the node's clock.
+    package var at = Instant(nanoseconds: 0)
+    /// The linked peers.
+    package var peers: [PeerStatus] = []
+    /// Every address that was ever to be dialled.
+    package var addresses: [DialPlan.Target] = []
+    /// What was counted.
+    package var counters: [String: UInt64] = [:]
+    /// Interfaces on which beacons are sent.
+    package var interfaces: [String] = []
+}
+
+/// How many beacons are looked at in a second: the rest are dropped before any arithmetic.
+struct BeaconBudget {
+    private static let perSecond = 500.0
+    private var tokens = BeaconBudget.perSecond
+    private var last = ContinuousClock.now
+
+    mutating func take(at now: ContinuousClock.Instant) -> Bool {
+        tokens = min(Self.perSecond, tokens + (now - last).seconds * Self.perSecond)
+        last = now
+        guard tokens >= 1 else { return false }
+        tokens -= 1
+        return true
+    }
+}
+
+/// Addresses as people write them.
+package enum HostPort {
+    /// Takes `host:port` or `[address]:port` apart.
+    package static func parse(_ text: String) -> (host: String, port: Int)? {
+        guard let colon = text.lastIndex(of: ":"),
+            let port = Int(text[text.index(after: colon)...]), (1...65_535).contains(port)
+        else { return nil }
+        var host = text[..<colon]
+        if host.hasPrefix("["), host.hasSuffix("]") {
+            host = host.dropFirst().dropLast()
+        } else if host.contains(":") {
+            return nil
+        }
+        return host.isEmpty ? nil : (String(host), port)
+    }
+
+    /// The address to dial for a beacon's source; nil for one that no host can have.
+    static func dialable(_ source: SocketAddress, port: UInt16) -> String? {
+        guard let ip = source.ipAddress, let bytes = source.networkBytes else { return nil }
+        switch source {
+        case .v4:
+            guard let first = bytes.first, first != 0, first < 224 else { return nil }
+            return "\(ip):\(port)"
+        case .v6(let v6):
+            guard bytes.first != 0xff else { return nil }
+            let index = v6.address.sin6_scope_id
+            guard index != 0 else { return "[\(ip)]:\(port)" }
+            var name = [CChar](repeating: 0, count: Int(IF_NAMESIZE))
+            guard if_indextoname(index, &name) != nil else { return nil }
+            let text = String(decoding: name.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+            return "[\(ip)%\(text)]:\(port)"
+        case .unixDomainSocket: return nil
+        }
+    }
+}
+
+/// Wakes those who wait for changes.
+package final class ChangeHub: Sendable {
+    /// Most feeds that wait at once.
+    package static let waitersMax = 256
+
+    private struct State {
+        var position: UInt64 = 0
+        var waiters: [Int: AsyncStream<UInt64>.Continuation] = [:]
+        var next = 0
+        var isClosed = false
+    }
+
+    private let state = Mutex(State())
+
+    func advance(to position: UInt64) {
+        let waiters = state.withLock { state in
+            state.position = max(state.position, position)
+            return Array(state.waiters.values)
+        }
+        for waiter in waiters { waiter.yield(position) }
+    }
+
+    func close() {
+        let waiters = state.withLock { state in
+            state.isClosed = true
+            defer { state.waiters = [:] }
+            return Array(state.waiters.values)
+        }
+        for waiter in waiters { waiter.finish() }
+    }
+
+    /// Positions as they come; only the newest waits. Nil if too many listen already.
+    package func positions() -> AsyncStream<UInt64>? {
+        let (stream, continuation) = AsyncStream.makeStream(
+            of: UInt64.self, bufferingPolicy: .bufferingNewest(1))
+        let number: Int? = state.withLock { state in
+            guard !state.isClosed, state.waiters.count < Self.waitersMax else { return nil }
+            state.next += 1
+            state.waiters[state.next] = continuation
+            return state.next
+        }
+        guard let number else { return nil }
+        continuation.onTermination = { _ in self.state.withLock { $0.waiters[number] = nil } }
+        return stream
+    }
+}

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package import MeshCore
+
+/// Whom to dial and when: every rung of the ladder at once, with capped, jittered back-off.
+///
+/// A seed is tried for ever. An address that a beacon told is tried while beacons come from it.
+package struct DialPlan: Sendable {
+    /// How patient to be.
+    package struct Tuning: Sendable {
+        /// The pause after a first failure; it doubles with each further one.
+        package var firstPause = Duration.seconds(1)
+        /// The longest pause.
+        package var longestPause = Duration.seconds(30)
+        /// The least time between two dials of one address that a beacon told.
+        package var beaconPause = Duration.seconds(5)
+        /// How long the node with the higher identity waits for the other to dial.
+        package var yield = Duration.seconds(1)
+        /// Most addresses that are known at once; the oldest heard goes first.
+        package var targetsMax = 1024
+
+        /// The defaults.
+        package init() {}
+    }
+
+    /// How an address came to be known.
+    package enum Rung: String, Sendable {
+        case seed, beacon
+    }
+
+    /// One address.
+    package struct Target: Sendable {
+        /// `host:port`.
+        package let address: String
+        /// How it came to be known.
+        package let rung: Rung
+        /// Who was last met there.
+        package var node: NodeID?
+        /// Dials that failed in a row.
+        package var failures = 0
+        /// Why the last dial failed.
+        package var lastError: String?
+        var nextDial: Instant
+        var lastDial: Instant?
+        var lastHeard: Instant
+        var isDialling = false
+        var isSelf = false
+    }
+
+    private let own: NodeID
+    private let tuning: Tuning
+    private var targets: [String: Target] = [:]
+    private var entropy: SeededGenerator
+
+    /// Begins with the configured seeds, which are due at once.
+    package init(
+        own: NodeID, seeds: [String], tuning: Tuning, entropy: SeededGenerator, now: Instant
+    ) {
+        self.own = own
+        self.tuning = tuning
+        self.entropy = entropy
+        for seed in seeds {
+            targets[seed] = Target(address: seed, rung: .seed, nextDial: now, lastHeard: now)
+        }
+    }
+
+    /// All addresses, for operators.
+    package var known: [Target] { targets.values.sorted { $0.address < $1.address } }
+
+    /// A beacon of another node was heard from an address on a local segment.
+    package mutating func hear(_ node: NodeID, at address: String, now: Instant) {
+        if var target = targets[address] {
+            target.lastHeard = now
+            // Another node has taken the address over, or the one there came up again.
+            if target.node != node || target.failures > 0 {
+                target.node = node
+                let last = target.lastDial ?? now.advanced(by: .zero - tuning.beaconPause)
+                let earliest = max(now, last.advanced(by: tuning.beaconPause))
+                target.nextDial = min(target.nextDial, earliest)
+            }
+            targets[address] = target
+            return
+        }
+        if targets.count >= tuning.targetsMax { dropOldest() }
+        let wait = own < node ? Duration.zero : tuning.yield
+        targets[address] = Target(
+            address: address, rung: .beacon, node: node, nextDial: now.advanced(by: wait),
+            lastHeard: now)
+    }
+
+    private mutating func dropOldest() {
+        let oldest = targets.values.filter { $0.rung == .beacon && !$0.isDialling }
+            .min { ($0.lastHeard, $0.address) < ($1.lastHeard, $1.address) }
+        if let oldest { targets[oldest.address] = nil }
+    }
+
+    /// The addresses that are due, which are then taken to be dialled.
+    package mutating func due(now: Instant, linked: Set<NodeID>) -> [String] {
+        var due: [String] = []
+        for target in known where !target.isDialling && !target.isSelf && target.nextDial <= now {
+            if let node = target.node, linked.contains(node) { continue }
+            // A beacon that is not heard any more tells no address.
+            if target.rung == .beacon, now.since(target.lastHeard) > .seconds(60) {
+                targets[target.address] = nil
+                continue
+            }
+            targets[target.address]?.isDialling = true
+            targets[target.address]?.lastDial = now
+            due.append(target.address)
+        }
+        return due
+    }
+
+    /// A dial led to a link.
+    package mutating func linked(_ address: String, to node: NodeID, now: Instant) {
+        guard var target = targets[address] else { return }
+        target.isDialling = false
+        target.node = node
+        target.failures = 0
+        target.lastError = nil
+        target.nextDial = now.advanced(by: entropy.jittered(tuning.firstPause, by: 0.5))
+        targets[address] = target
+    }
+
+    /// A dial failed, or its link closed before it stood.
+    package mutating func failed(_ address: String, _ reason: String, isSelf: Bool, now: Instant) {
+        guard var target = targets[address] else { return }
+        target.isDialling = false
+        target.isSelf = isSelf
+        target.failures += 1
+        target.lastError = reason
+        let doublings = min(target.failures - 1, 10)
+        let pause = min(tuning.firstPause * (1 << doublings), tuning.longestPause)
+        target.nextDial = now.advanced(by: entropy.jittered(pause, by: 0.25))
+        targets[address] = target
+    }
+}

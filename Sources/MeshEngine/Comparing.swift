@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import MeshCore
+internal import MeshLink
+internal import MeshReplication
+internal import MeshTrust
+
+extension Engine {
+    /// Begins a comparison; only the end that dialled does.
+    mutating func beginSync(_ id: LinkID, _ now: Instant) {
+        guard var link = links[id], link.isInitiator, link.initiated == nil, !link.isComparing else {
+            return
+        }
+        let session = session(with: link, .initiator)
+        link.initiated = session
+        link.isComparing = true
+        link.hasMoved = false
+        links[id] = link
+        emit(.compare(id, session, nil))
+    }
+
+    private func session(with link: LinkState, _ role: SyncSession.Role) -> SyncSession {
+        let (own, peer) = (own, link.peer.certificate)
+        return SyncSession(role: role, salt: link.peer.salt) { scope in
+            own.allows(.read, scope) && peer.allows(.read, scope)
+        }
+    }
+
+    /// Soon, but not at once for each of many messages.
+    mutating func scheduleSync(_ id: LinkID, _ now: Instant) {
+        guard var link = links[id] else { return }
+        link.nextSync = min(link.nextSync, now.advanced(by: .milliseconds(500)))
+        links[id] = link
+    }
+
+    /// Asks for a comparison from either end, at most once a second.
+    mutating func askForSync(_ id: LinkID, _ now: Instant) {
+        guard var link = links[id] else { return }
+        if link.isInitiator { return scheduleSync(id, now) }
+        if let asked = link.hasAskedForSync, now.since(asked) < .seconds(1) { return }
+        link.hasAskedForSync = now
+        links[id] = link
+        send(id, .syncPlease)
+    }
+
+    mutating func receive(_ id: LinkID, turn bytes: [UInt8], isAnswer: Bool, _ now: Instant) {
+        guard var link = links[id] else { return }
+        guard isAnswer == link.isInitiator, !isAnswer || link.initiated != nil else {
+            counters.add("sync_unexpected")
+            return close(id, "a turn that was not asked for")
+        }
+        let turn: SyncTurn
+        do throws(WireError) { turn = try SyncTurn(decoding: bytes) } catch {
+            counters.add("sync_malformed")
+            return close(id, "a turn is malformed: \(error)")
+        }
+        guard link.waiting.count < limits.turnsWaiting else {
+            counters.add("sync_over_limit")
+            return close(id, "too many turns at once")
+        }
+        link.waiting.append((turn, isAnswer))
+        links[id] = link
+        compareNext(id)
+    }
+
+    private mutating func compareNext(_ id: LinkID) {
+        guard var link = links[id], !link.isComparing, !link.waiting.isEmpty else { return }
+        let (turn, isAnswer) = link.waiting.removeFirst()
+        link.isComparing = true
+        if !isAnswer, case .summary? = turn.parts.first {
+            link.answering = session(with: link, .responder)
+        }
+        let current = isAnswer ? link.initiated : link.answering
+        links[id] = link
+        guard let current else {
+            counters.add("sync_unexpected")
+            return close(id, "a turn before its summary")
+        }
+        emit(.compare(id, current, turn))
+    }
+
+    mutating func compared(
+        _ id: LinkID, _ session: SyncSession, _ result: ComparisonResult, _ now: Instant
+    ) {
+        guard var link = links[id] else { return }
+        link.isComparing = false
+        switch result {
+        case .failed:
+            link.initiated = nil
+            links[id] = link
+            return postpone(id, now)
+        case .refused(let refusal):
+            counters.add("sync_refused")
+            links[id] = link
+            link.fruitless += 4
+            return close(id, "the peer breaks the sync protocol: \(refusal)")
+        case .outcome(let outcome):
+            note(outcome, session.role, &link, now)
+            links[id] = link
+            switch session.role {
+            case .responder:
+                links[id]?.answering = session
+                send(id, .syncAnswer(outcome.reply.encoded))
+            case .initiator: proceed(id, session, outcome, now)
+            }
+        }
+        pump(id)
+        compareNext(id)
+    }
+
+    private mutating func note(
+        _ outcome: SyncSession.Outcome, _ role: SyncSession.Role, _ link: inout LinkState,
+        _ now: Instant
+    ) {
+        if outcome.isInStep {
+            link.lastInStep = now
+            link.behind = 0
+            if role == .responder { link.answering = nil }
+        } else if outcome.theyLack > 0 {
+            link.behind = outcome.theyLack
+        }
+        if !outcome.streams.isEmpty { link.hasMoved = true }
+        let room = max(0, limits.streams - link.streams.count)
+        if outcome.streams.count > room {
+            counters.add("stream_over_limit", UInt64(outcome.streams.count - room))
+        }
+        link.streams += outcome.streams.prefix(room)
+    }
+
+    private mutating func proceed(
+        _ id: LinkID, _ session: SyncSession, _ outcome: SyncSession.Outcome, _ now: Instant
+    ) {
+        links[id]?.initiated = session
+        if outcome.isInStep {
+            links[id]?.initiated = nil
+            links[id]?.rounds = 0
+            links[id]?.fruitless = 0
+            postpone(id, now)
+        } else if outcome.reply.parts.isEmpty {
+            if links[id]?.owesEnd == false {
+                links[id]?.owesEnd = true
+                finishStreams(id)
+            }
+        } else {
+            send(id, .syncTurn(outcome.reply.encoded))
+        }
+    }
+
+    /// Says that everything asked for was sent, once it was.
+    mutating func finishStreams(_ id: LinkID) {
+        guard let link = links[id], link.owesEnd, !link.isStreaming else { return }
+        links[id]?.owesEnd = false
+        send(id, .syncEnd)
+    }
+
+    /// The responder answers an end with its own; at the initiator the round is over.
+    mutating func receiveEnd(_ id: LinkID, _ now: Instant) {
+        guard let link = links[id] else { return }
+        guard link.isInitiator else {
+            links[id]?.answering = nil
+            links[id]?.owesEnd = true
+            return finishStreams(id)
+        }
+        guard link.initiated != nil, !link.isComparing else { return counters.add("sync_late") }
+        links[id]?.initiated = nil
+        links[id]?.rounds += 1
+        if link.hasMoved, link.rounds + 1 < tuning.roundsMax {
+            beginSync(id, now)
+        } else {
+            links[id]?.rounds = 0
+            links[id]?.fruitless += 1
+            counters.add("sync_fruitless")
+            postpone(id, now)
+        }
+    }
+
+    /// The next comparison comes after the interval, and later the more of them led to nothing.
+    private mutating func postpone(_ id: LinkID, _ now: Instant) {
+        guard let link = links[id] else { return }
+        let doublings = min(link.fruitless, 10)
+        let pause = min(tuning.syncInterval * (1 << doublings), tuning.syncIntervalMax)
+        links[id]?.nextSync = now.advanced(by: entropy.jittered(pause, by: 0.3))
+    }
+}

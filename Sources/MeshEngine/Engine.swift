@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package import MeshCore
+package import MeshDiscovery
+internal import MeshLink
+internal import MeshReplication
+package import MeshTrust
+
+/// A node as a value: inputs and the time come in, effects go out, in order.
+///
+/// It owns no socket, clock, disk or chance of its own, so the same seed and the same inputs give the
+/// same effects: the real node and a simulator run this very code. One owner, never re-entered.
+package struct Engine: ~Copyable {
+    let own: Certificate
+    let limits: EngineLimits
+    let tuning: EngineTuning
+    var entropy: SeededGenerator
+    var links: [LinkID: LinkState] = [:]
+    var dials: DialPlan
+    var nextBeacon: Instant
+    var beaconsSent: UInt64 = 0
+    var effects: [Effect] = []
+    /// What was dropped, refused or late.
+    package internal(set) var counters = EngineCounters()
+
+    /// Begins a node with no links.
+    ///
+    /// - Parameter seed: decides every choice by chance.
+    package init(
+        own: Certificate, seeds: [String], limits: EngineLimits = EngineLimits(),
+        tuning: EngineTuning = EngineTuning(), dialling: DialPlan.Tuning = DialPlan.Tuning(),
+        seed: UInt64, now: Instant
+    ) {
+        self.own = own
+        self.limits = limits
+        self.tuning = tuning
+        entropy = SeededGenerator(seed: seed)
+        nextBeacon = now
+        dials = DialPlan(
+            own: own.node, seeds: seeds, tuning: dialling,
+            entropy: SeededGenerator(seed: seed ^ 0x6469_616c), now: now)
+    }
+
+    /// Takes one input.
+    ///
+    /// - Returns: what to do, in order.
+    package mutating func step(_ input: Input, at now: Instant) -> [Effect] {
+        switch input {
+        case .linkUp(let id, let peer, let origin): linkUp(id, peer, origin, now)
+        case .linkDown(let id, let reason): linkDown(id, reason, now)
+        case .message(let id, let bytes): receive(id, bytes, now)
+        case .committed(let messages): for message in messages { push(message, from: nil, nil) }
+        case .ingested(let id, let ticket, let outcome): ingested(id, ticket, outcome, now)
+        case .compared(let id, let session, let result): compared(id, session, result, now)
+        case .chunk(let id, let messages, let rest): chunk(id, messages, rest)
+        case .certificate(let id, let node): certificate(id, node, now)
+        case .heard(let node, let address): heard(node, address, now)
+        case .dialFailed(let address, let reason, let isSelf):
+            dials.failed(address, reason, isSelf: isSelf, now: now)
+        case .syncNow: for id in links.keys.sorted() { askForSync(id, now) }
+        case .tick: tick(now)
+        }
+        defer { effects = [] }
+        return effects
+    }
+
+    /// The linked peers, by node.
+    package var peers: [PeerStatus] {
+        links.values.sorted { $0.node < $1.node }.map { link in
+            PeerStatus(
+                certificate: link.peer.certificate, version: link.peer.version,
+                origin: link.origin, since: link.since, roundTrip: link.roundTrip,
+                lastInStep: link.lastInStep, behind: link.behind,
+                isSyncing: link.initiated != nil || link.answering != nil || link.isStreaming)
+        }
+    }
+
+    /// Every address that was ever to be dialled, for operators.
+    package var addresses: [DialPlan.Target] { dials.known }
+
+    mutating func emit(_ effect: Effect) { effects.append(effect) }
+
+    mutating func send(_ id: LinkID, _ message: LinkMessage) { emit(.send(id, message)) }
+
+    mutating func close(_ id: LinkID, _ reason: String) {
+        guard links[id] != nil else { return }
+        counters.add("link_closed")
+        emit(.close(id, reason: reason))
+    }
+
+    private mutating func tick(_ now: Instant) {
+        for address in dials.due(now: now, linked: Set(links.values.map(\.node))) {
+            emit(.dial(address))
+        }
+        if nextBeacon <= now {
+            emit(.beacon(counter: beaconsSent))
+            // Three quick ones after a start, so that a segment is complete within a second.
+            let pause = beaconsSent < 3 ? Duration.milliseconds(300) : tuning.beaconInterval
+            beaconsSent += 1
+            nextBeacon = now.advanced(by: entropy.jittered(pause, by: 0.2))
+        }
+        for id in links.keys.sorted() {
+            keepAlive(id, now)
+            dropParked(id, now)
+            if let link = links[id], link.isInitiator, link.initiated == nil, !link.isComparing,
+                link.nextSync <= now
+            {
+                beginSync(id, now)
+            }
+        }
+    }
+
+    private mutating func heard(_ node: NodeID, _ address: String, _ now: Instant) {
+        guard node != own.node else { return }
+        if links.values.contains(where: { $0.node == node }) { return }
+        dials.hear(node, at: address, now: now)
+    }
+}
+
+// MARK: Links
+
+extension Engine {
+    private mutating func linkUp(
+        _ id: LinkID, _ peer: LinkMachine.Peer, _ origin: LinkOrigin, _ now: Instant
+    ) {
+        if let address = origin.dialled {
+            dials.linked(address, to: peer.certificate.node, now: now)
+        }
+        guard links.count < limits.links else {
+            counters.add("link_over_limit")
+            emit(.close(id, reason: "too many links"))
+            return
+        }
+        let twins = links.filter { $0.value.node == peer.certificate.node }.keys.sorted()
+        for other in twins where !resolve(id, origin, other) { return }
+        links[id] = LinkState(peer, origin, now: now)
+        emit(.keep(id, peer.certificate.encoded))
+        if origin.dialled != nil { beginSync(id, now) }
+    }
+
+    /// Of two links with one peer both ends keep the one that the lower identity dialled.
+    ///
+    /// - Returns: whether the new one stays.
+    private mutating func resolve(
+        _ id: LinkID, _ origin: LinkOrigin, _ other: LinkID
+    ) -> Bool {
+        guard let old = links[other] else { return true }
+        counters.add("link_duplicate")
+        let isSameDirection = (old.origin.dialled == nil) == (origin.dialled == nil)
+        let lowerDialled = (own.node < old.node) == (origin.dialled != nil)
+        // A peer that dials again has lost the first link, whatever this end still thinks of it.
+        if isSameDirection || lowerDialled {
+            links[other] = nil
+            emit(.close(other, reason: "another link with the same peer"))
+            return true
+        }
+        emit(.close(id, reason: "another link with the same peer"))
+        return false
+    }
+
+    private mutating func linkDown(_ id: LinkID, _ reason: String, _ now: Instant) {
+        guard links.removeValue(forKey: id) != nil else { return }
+        emit(.note(reason, id))
+    }
+
+    private mutating func keepAlive(_ id: LinkID, _ now: Instant) {
+        guard var link = links[id] else { return }
+        if now.since(link.lastHeard) > tuning.silenceMax {
+            return close(id, "the peer fell silent")
+        }
+        guard link.nextPing <= now else { return }
+        let number = entropy.next()
+        link.pinged = (number, now)
+        link.nextPing = now.advanced(by: entropy.jittered(tuning.pingInterval, by: 0.2))
+        links[id] = link
+        send(id, .ping(number))
+    }
+
+    private mutating func receive(_ id: LinkID, _ bytes: [UInt8], _ now: Instant) {
+        guard links[id] != nil else { return counters.add("message_late") }
+        links[id]?.lastHeard = now
+        let message: LinkMessage
+        do throws(WireError) { message = try LinkMessage(decoding: bytes) } catch {
+            counters.add("message_malformed")
+            return close(id, "a message is malformed: \(error)")
+        }
+        switch message {
+        case .ping(let number): send(id, .pong(number))
+        case .pong(let number):
+            if let pinged = links[id]?.pinged, pinged.number == number {
+                links[id]?.roundTrip = now.since(pinged.at)
+                links[id]?.pinged = nil
+            } else {
+                counters.add("pong_unasked")
+            }
+        case .goodbye: close(id, "the peer said goodbye")
+        case .syncTurn(let turn): receive(id, turn: turn, isAnswer: false, now)
+        case .syncAnswer(let turn): receive(id, turn: turn, isAnswer: true, now)
+        case .syncEnd: receiveEnd(id, now)
+        case .syncPlease: if links[id]?.isInitiator == true { scheduleSync(id, now) }
+        case .commits(let bytes): receive(id, commits: bytes, now)
+        case .credit(let count):
+            let left = (links[id]?.inFlight ?? 0) - Int(count)
+            links[id]?.inFlight = max(0, left)
+            pump(id)
+        case .certificate(let bytes): emit(.keep(id, bytes))
+        case .wantCertificate(let node): emit(.show(id, node))
+        case .unknown: counters.add("message_unknown")
+        }
+    }
+
+    /// Three messages in a minute that break their own signatures close a link.
+    mutating func strike(_ id: LinkID, _ reason: String, _ now: Instant) {
+        guard var link = links[id] else { return }
+        link.strikes = link.strikes.filter { now.since($0) < .seconds(60) } + [now]
+        links[id] = link
+        if link.strikes.count >= limits.strikes { close(id, "the peer keeps sending \(reason)") }
+    }
+}

@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package import MeshCore
+internal import MeshCrypto
+package import MeshLink
+package import MeshReplication
+package import MeshTrust
+
+/// A link's number on this node, never used twice by one process.
+package struct LinkID: Hashable, Comparable, Sendable {
+    /// Counts up.
+    package let number: UInt64
+
+    /// Names a link.
+    package init(_ number: UInt64) { self.number = number }
+
+    /// Earlier is less.
+    package static func < (lhs: LinkID, rhs: LinkID) -> Bool { lhs.number < rhs.number }
+}
+
+/// What happens to a node.
+package enum Input: Sendable {
+    /// A link stands; the peer has proven who it is.
+    case linkUp(LinkID, LinkMachine.Peer, LinkOrigin)
+    /// A link is gone.
+    case linkDown(LinkID, reason: String)
+    /// A peer said something.
+    case message(LinkID, [UInt8])
+    /// This node's own commits are durable.
+    case committed([CommitsMessage])
+    /// What a peer sent has been judged.
+    case ingested(LinkID, IngestTicket, IngestOutcome)
+    /// A comparison was taken one turn further.
+    case compared(LinkID, SyncSession, ComparisonResult)
+    /// Part of a stream was read.
+    case chunk(LinkID, [CommitsMessage], rest: StreamRequest?)
+    /// A certificate was verified and kept, or refused.
+    case certificate(LinkID, NodeID?)
+    /// An authentic beacon of another node was heard.
+    case heard(NodeID, address: String)
+    /// A dial came to nothing.
+    case dialFailed(address: String, reason: String, isSelf: Bool)
+    /// An operator asks for a comparison with everyone.
+    case syncNow
+    /// Time went by.
+    case tick
+}
+
+/// How a link came about.
+package struct LinkOrigin: Sendable {
+    /// The other end, `host:port`.
+    package let remote: String
+    /// The address that was dialled; nil if the peer dialled.
+    package let dialled: String?
+    /// Whether the peer is on a local segment.
+    package let isLocal: Bool
+
+    /// Describes a link.
+    package init(remote: String, dialled: String?, isLocal: Bool) {
+        self.remote = remote
+        self.dialled = dialled
+        self.isLocal = isLocal
+    }
+}
+
+/// A peer's message on its way through the store.
+package struct IngestTicket: Sendable {
+    /// What was sent.
+    package let message: CommitsMessage
+    /// Its bytes as they came, to give back as credit.
+    package let byteCount: Int
+}
+
+/// How a turn of a comparison ended.
+package enum ComparisonResult: Sendable {
+    /// As the protocol says.
+    case outcome(SyncSession.Outcome)
+    /// The peer broke the protocol.
+    case refused(SyncRefusal)
+    /// The index could not be read; nothing follows.
+    case failed
+}
+
+/// What a node does: performed by the shell, in order.
+package enum Effect: Sendable {
+    /// Say something to a peer.
+    case send(LinkID, LinkMessage)
+    /// Close a link, once what was said has gone out.
+    case close(LinkID, reason: String)
+    /// Dial an address.
+    case dial(String)
+    /// Take a comparison one turn further; nil begins it.
+    case compare(LinkID, SyncSession, SyncTurn?)
+    /// Have the store judge a message.
+    case ingest(LinkID, IngestTicket)
+    /// Read part of a stream.
+    case read(LinkID, StreamRequest)
+    /// Verify and keep a certificate.
+    case keep(LinkID, [UInt8])
+    /// Send a peer the certificate of a node, if it is known.
+    case show(LinkID, NodeID)
+    /// Send a beacon on every interface.
+    case beacon(counter: UInt64)
+    /// Something an operator should see in the log.
+    case note(String, LinkID?)
+}
+
+/// Limits of a node; each has a counter where it bites.
+package struct EngineLimits: Sendable {
+    /// Most links.
+    package var links = 256
+    /// Bytes of records that may be on their way to one peer.
+    package var bytesInFlight = 4 << 20
+    /// Streams that wait for one peer.
+    package var streams = 65_536
+    /// Turns of a peer that wait while one is compared.
+    package var turnsWaiting = 4
+    /// Messages of a peer that break its own signatures before its link is closed.
+    package var strikes = 3
+
+    /// The defaults.
+    package init() {}
+}
+
+/// When a node does things by itself.
+package struct EngineTuning: Sendable {
+    /// The pause between comparisons with one peer, give or take 30 %.
+    package var syncInterval = Duration.seconds(15)
+    /// The longest pause where comparisons lead to nothing.
+    package var syncIntervalMax = Duration.seconds(600)
+    /// Rounds that follow each other at once.
+    package var roundsMax = 32
+    /// The pause between pings.
+    package var pingInterval = Duration.seconds(5)
+    /// Silence after which a link is taken for dead.
+    package var silenceMax = Duration.seconds(20)
+    /// The pause between beacons, give or take 20 %.
+    package var beaconInterval = Duration.seconds(5)
+    /// How long messages of an unknown author wait for its certificate.
+    package var parkedMax = Duration.seconds(30)
+
+    /// The defaults.
+    package init() {}
+}
+
+/// What the engine counts, for metrics.
+package struct EngineCounters: Sendable, Equatable {
+    /// Messages that were dropped, refused or late, by a stable name.
+    package private(set) var events: [String: UInt64] = [:]
+
+    /// Nothing happened yet.
+    package init() {}
+
+    mutating func add(_ name: String, _ count: UInt64 = 1) { events[name, default: 0] += count }
+}
+
+/// One linked peer as operators see it.
+package struct PeerStatus: Sendable {
+    /// Its certificate.
+    package let certificate: Certificate
+    /// Its program's version.
+    package let version: String
+    /// The other end of the link.
+    package let origin: LinkOrigin
+    /// Since when it is linked.
+    package let since: Instant
+    /// The last round trip.
+    package let roundTrip: Duration?
+    /// When both were last proven to hold the same; nil if never on this link.
+    package let lastInStep: Instant?
+    /// Records that the peer lacked at the last comparison; nil before the first.
+    package let behind: UInt64?
+    /// Whether a comparison or a stream is going on.
+    package let isSyncing: Bool
+}

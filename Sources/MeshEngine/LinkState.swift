@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import MeshCore
+internal import MeshLink
+internal import MeshReplication
+internal import MeshTrust
+
+/// What the engine knows of one link.
+struct LinkState {
+    let peer: LinkMachine.Peer
+    let origin: LinkOrigin
+    let since: Instant
+
+    // Life
+    var lastHeard: Instant
+    var nextPing: Instant
+    var pinged: (number: UInt64, at: Instant)?
+    var roundTrip: Duration?
+    var strikes: [Instant] = []
+
+    // Comparison
+    var initiated: SyncSession?
+    var answering: SyncSession?
+    var isComparing = false
+    var waiting: [(turn: SyncTurn, isAnswer: Bool)] = []
+    var nextSync: Instant
+    var rounds = 0
+    var fruitless = 0
+    var hasMoved = false
+    var owesEnd = false
+    var hasAskedForSync: Instant?
+    var lastInStep: Instant?
+    var behind: UInt64?
+
+    // Records
+    var streams: [StreamRequest] = []
+    var isReading = false
+    var inFlight = 0
+    var parked: [(author: NodeID, ticket: IngestTicket, at: Instant)] = []
+
+    init(_ peer: LinkMachine.Peer, _ origin: LinkOrigin, now: Instant) {
+        self.peer = peer
+        self.origin = origin
+        since = now
+        lastHeard = now
+        nextPing = now
+        nextSync = now
+    }
+
+    var node: NodeID { peer.certificate.node }
+    var site: String { peer.certificate.ticket.site }
+    /// The end that dialled asks; the other answers.
+    var isInitiator: Bool { origin.dialled != nil }
+    var isStreaming: Bool { isReading || !streams.isEmpty }
+}

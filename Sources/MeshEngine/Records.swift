@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import MeshCore
+internal import MeshLink
+internal import MeshReplication
+internal import MeshTrust
+
+extension Engine {
+    mutating func receive(_ id: LinkID, commits bytes: [UInt8], _ now: Instant) {
+        let message: CommitsMessage
+        do throws(WireError) { message = try CommitsMessage(decoding: bytes) } catch {
+            counters.add("commits_malformed")
+            return close(id, "records are malformed: \(error)")
+        }
+        let ticket = IngestTicket(message: message, byteCount: bytes.count)
+        // What follows a message that waits for a certificate waits behind it.
+        if links[id]?.parked.contains(where: { $0.author == message.author.node }) == true {
+            links[id]?.parked.append((message.author.node, ticket, now))
+        } else {
+            emit(.ingest(id, ticket))
+        }
+    }
+
+    mutating func ingested(
+        _ id: LinkID, _ ticket: IngestTicket, _ outcome: IngestOutcome, _ now: Instant
+    ) {
+        if outcome.refusal == .authorUnknown, let link = links[id] {
+            let author = ticket.message.author.node
+            if !link.parked.contains(where: { $0.author == author }) {
+                send(id, .wantCertificate(author))
+            }
+            links[id]?.parked.append((author, ticket, now))
+            return
+        }
+        send(id, .credit(UInt32(clamping: ticket.byteCount)))
+        if outcome.isFork { emit(.note("an author wrote two things in one place", id)) }
+        if let refusal = outcome.refusal {
+            counters.add("refused_\(refusal.rawValue)")
+            switch refusal {
+            case .badSignature, .malformed: strike(id, "records that do not verify", now)
+            case .policyUnknown: askForSync(id, now)
+            default: break
+            }
+            return
+        }
+        if outcome.isDuplicate { counters.add("commits_duplicate") }
+        if outcome.hasGap {
+            counters.add("commits_gap")
+            askForSync(id, now)
+        }
+        if outcome.stored > 0 || outcome.hasAdvanced {
+            links[id]?.hasMoved = true
+            push(ticket.message, from: id, outcome.authorSite)
+        }
+        if !outcome.evidence.isEmpty, let link = links[id] {
+            let room = max(0, limits.streams - link.streams.count)
+            links[id]?.streams += outcome.evidence.prefix(room)
+            pump(id)
+        }
+    }
+
+    /// Sends a commit on at once to those who hold its scope and do not get it from someone nearer.
+    ///
+    /// An author tells every peer it is linked with. Whoever hears it tells on what came from another
+    /// site to its own site, and what is not of its own site to further sites. What this misses
+    /// (a link that only one of two neighbours has) the next comparison brings.
+    mutating func push(_ message: CommitsMessage, from source: LinkID?, _ authorSite: String?) {
+        guard message.through > message.after else { return }
+        let home = own.ticket.site
+        let sourceSite = source.flatMap { links[$0]?.site }
+        for id in links.keys.sorted() where id != source {
+            guard let link = links[id], link.node != message.author.node,
+                link.peer.certificate.allows(.read, message.scope)
+            else { continue }
+            if source != nil {
+                let isWanted =
+                    link.site == home
+                    ? sourceSite != home
+                    : authorSite != home && link.site != authorSite && link.site != sourceSite
+                guard isWanted else { continue }
+            }
+            guard link.inFlight < limits.bytesInFlight else {
+                counters.add("push_over_limit")
+                continue
+            }
+            transmit(id, message)
+        }
+    }
+
+    private mutating func transmit(_ id: LinkID, _ message: CommitsMessage) {
+        let bytes = message.encoded
+        links[id]?.inFlight += bytes.count
+        send(id, .commits(bytes))
+    }
+
+    /// Reads the next part of the first stream that waits, while the peer has room.
+    mutating func pump(_ id: LinkID) {
+        guard var link = links[id], !link.isReading else { return }
+        guard !link.streams.isEmpty else { return finishStreams(id) }
+        guard link.inFlight < limits.bytesInFlight else { return }
+        let request = link.streams.removeFirst()
+        link.isReading = true
+        links[id] = link
+        emit(.read(id, request))
+    }
+
+    mutating func chunk(_ id: LinkID, _ messages: [CommitsMessage], _ rest: StreamRequest?) {
+        guard links[id] != nil else { return }
+        links[id]?.isReading = false
+        if let rest { links[id]?.streams.insert(rest, at: 0) }
+        for message in messages { transmit(id, message) }
+        pump(id)
+    }
+
+    /// A certificate came; what waited for it is judged again.
+    mutating func certificate(_ id: LinkID, _ node: NodeID?, _ now: Instant) {
+        guard let node else {
+            counters.add("certificate_refused")
+            return strike(id, "certificates that do not verify", now)
+        }
+        guard let link = links[id] else { return }
+        let ready = link.parked.filter { $0.author == node }
+        links[id]?.parked.removeAll { $0.author == node }
+        for parked in ready { emit(.ingest(id, parked.ticket)) }
+    }
+
+    mutating func dropParked(_ id: LinkID, _ now: Instant) {
+        guard let link = links[id], !link.parked.isEmpty else { return }
+        let late = link.parked.filter { now.since($0.at) > tuning.parkedMax }
+        if late.isEmpty { return }
+        counters.add("refused_author_unknown", UInt64(late.count))
+        links[id]?.parked.removeAll { now.since($0.at) > tuning.parkedMax }
+        for parked in late { send(id, .credit(UInt32(clamping: parked.ticket.byteCount))) }
+    }
+}

@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// What became of a message of commits when the store had verified it.
+package struct IngestOutcome: Sendable {
+    /// Why it was refused; nil if it was stored.
+    package var refusal: Refusal?
+    /// The site of the author, where its certificate is known.
+    package var authorSite: String?
+    /// Records that are new here and live.
+    package var stored = 0
+    /// Whether something that lies before the message is not known here.
+    package var hasGap = false
+    /// Whether the frontier moved.
+    package var hasAdvanced = false
+    /// Whether nothing in it was new.
+    package var isDuplicate = false
+    /// Live records that supersede what was offered, to be sent back as evidence.
+    package var evidence: [StreamRequest] = []
+    /// Whether the author was seen to have written two things in one place.
+    package var isFork = false
+
+    /// Nothing has happened yet.
+    package init() {}
+}

@@ -1,0 +1,244 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import CNIOLinux
+package import NIOCore
+internal import NIOPosix
+internal import Synchronization
+
+#if canImport(Glibc)
+    internal import Glibc
+#endif
+
+/// Multicast datagrams on every interface that is up, IPv4 and IPv6: bytes and addresses only.
+///
+/// One socket a family receives; one socket for each interface sends, since the outgoing interface is
+/// a setting of the socket. Groups are joined by interface name, and again at each `refresh`, because
+/// addresses change and switches forget.
+package final class BeaconPort: Sendable {
+    /// Where beacons go.
+    package struct Group: Sendable {
+        /// The IPv4 group.
+        package var v4 = "239.255.73.74"
+        /// The IPv6 group.
+        package var v6 = "ff15::7374"
+        /// The UDP port.
+        package var port = 7375
+        /// How many routers a beacon may cross, plus one.
+        package var ttl = 1
+        /// Interfaces by name; nil for all that are up.
+        package var interfaces: [String]?
+
+        /// The defaults.
+        package init() {}
+    }
+
+    /// A datagram and where it came from.
+    package struct Arrival: Sendable {
+        /// The bytes, at most one more than a beacon may have.
+        package let bytes: [UInt8]
+        /// The sender's address.
+        package let source: SocketAddress
+        /// Whether the source is in the network of a local interface.
+        package let isLocal: Bool
+    }
+
+    private struct Sender: Sendable {
+        let name: String
+        let address: SocketAddress
+        let channel: any Channel
+        let destination: SocketAddress
+    }
+
+    private struct State {
+        var receivers: [any Channel] = []
+        var senders: [Sender] = []
+        var joined: Set<String> = []
+        var devices: [NIONetworkDevice] = []
+    }
+
+    private let group: any EventLoopGroup
+    private let settings: Group
+    private let heard: @Sendable (Arrival) -> Void
+    private let state = Mutex(State())
+
+    /// Makes a port; `refresh` opens it.
+    package init(
+        group: any EventLoopGroup, settings: Group, heard: @escaping @Sendable (Arrival) -> Void
+    ) {
+        self.group = group
+        self.settings = settings
+        self.heard = heard
+    }
+
+    /// The interfaces on which beacons are sent now, with the address they are sent from.
+    package var interfaces: [(name: String, address: String)] {
+        state.withLock { $0.senders.map { ($0.name, $0.address.ipAddress ?? "") } }
+    }
+
+    /// Opens what is not open, joins what is not joined, and drops what is gone.
+    package func refresh() async {
+        let devices = ((try? System.enumerateDevices()) ?? []).filter { device in
+            device.multicastSupported && (settings.interfaces?.contains(device.name) ?? true)
+                && (device.name != "lo" || settings.interfaces?.contains("lo") == true)
+        }
+        if state.withLock({ $0.receivers.isEmpty }) { await openReceivers() }
+        for receiver in state.withLock({ $0.receivers }) { await join(receiver, devices) }
+        let current = Set(devices.compactMap { Self.key($0) })
+        let stale = state.withLock { state in
+            state.devices = devices
+            let gone = state.senders.filter { !current.contains(Self.key($0)) }
+            state.senders.removeAll { !current.contains(Self.key($0)) }
+            return gone
+        }
+        for sender in stale { sender.channel.close(promise: nil) }
+        let known = Set(state.withLock { $0.senders.map(Self.key) })
+        for device in devices {
+            guard let key = Self.key(device), !known.contains(key) else { continue }
+            if let sender = await open(device) { state.withLock { $0.senders.append(sender) } }
+        }
+    }
+
+    private static func key(_ device: NIONetworkDevice) -> String? {
+        device.address.flatMap { address in address.ipAddress.map { "\(device.name) \($0)" } }
+    }
+
+    private static func key(_ sender: Sender) -> String {
+        "\(sender.name) \(sender.address.ipAddress ?? "")"
+    }
+
+    private func bootstrap() -> DatagramBootstrap {
+        let reusePort = ChannelOptions.Types.SocketOption(
+            level: .socket, name: NIOBSDSocket.Option(rawValue: CInt(SO_REUSEPORT)))
+        return DatagramBootstrap(group: group)
+            .channelOption(.socketOption(.so_reuseaddr), value: 1)
+            .channelOption(reusePort, value: 1)
+            .channelOption(
+                .recvAllocator, value: FixedSizeRecvByteBufferAllocator(capacity: 257))
+    }
+
+    private func openReceivers() async {
+        for host in [settings.v4, settings.v6] {
+            let receiver = try? await bootstrap().channelInitializer { channel in
+                channel.eventLoop.makeCompletedFuture {
+                    let handler = DatagramHandler { self.receive($0) }
+                    try channel.pipeline.syncOperations.addHandler(handler)
+                }
+            }.bind(host: host, port: settings.port).get()
+            if let receiver { state.withLock { $0.receivers.append(receiver) } }
+        }
+    }
+
+    /// Joins the group on every interface of the receiver's family, leaving first what was joined.
+    private func join(_ receiver: any Channel, _ devices: [NIONetworkDevice]) async {
+        guard let channel = receiver as? any MulticastChannel, let local = receiver.localAddress
+        else { return }
+        let text = local.protocol == .inet ? settings.v4 : settings.v6
+        guard let target = try? SocketAddress(ipAddress: text, port: settings.port) else { return }
+        var names: Set<String> = []
+        for device in devices where device.address?.protocol == local.protocol {
+            guard names.insert(device.name).inserted else { continue }
+            let key = "\(device.name) \(local.protocol)"
+            if state.withLock({ !$0.joined.insert(key).inserted }) {
+                try? await channel.leaveGroup(target, device: device).get()
+            }
+            try? await channel.joinGroup(target, device: device).get()
+        }
+    }
+
+    private func open(_ device: NIONetworkDevice) async -> Sender? {
+        guard let address = device.address, let host = address.ipAddress else { return nil }
+        let isV4 = address.protocol == .inet
+        // One address of IPv6 an interface is enough, and only the link-local one is always there.
+        if !isV4, !host.lowercased().hasPrefix("fe80") { return nil }
+        let text = isV4 ? settings.v4 : settings.v6
+        guard let destination = try? SocketAddress(ipAddress: text, port: settings.port),
+            let channel = try? await bootstrap().bind(host: isV4 ? "0.0.0.0" : "::", port: 0).get(),
+            let options = channel as? any SocketOptionProvider
+        else { return nil }
+        let ttl = CInt(clamping: settings.ttl)
+        do {
+            if isV4, case .v4(let v4) = address {
+                try await options.setIPMulticastIF(v4.address.sin_addr).get()
+                try await options.setIPMulticastTTL(UInt8(clamping: settings.ttl)).get()
+                try await options.setIPMulticastLoop(1).get()
+            } else {
+                try await options.setIPv6MulticastIF(CUnsignedInt(device.interfaceIndex)).get()
+                try await options.setIPv6MulticastHops(ttl).get()
+                try await options.setIPv6MulticastLoop(1).get()
+            }
+        } catch {
+            channel.close(promise: nil)
+            return nil
+        }
+        return Sender(
+            name: device.name, address: address, channel: channel, destination: destination)
+    }
+
+    private func receive(_ envelope: AddressedEnvelope<ByteBuffer>) {
+        let bytes = Array(envelope.data.readableBytesView)
+        let source = envelope.remoteAddress
+        heard(Arrival(bytes: bytes, source: source, isLocal: Self.isLocal(source, state.withLock { $0.devices })))
+    }
+
+    private static func isLocal(
+        _ source: SocketAddress, _ devices: [NIONetworkDevice]
+    ) -> Bool {
+        guard let text = source.ipAddress, let from = source.networkBytes else { return false }
+        if text.lowercased().hasPrefix("fe80") { return true }
+        return devices.contains { device in
+            guard let own = device.address?.networkBytes,
+                let mask = device.netmask?.networkBytes, own.count == from.count,
+                mask.count == from.count
+            else { return false }
+            return zip(zip(own, from), mask).allSatisfy { $0.0 & $1 == $0.1 & $1 }
+        }
+    }
+
+    /// Whether an address is in the network of an interface of this host.
+    package static func isOnSegment(_ address: SocketAddress) -> Bool {
+        isLocal(address, (try? System.enumerateDevices()) ?? [])
+    }
+
+    /// Sends one datagram on every interface.
+    package func send(_ bytes: [UInt8]) {
+        for sender in state.withLock({ $0.senders }) {
+            let buffer = sender.channel.allocator.buffer(bytes: bytes)
+            sender.channel.writeAndFlush(
+                AddressedEnvelope(remoteAddress: sender.destination, data: buffer), promise: nil)
+        }
+    }
+
+    /// Closes every socket.
+    package func close() async {
+        let channels = state.withLock { state in
+            let all = state.receivers + state.senders.map(\.channel)
+            state = State()
+            return all
+        }
+        for channel in channels { try? await channel.close().get() }
+    }
+}
+
+extension SocketAddress {
+    /// The address bytes in network order; nil for a Unix socket.
+    package var networkBytes: [UInt8]? {
+        switch self {
+        case .v4(let v4): withUnsafeBytes(of: v4.address.sin_addr) { Array($0) }
+        case .v6(let v6): withUnsafeBytes(of: v6.address.sin6_addr) { Array($0) }
+        case .unixDomainSocket: nil
+        }
+    }
+}
+
+/// Hands datagrams on; an error on the socket is a lost datagram, never the end of receiving.
+private final class DatagramHandler: ChannelInboundHandler {
+    typealias InboundIn = AddressedEnvelope<ByteBuffer>
+
+    private let heard: (AddressedEnvelope<ByteBuffer>) -> Void
+
+    init(_ heard: @escaping (AddressedEnvelope<ByteBuffer>) -> Void) { self.heard = heard }
+
+    func channelRead(context: ChannelHandlerContext, data: NIOAny) { heard(unwrapInboundIn(data)) }
+
+    func errorCaught(context: ChannelHandlerContext, error: any Error) {}
+}

@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import MeshCore
+internal import MeshCrypto
+package import MeshLink
+package import NIOCore
+
+/// What a connection tells its owner; called on the connection's event loop.
+package struct LinkCallbacks: Sendable {
+    /// The peer has proven who it is.
+    package var established: @Sendable (LinkConnection, LinkMachine.Peer) -> Void
+    /// The peer said something.
+    package var message: @Sendable (LinkConnection, [UInt8]) -> Void
+    /// The connection ended; the error is nil where it ended in good order.
+    package var closed: @Sendable (LinkConnection, LinkError?, String) -> Void
+
+    /// Sets all three.
+    package init(
+        established: @escaping @Sendable (LinkConnection, LinkMachine.Peer) -> Void,
+        message: @escaping @Sendable (LinkConnection, [UInt8]) -> Void,
+        closed: @escaping @Sendable (LinkConnection, LinkError?, String) -> Void
+    ) {
+        self.established = established
+        self.message = message
+        self.closed = closed
+    }
+}
+
+/// One connection, to talk to from any thread.
+package final class LinkConnection: Sendable {
+    /// Limits of a connection that the peer can feel.
+    package struct Limits: Sendable {
+        /// How long a peer may take to prove who it is, in all.
+        package var handshake = TimeAmount.seconds(5)
+        /// How long bytes may wait for a peer that does not read.
+        package var write = TimeAmount.seconds(30)
+        /// Bytes that may wait for a peer.
+        package var bytesWaiting = 16 << 20
+
+        /// The defaults.
+        package init() {}
+    }
+
+    /// The number that the owner gave it.
+    package let number: UInt64
+    /// The other end, `host:port`.
+    package let remote: SocketAddress?
+    /// The address that was dialled; nil if the peer dialled.
+    package let dialled: String?
+    private let channel: any Channel
+
+    fileprivate init(number: UInt64, channel: any Channel, dialled: String?) {
+        self.number = number
+        self.channel = channel
+        self.dialled = dialled
+        remote = channel.remoteAddress
+    }
+
+    /// Seals and sends messages, in order.
+    package func send(_ messages: [[UInt8]]) {
+        channel.triggerUserOutboundEvent(LinkHandler.Outgoing.messages(messages), promise: nil)
+    }
+
+    /// Closes once what was sent has gone out.
+    package func close() {
+        channel.triggerUserOutboundEvent(LinkHandler.Outgoing.close, promise: nil)
+    }
+}
+
+/// Runs one `LinkMachine` on a TCP connection: a channel handler, since async channels cost six times more.
+final class LinkHandler: ChannelDuplexHandler {
+    typealias InboundIn = ByteBuffer
+    typealias OutboundIn = Never
+    typealias OutboundOut = ByteBuffer
+
+    enum Outgoing: Sendable {
+        case messages([[UInt8]])
+        case close
+    }
+
+    private var machine: LinkMachine
+    private let callbacks: LinkCallbacks
+    private let limits: LinkConnection.Limits
+    private let number: UInt64
+    private let dialled: String?
+    private var connection: LinkConnection?
+    private var deadline: Scheduled<Void>?
+    private var failure: LinkError?
+    private var reason = "the connection was closed"
+    private var bytesWaiting = 0
+    private var lastDrain = NIODeadline.now()
+
+    init(
+        machine: consuming LinkMachine, number: UInt64, dialled: String?,
+        callbacks: LinkCallbacks, limits: LinkConnection.Limits
+    ) {
+        self.machine = machine
+        self.number = number
+        self.dialled = dialled
+        self.callbacks = callbacks
+        self.limits = limits
+    }
+
+    func channelActive(context: ChannelHandlerContext) {
+        connection = LinkConnection(number: number, channel: context.channel, dialled: dialled)
+        let loopBound = NIOLoopBound((self, context), eventLoop: context.eventLoop)
+        deadline = context.eventLoop.scheduleTask(in: limits.handshake) {
+            let (handler, context) = loopBound.value
+            handler.reason = "the handshake took too long"
+            context.close(promise: nil)
+        }
+        write(machine.opening(), context)
+    }
+
+    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        let buffer = unwrapInboundIn(data)
+        do throws(LinkError) {
+            for event in try machine.receive(Array(buffer.readableBytesView)) {
+                handle(event, context)
+            }
+        } catch {
+            fail(error, context)
+        }
+    }
+
+    private func handle(_ event: LinkMachine.Event, _ context: ChannelHandlerContext) {
+        guard let connection else { return }
+        switch event {
+        case .send(let bytes): write(bytes, context)
+        case .established(let peer):
+            deadline?.cancel()
+            deadline = nil
+            callbacks.established(connection, peer)
+        case .message(let bytes): callbacks.message(connection, bytes)
+        }
+    }
+
+    private func fail(_ error: LinkError, _ context: ChannelHandlerContext) {
+        failure = error
+        reason = "\(error)"
+        context.close(promise: nil)
+    }
+
+    func triggerUserOutboundEvent(
+        context: ChannelHandlerContext, event: Any, promise: EventLoopPromise<Void>?
+    ) {
+        guard let outgoing = event as? Outgoing else {
+            return context.triggerUserOutboundEvent(event, promise: promise)
+        }
+        switch outgoing {
+        case .messages(let messages):
+            do throws(LinkError) {
+                var bytes: [UInt8] = []
+                for message in messages { bytes += try machine.seal(message) }
+                write(bytes, context)
+            } catch {
+                fail(error, context)
+            }
+        case .close:
+            // Behind everything that was written before.
+            let loopBound = NIOLoopBound(context, eventLoop: context.eventLoop)
+            context.writeAndFlush(wrapOutboundOut(ByteBuffer())).whenComplete { _ in
+                loopBound.value.close(promise: nil)
+            }
+        }
+        promise?.succeed()
+    }
+
+    private func write(_ bytes: [UInt8], _ context: ChannelHandlerContext) {
+        if bytes.isEmpty { return }
+        if bytesWaiting == 0 { lastDrain = .now() }
+        bytesWaiting += bytes.count
+        // A peer that does not read is cut off by bytes and by time.
+        guard bytesWaiting <= limits.bytesWaiting, .now() - lastDrain <= limits.write else {
+            reason = "the peer does not read"
+            return context.close(promise: nil)
+        }
+        let count = bytes.count
+        let loopBound = NIOLoopBound(self, eventLoop: context.eventLoop)
+        let buffer = context.channel.allocator.buffer(bytes: bytes)
+        context.writeAndFlush(wrapOutboundOut(buffer)).whenComplete { _ in
+            loopBound.value.bytesWaiting -= count
+            loopBound.value.lastDrain = .now()
+        }
+    }
+
+    func channelInactive(context: ChannelHandlerContext) {
+        deadline?.cancel()
+        if let connection { callbacks.closed(connection, failure, reason) }
+        context.fireChannelInactive()
+    }
+
+    func errorCaught(context: ChannelHandlerContext, error: any Error) {
+        reason = "\(error)"
+        context.close(promise: nil)
+    }
+}

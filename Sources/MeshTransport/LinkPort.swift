@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import MeshCore
+internal import MeshCrypto
+package import MeshLink
+package import NIOCore
+internal import NIOPosix
+internal import Synchronization
+
+/// Listens for links and dials them: connections and bytes, nothing of protocols.
+package final class LinkPort: Sendable {
+    /// What outsiders may ask of the port.
+    package struct Limits: Sendable {
+        /// Connections that have not proven who they are, in all.
+        package var halfOpen = 64
+        /// The same, from one address.
+        package var halfOpenPerHost = 4
+        /// How long a dial may take.
+        package var dial = TimeAmount.seconds(2)
+        /// Limits of one connection.
+        package var connection = LinkConnection.Limits()
+
+        /// The defaults.
+        package init() {}
+    }
+
+    private struct State {
+        var nextNumber: UInt64 = 1
+        var halfOpen: [UInt64: String] = [:]
+        var refused: UInt64 = 0
+    }
+
+    private let group: any EventLoopGroup
+    private let identity: LinkIdentity
+    private let callbacks: LinkCallbacks
+    private let limits: Limits
+    private let state = Mutex(State())
+
+    /// Makes a port; nothing is opened yet.
+    package init(
+        group: any EventLoopGroup, identity: LinkIdentity, callbacks: LinkCallbacks,
+        limits: Limits = Limits()
+    ) {
+        self.group = group
+        self.identity = identity
+        self.callbacks = callbacks
+        self.limits = limits
+    }
+
+    /// Connections that were refused because too many had not proven who they are.
+    package var refused: UInt64 { state.withLock { $0.refused } }
+
+    /// Opens the listening socket.
+    ///
+    /// - Returns: the channel, whose local address names the port that was taken.
+    package func listen(host: String, port: Int) async throws -> any Channel {
+        let bootstrap = ServerBootstrap(group: group)
+            .serverChannelOption(.backlog, value: 128)
+            .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
+            .childChannelOption(.socketOption(.so_keepalive), value: 1)
+            .childChannelInitializer { channel in
+                self.prepare(channel, dialled: nil)
+            }
+        return try await bootstrap.bind(host: host, port: port).get()
+    }
+
+    /// Dials an address; a failure is told as a text.
+    package func dial(host: String, port: Int, address: String) async throws {
+        let bootstrap = ClientBootstrap(group: group)
+            .connectTimeout(limits.dial)
+            .channelOption(.socketOption(.so_keepalive), value: 1)
+            .channelInitializer { channel in self.prepare(channel, dialled: address) }
+        _ = try await bootstrap.connect(host: host, port: port).get()
+    }
+
+    private func prepare(_ channel: any Channel, dialled: String?) -> EventLoopFuture<Void> {
+        let host = channel.remoteAddress?.ipAddress ?? ""
+        let number: UInt64? = state.withLock { state in
+            let sameHost = state.halfOpen.values.count { $0 == host }
+            if dialled == nil,
+                state.halfOpen.count >= limits.halfOpen || sameHost >= limits.halfOpenPerHost
+            {
+                state.refused += 1
+                return nil
+            }
+            defer { state.nextNumber += 1 }
+            if dialled == nil { state.halfOpen[state.nextNumber] = host }
+            return state.nextNumber
+        }
+        guard let number else { return channel.close() }
+        let secret = Bytes32(Sodium.random(32)) ?? .zero
+        return channel.eventLoop.makeCompletedFuture {
+            let machine = LinkMachine(
+                identity: identity, isInitiator: dialled != nil, expecting: nil,
+                ephemeral: AgreementKey(secret: secret))
+            let handler = LinkHandler(
+                machine: machine, number: number, dialled: dialled, callbacks: tracked(),
+                limits: limits.connection)
+            try channel.pipeline.syncOperations.addHandler(handler)
+        }
+    }
+
+    /// The owner's callbacks, with a count kept of those who have not proven who they are.
+    private func tracked() -> LinkCallbacks {
+        LinkCallbacks(
+            established: { connection, peer in
+                self.state.withLock { $0.halfOpen[connection.number] = nil }
+                self.callbacks.established(connection, peer)
+            },
+            message: callbacks.message,
+            closed: { connection, error, reason in
+                self.state.withLock { $0.halfOpen[connection.number] = nil }
+                self.callbacks.closed(connection, error, reason)
+            })
+    }
+}
