@@ -16,7 +16,12 @@ func target(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target 
 
 let package = Package(
     name: "holdfast",
-    products: [],
+    products: [
+        .library(name: "Mesh", targets: ["Mesh"]),
+        .library(name: "MeshClient", targets: ["MeshClient"]),
+        .executable(name: "meshd", targets: ["meshd"]),
+        .executable(name: "meshctl", targets: ["meshctl"]),
+    ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
@@ -68,6 +73,36 @@ let package = Package(
                 .product(name: "NIOPosix", package: "swift-nio"),
             ]),
         target("MeshAPI"),
+        target(
+            "MeshHTTP",
+            [
+                "MeshCore", "MeshCrypto", "MeshTrust", "MeshReplication", "MeshEngine", "MeshStore",
+                "Mesh", "MeshAPI", .product(name: "Hummingbird", package: "hummingbird"),
+            ]),
+        target(
+            "MeshClient",
+            [
+                "MeshAPI", .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+                .product(name: "NIOHTTP1", package: "swift-nio"),
+            ]),
+        // The programs.
+        .executableTarget(
+            name: "meshd",
+            dependencies: [
+                "Mesh", "MeshHTTP", "MeshStore", "MeshCrypto",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "Configuration", package: "swift-configuration"),
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+                .product(name: "UnixSignals", package: "swift-service-lifecycle"),
+            ], swiftSettings: settings),
+        .executableTarget(
+            name: "meshctl",
+            dependencies: [
+                "MeshClient", "MeshCore", "MeshCrypto", "MeshTrust", "MeshStore",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ], swiftSettings: settings),
     ],
     swiftLanguageModes: [.v6]
 )

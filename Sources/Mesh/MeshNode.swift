@@ -77,6 +77,9 @@ public final class MeshNode: Sendable {
     /// This node's certificate.
     package var certificate: Certificate { store.identity.certificate }
 
+    /// Where the node's files are.
+    package var dataDirectory: String { configuration.dataDirectory }
+
     private var now: Instant {
         Instant(nanoseconds: (ContinuousClock.now - started).nanoseconds)
     }

@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import Hummingbird
+internal import MeshAPI
+internal import MeshCore
+internal import MeshStore
+internal import NIOCore
+
+/// What a request may do.
+enum Access: Sendable {
+    /// The admin socket: everything.
+    case admin
+    /// A program on this host, without a token: all records, nothing of the node's own.
+    case local
+    /// An app with a token.
+    case token([AppGrant])
+
+    var isAdmin: Bool { if case .admin = self { true } else { false } }
+
+    func mayRead(_ namespace: String) -> Bool {
+        guard case .token(let grants) = self else { return true }
+        return grants.contains { $0.covers(namespace) }
+    }
+
+    func mayWrite(_ namespace: String) -> Bool {
+        guard case .token(let grants) = self else { return true }
+        return grants.contains { $0.covers(namespace) && $0.mayWrite }
+    }
+}
+
+/// The context of one request: where it came from.
+struct MeshRequestContext: RequestContext {
+    var coreContext: CoreRequestContextStorage
+    let remoteAddress: SocketAddress?
+
+    init(source: ApplicationRequestContextSource) {
+        coreContext = .init(source: source)
+        remoteAddress = source.channel.remoteAddress
+    }
+}
+
+/// Decides who a request is from, and turns away what a browser was tricked into sending.
+struct Gatekeeper: Sendable {
+    let store: Store
+    let isAdminSocket: Bool
+    let hosts: [String]
+
+    func access(_ request: Request, _ context: MeshRequestContext) throws -> Access {
+        if isAdminSocket { return .admin }
+        try checkHost(request)
+        if let header = request.headers[.authorization] {
+            guard header.lowercased().hasPrefix("bearer "),
+                let grants = try store.grants(ofToken: String(header.dropFirst(7)))
+            else { throw Problem.unauthorised }
+            return .token(grants)
+        }
+        guard let ip = context.remoteAddress?.ipAddress, ip == "::1" || ip.hasPrefix("127.") else {
+            throw Problem.unauthorised
+        }
+        return .local
+    }
+
+    /// A name that a foreign page resolves to this host (DNS rebinding) is not one of ours; a page of
+    /// another origin (CSRF) says so in `Origin`.
+    private func checkHost(_ request: Request) throws {
+        let authority = request.head.authority ?? ""
+        let host = Self.host(of: authority)
+        let isAddress =
+            (try? SocketAddress(ipAddress: host, port: 0)) != nil || host == "localhost"
+        guard isAddress || hosts.contains(host) else {
+            throw Problem(
+                code: "host_refused", title: "Host refused", status: 403,
+                detail: "'\(host)' is not a name of this server (set http.hosts to add one)")
+        }
+        guard let origin = request.headers[.origin], origin != "null" else {
+            if request.headers[.origin] == nil { return }
+            throw Problem.originRefused
+        }
+        let stripped = origin.split(separator: "/", omittingEmptySubsequences: true).last ?? ""
+        guard stripped == authority else { throw Problem.originRefused }
+    }
+
+    private static func host(of authority: String) -> String {
+        if authority.hasPrefix("["), let end = authority.firstIndex(of: "]") {
+            return String(authority[authority.index(after: authority.startIndex)..<end])
+        }
+        return String(authority.split(separator: ":").first ?? "").lowercased()
+    }
+}
+
+extension Problem {
+    static let unauthorised = Problem(
+        code: "unauthorised", title: "Not authorised", status: 401,
+        detail: "a valid token is needed (Authorization: Bearer …)")
+    static let originRefused = Problem(
+        code: "origin_refused", title: "Origin refused", status: 403,
+        detail: "the request came from a page of another origin")
+
+    static func forbidden(_ what: String) -> Problem {
+        Problem(code: "forbidden", title: "Not allowed", status: 403, detail: what)
+    }
+
+    static func bad(_ code: String, _ detail: String) -> Problem {
+        Problem(code: code, title: "Bad request", status: 400, detail: detail)
+    }
+
+    static func notFound(_ what: String) -> Problem {
+        Problem(code: "not_found", title: "Not found", status: 404, detail: what)
+    }
+
+    /// The one table from the store's errors to answers.
+    init(_ error: StoreError) {
+        let (code, status, title): (String, Int, String) =
+            switch error {
+            case .diskFull: ("disk_full", 507, "Disk full")
+            case .unknownNamespace: ("unknown_namespace", 404, "Unknown namespace")
+            case .notGranted: ("not_granted", 403, "Not granted")
+            case .preconditionFailed: ("precondition_failed", 412, "Precondition failed")
+            case .exists: ("exists", 409, "Already written")
+            case .idempotencyMismatch: ("idempotency_mismatch", 422, "Idempotency key reused")
+            case .limit: ("limit", 413, "Over a limit")
+            case .closed, .database, .newerSchema, .otherNode, .inUse, .unusable:
+                ("storage", 503, "Storage failed")
+            }
+        self.init(code: code, title: title, status: status, detail: "\(error)")
+    }
+}

@@ -1,0 +1,337 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import Foundation
+internal import HTTPTypes
+internal import Hummingbird
+internal import Mesh
+internal import MeshAPI
+internal import MeshCore
+internal import MeshCrypto
+internal import MeshReplication
+internal import MeshStore
+internal import MeshTrust
+internal import NIOCore
+
+extension HTTPField.Name {
+    static let siblings = HTTPField.Name("Mesh-Siblings")!
+    static let author = HTTPField.Name("Mesh-Author")!
+    static let idempotencyKey = HTTPField.Name("Idempotency-Key")!
+    static let lastEventID = HTTPField.Name("Last-Event-ID")!
+}
+
+extension Routes {
+    func record(
+        _ request: Request, _ namespace: String, _ path: String, _ access: Access
+    ) async throws -> Response {
+        let key = try key(path)
+        switch request.method {
+        case .get, .head:
+            guard access.mayRead(namespace) else { throw Problem.forbidden("the token does not allow to read \(namespace)") }
+            return try read(request, try scope(namespace, request), key)
+        case .put, .delete:
+            guard access.mayWrite(namespace) else { throw Problem.forbidden("the token does not allow to write \(namespace)") }
+            try checkAck(request)
+            return try await write(request, try scope(namespace, request), key)
+        default:
+            throw Problem(
+                code: "method", title: "Method not allowed", status: 405,
+                detail: "a record takes GET, HEAD, PUT and DELETE")
+        }
+    }
+
+    private func checkAck(_ request: Request) throws {
+        guard let ack = parameter(request, "ack"), ack != "local" else { return }
+        throw Problem.bad("bad_ack", "ack=\(ack): this version acknowledges 'local' only")
+    }
+
+    private func read(_ request: Request, _ scope: Scope, _ key: RecordKey) throws -> Response {
+        guard let state = try store.get(key, in: scope), let value = state.value else {
+            throw Problem.notFound("\(scope) has no '\(key)'")
+        }
+        if parameter(request, "siblings") == "all" {
+            let records = state.versions.map { view(scope, state, $0) }
+            return try Self.json(RecordsView(records: records, next: nil))
+        }
+        var headers: HTTPFields = [
+            .eTag: "\"\(state.etag)\"", .siblings: "\(state.versions.count - 1)",
+            .author: "\(value.dot.author.node)", .cacheControl: "no-cache",
+        ]
+        if let known = request.headers[.ifNoneMatch], Self.tags(known).contains(state.etag) {
+            return Response(status: .notModified, headers: headers)
+        }
+        headers[.contentType] =
+            value.record.contentType.isEmpty
+            ? "application/octet-stream" : value.record.contentType
+        // What an app stored is never taken for a page of this server.
+        headers[.xContentTypeOptions] = "nosniff"
+        if request.method == .head {
+            headers[.contentLength] = "\(value.record.body.count)"
+            return Response(status: .ok, headers: headers)
+        }
+        return Response(
+            status: .ok, headers: headers,
+            body: ResponseBody(byteBuffer: ByteBuffer(bytes: value.record.body)))
+    }
+
+    private static func tags(_ header: String) -> [String] {
+        header.split(separator: ",").map {
+            String($0.drop { " \"".contains($0) }.prefix { !" \"".contains($0) })
+        }
+    }
+
+    private func write(
+        _ request: Request, _ scope: Scope, _ key: RecordKey
+    ) async throws -> Response {
+        let isPut = request.method == .put
+        let body = isPut ? try await body(request, upTo: Record.bodyBytesMax) : []
+        let type = request.headers[.contentType] ?? "application/octet-stream"
+        guard type.utf8.count <= Record.contentTypeBytesMax,
+            type.utf8.allSatisfy({ (0x20...0x7e).contains($0) })
+        else { throw Problem.bad("bad_content_type", "the content type is too long or not ASCII") }
+        let write = Write(
+            isPut ? .put : .delete, key, contentType: isPut ? type : "", body: body,
+            ifMatch: request.headers[.ifMatch].flatMap { Self.tags($0).first },
+            ifAbsent: request.headers[.ifNoneMatch] == "*")
+        var job = WriteRequest(scope: scope, writes: [write])
+        job.idempotency = try idempotency(request, "\(request.method) \(scope) \(key)", body)
+        let receipts = try await store.write(job)
+        guard let receipt = receipts.first else { return Response(status: .noContent) }
+        let headers: HTTPFields = [.eTag: "\"\(receipt.etag)\""]
+        return try Self.json(
+            view(receipts), status: isPut && receipt.isNew ? .created : .ok, headers: headers)
+    }
+
+    private func idempotency(
+        _ request: Request, _ what: String, _ body: [UInt8]
+    ) throws -> (name: String, request: Digest)? {
+        guard let name = request.headers[.idempotencyKey] else { return nil }
+        guard (1...128).contains(name.utf8.count) else {
+            throw Problem.bad("bad_idempotency_key", "an Idempotency-Key has 1 to 128 bytes")
+        }
+        return (name, Blake2b.hash(Array(what.utf8) + [0] + body))
+    }
+
+    private func view(_ receipts: [Receipt]) -> WriteView {
+        WriteView(
+            etags: receipts.map(\.etag), sequences: receipts.map(\.dot.sequence),
+            durableOn: [node.certificate.ticket.node])
+    }
+
+    func batch(_ request: Request, _ access: Access) async throws -> Response {
+        let limit = 2 * StoreLimits.batchBytes
+        let batch = try await json(BatchRequest.self, request, upTo: limit)
+        guard access.mayWrite(batch.namespace) else { throw Problem.forbidden("the token does not allow to write \(batch.namespace)") }
+        try checkAck(request)
+        let scope = try scope(batch.namespace, request, site: batch.site)
+        let writes = try batch.writes.enumerated().map { try write($1, at: $0) }
+        var job = WriteRequest(scope: scope, writes: writes)
+        let hash = Array("\(batch)".utf8)
+        job.idempotency = try idempotency(request, "batch \(scope)", hash)
+        return try Self.json(view(try await store.write(job)))
+    }
+
+    private func write(_ item: BatchWrite, at index: Int) throws -> Write {
+        let key: RecordKey
+        do throws(KeyError) { key = try RecordKey(item.key) } catch {
+            throw Problem.bad("bad_key", "write \(index): \(error)")
+        }
+        switch item.op {
+        case "put":
+            let bytes: [UInt8]
+            if let text = item.text {
+                bytes = Array(text.utf8)
+            } else if let data = item.base64.flatMap({ Data(base64Encoded: $0) }) {
+                bytes = Array(data)
+            } else {
+                throw Problem.bad("bad_body", "write \(index) has neither text nor valid base64")
+            }
+            return Write(
+                .put, key, contentType: item.contentType ?? "application/json", body: bytes,
+                ifMatch: item.ifMatch, ifAbsent: item.ifAbsent ?? false)
+        case "delete": return Write(.delete, key, ifMatch: item.ifMatch)
+        default: throw Problem.bad("bad_op", "write \(index): '\(item.op)' is not put or delete")
+        }
+    }
+
+    func view(_ scope: Scope, _ state: KeyState, _ version: StoredVersion) -> RecordView {
+        RecordView(
+            scope: scope.description, key: version.record.key.description,
+            contentType: version.record.contentType, body: Data(version.record.body),
+            etag: state.etag, deleted: version.record.kind == .delete,
+            author: version.dot.author.node.description, sequence: version.dot.sequence,
+            writtenMs: version.record.stamp.milliseconds, siblings: state.versions.count - 1,
+            cursor: "\(store.instance)-\(version.arrival)")
+    }
+
+    // MARK: Lists
+
+    func list(_ request: Request, namespace: String, _ access: Access) throws -> Response {
+        guard access.mayRead(namespace) else { throw Problem.forbidden("the token does not allow to read \(namespace)") }
+        let scope = try scope(namespace, request)
+        let prefix = Array((parameter(request, "prefix") ?? "").utf8)
+        let after = try parameter(request, "after").map { text throws in
+            do throws(KeyError) { return try RecordKey(text) } catch {
+                throw Problem.bad("bad_after", "\(error)")
+            }
+        }
+        if request.headers[.accept]?.contains("application/x-ndjson") == true {
+            return stream(scope, prefix, after)
+        }
+        let limit = try parameter(request, "limit").map { text throws in
+            guard let limit = Int(text), (1...1000).contains(limit) else {
+                throw Problem.bad("bad_limit", "limit is 1 to 1000")
+            }
+            return limit
+        }
+        let page = try page(scope, prefix, after, limit ?? 100)
+        return try Self.json(
+            RecordsView(
+                records: page, next: page.count == limit ?? 100 ? page.last?.key : nil))
+    }
+
+    private func page(
+        _ scope: Scope, _ prefix: [UInt8], _ after: RecordKey?, _ limit: Int
+    ) throws -> [RecordView] {
+        try store.list(scope, prefix: prefix, after: after, limit: limit).compactMap { state in
+            state.value.map { view(scope, state, $0) }
+        }
+    }
+
+    private func stream(_ scope: Scope, _ prefix: [UInt8], _ after: RecordKey?) -> Response {
+        Response(
+            status: .ok, headers: [.contentType: "application/x-ndjson"],
+            body: ResponseBody { writer in
+                var after = after
+                while true {
+                    let page = try page(scope, prefix, after, 500)
+                    var buffer = ByteBuffer()
+                    for record in page {
+                        buffer.writeBytes(try MeshJSON.encode(record))
+                        buffer.writeString("\n")
+                    }
+                    if buffer.readableBytes > 0 { try await writer.write(buffer) }
+                    guard page.count == 500, let last = page.last else { break }
+                    after = try RecordKey(last.key)
+                }
+                try await writer.finish(nil)
+            })
+    }
+
+    // MARK: Changes
+
+    /// The changes after a cursor, then those that come: as server-sent events or lines of JSON.
+    func changes(_ request: Request, _ access: Access) throws -> Response {
+        let wanted = parameter(request, "namespace")
+        if let wanted, !access.mayRead(wanted) { throw Problem.forbidden("the token does not allow to read \(wanted)") }
+        let cursor = request.headers[.lastEventID] ?? parameter(request, "since")
+        let start = try position(cursor)
+        guard let positions = node.changes.positions() else {
+            throw Problem(
+                code: "too_many_feeds", title: "Too many feeds", status: 503,
+                detail: "\(ChangeHub.waitersMax) feeds are open already")
+        }
+        let isNDJSON = request.headers[.accept]?.contains("application/x-ndjson") == true
+        let follows = parameter(request, "follow") != "false"
+        let type = isNDJSON ? "application/x-ndjson" : "text/event-stream"
+        return Response(
+            status: .ok, headers: [.contentType: type, .cacheControl: "no-store"],
+            body: ResponseBody { writer in
+                var feed = ChangeFeed(
+                    routes: self, position: start, namespace: wanted, access: access,
+                    isNDJSON: isNDJSON)
+                while let buffer = try feed.next() { try await writer.write(buffer) }
+                if follows {
+                    try await writer.write(feed.heartbeat)
+                    // A client that left is noticed by the next write, a heartbeat at the latest.
+                    let wakes = ChangeFeed.wakes(positions)
+                    for await hasChanged in wakes {
+                        if !hasChanged { try await writer.write(feed.heartbeat) }
+                        while let buffer = try feed.next() { try await writer.write(buffer) }
+                    }
+                }
+                try await writer.finish(nil)
+            })
+    }
+
+    /// A cursor names the database it is of; another's, or one from the future, begins anew.
+    private func position(_ cursor: String?) throws -> UInt64 {
+        guard let cursor, !cursor.isEmpty else { return 0 }
+        if cursor == "now" { return store.lastArrival }
+        let parts = cursor.split(separator: "-")
+        guard parts.count == 2, let position = UInt64(parts[1]) else {
+            throw Problem.bad("bad_cursor", "'\(cursor)' is not a cursor")
+        }
+        guard parts[0] == store.instance, position <= store.lastArrival else {
+            throw Problem(
+                code: "cursor_gone", title: "Cursor gone", status: 410,
+                detail: "the cursor is of another node or an earlier database; list the records and start without one")
+        }
+        return position
+    }
+}
+
+/// One client's way through the changes.
+private struct ChangeFeed {
+    private static let pause = Duration.seconds(15)
+
+    let routes: Routes
+    var position: UInt64
+    let namespace: String?
+    let access: Access
+    let isNDJSON: Bool
+
+    /// A line that tells both ends that the connection stands.
+    var heartbeat: ByteBuffer { ByteBuffer(string: isNDJSON ? "\n" : ": still here\n\n") }
+
+    /// The next changes that this client may see; nil when there are none.
+    mutating func next() throws -> ByteBuffer? {
+        while true {
+            let (changes, reached) = try routes.store.changes(
+                after: position, scopes: nil, limit: 500)
+            guard reached > position else { return nil }
+            position = reached
+            var buffer = ByteBuffer()
+            for change in changes { try append(change, to: &buffer) }
+            if buffer.readableBytes > 0 { return buffer }
+        }
+    }
+
+    private func append(_ change: StoredChange, to buffer: inout ByteBuffer) throws {
+        let name = change.scope.namespace
+        let key = change.version.record.key
+        guard name == namespace ?? name, !name.hasPrefix("_") || namespace == name,
+            access.mayRead(name), let state = try routes.store.get(key, in: change.scope)
+        else { return }
+        let view = routes.view(change.scope, state, change.version)
+        let line = try MeshJSON.encode(view)
+        if isNDJSON {
+            buffer.writeBytes(line)
+            buffer.writeString("\n")
+        } else {
+            buffer.writeString("id: \(view.cursor ?? "")\nevent: change\ndata: ")
+            buffer.writeBytes(line)
+            buffer.writeString("\n\n")
+        }
+    }
+
+    /// True when something changed, false now and then in between; ends with the node.
+    static func wakes(_ positions: AsyncStream<UInt64>) -> AsyncStream<Bool> {
+        let (wakes, waker) = AsyncStream.makeStream(
+            of: Bool.self, bufferingPolicy: .bufferingNewest(1))
+        let listener = Task {
+            for await _ in positions { waker.yield(true) }
+            waker.finish()
+        }
+        let timer = Task {
+            while !Task.isCancelled {
+                try? await Task.sleep(for: pause)
+                waker.yield(false)
+            }
+        }
+        waker.onTermination = { _ in
+            listener.cancel()
+            timer.cancel()
+        }
+        return wakes
+    }
+}

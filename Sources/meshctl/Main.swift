@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import ArgumentParser
+import Foundation
+import Glibc
+import MeshClient
+
+/// The operator's hand.
+@main
+struct Main: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "meshctl", abstract: "Looks at a mesh and works on it.",
+        discussion: """
+            Talks to the node of this host through its admin socket, or to another over HTTP.
+            Exit codes: 0 ok, 1 error, 2 degraded or behind, 3 blocked, 4 no match, 64 usage, 69 no daemon.
+            """,
+        version: "0.1.0",
+        subcommands: [
+            MeshCommand.self, TicketCommand.self, Join.self, Peers.self, Status.self,
+            NamespaceCommand.self, Put.self, Get.self, Delete.self, List.self, Watch.self,
+            Import.self, Export.self, TokenCommand.self, DigestCommand.self, Sync.self,
+            Completion.self,
+        ])
+
+    static func main() async {
+        // A reader that goes away (a pager, head) ends us quietly.
+        signal(SIGPIPE, SIG_DFL)
+        do {
+            var command = try parseAsRoot()
+            if var asynchronous = command as? any AsyncParsableCommand {
+                try await asynchronous.run()
+            } else {
+                try command.run()
+            }
+        } catch let problem as Problem {
+            Console.complain(problem.detail)
+            Glibc.exit(problem.status == 404 ? 4 : problem.status == 507 ? 3 : 1)
+        } catch ClientError.unreachable(let why) {
+            Console.complain("no node answers: \(why)")
+            Glibc.exit(69)
+        } catch let failure as Failure {
+            Console.complain(failure.message)
+            Glibc.exit(failure.code)
+        } catch {
+            exit(withError: error)
+        }
+    }
+}
+
+/// Why a command came to nothing, with its exit code.
+struct Failure: Error {
+    let code: Int32
+    let message: String
+
+    init(_ message: String, code: Int32 = 1) {
+        self.message = message
+        self.code = code
+    }
+}
+
+/// Prints a script for a shell's completion.
+struct Completion: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Prints a completion script.",
+        discussion: "For example: meshctl completion bash > /etc/bash_completion.d/meshctl")
+
+    @Argument(help: "bash, zsh or fish.") var shell: String
+
+    func run() throws {
+        guard let kind = CompletionShell(rawValue: shell) else {
+            throw ValidationError("'\(shell)' is not bash, zsh or fish")
+        }
+        print(Main.completionScript(for: kind))
+    }
+}

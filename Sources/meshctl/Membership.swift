@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import ArgumentParser
+import Foundation
+import MeshCore
+import MeshCrypto
+import MeshStore
+import MeshTrust
+
+/// Making a mesh: done once, on a machine that is kept safe.
+struct MeshCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "mesh", abstract: "Makes a mesh.", subcommands: [Create.self])
+
+    struct Create: ParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Makes the keys of a mesh, and prints its identity.",
+            discussion: """
+                The root keys belong to different people and places, offline; take them away from DIR.
+                The enrol key makes tickets and stays with the operator.
+                """)
+
+        @Argument(help: "A directory for the keys, made for them.") var directory: String
+        @Option(help: "What people will call the mesh.") var name: String
+        @Option(help: "How many root keys.") var roots = 3
+        @Option(help: "How many of them must sign.") var threshold = 2
+
+        func validate() throws {
+            guard Name.isValid(name) else {
+                throw ValidationError("'\(name)' is not a name: letters, digits, '.', '_', '-'")
+            }
+            guard (1...RootDocument.keysMax).contains(roots), (1...roots).contains(threshold) else {
+                throw ValidationError("--roots is 1 to \(RootDocument.keysMax), --threshold 1 to --roots")
+            }
+        }
+
+        func run() throws {
+            try Sodium.start()
+            let files = FileManager.default
+            if let found = try? files.contentsOfDirectory(atPath: directory), !found.isEmpty {
+                throw Failure("\(directory) is not empty")
+            }
+            try files.createDirectory(
+                atPath: directory, withIntermediateDirectories: true,
+                attributes: [.posixPermissions: 0o700])
+            let rootKeys = try (0..<roots).map { _ in try KeyFolder.newKey() }
+            let enrol = try KeyFolder.newKey()
+            let secret = MeshSecret(epoch: 1, value: try KeyFolder.randomBytes32())
+            let root = RootDocument(
+                name: name, created: UInt64(Date().timeIntervalSince1970 * 1000),
+                threshold: UInt8(threshold), roots: rootKeys, enrol: [enrol.publicKey.id])
+            let folder = KeyFolder(directory)
+            for (index, key) in rootKeys.enumerated() {
+                try folder.write(key.seed.array, "root-\(index + 1).key")
+            }
+            try folder.write(enrol.seed.array, "enrol.key")
+            var bytes = WireWriter()
+            bytes.u32(secret.epoch)
+            bytes.append(secret.value)
+            try folder.write(bytes.bytes, "mesh.secret")
+            try folder.write(root.encoded, "root")
+            print(root.meshID)
+            Console.complain(
+                "keys are in \(directory); take root-*.key away, they are not needed to enrol servers")
+        }
+    }
+}
+
+/// Tickets: one for each new server.
+struct TicketCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "ticket", abstract: "Makes tickets for new servers.", subcommands: [Create.self])
+
+    struct Create: ParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Makes a ticket that enrols one server.",
+            discussion: "The ticket is a secret until it is used: whoever has it can join in its name.")
+
+        @Option(help: "The directory of 'mesh create'.") var keys: String
+        @Option(help: "The site the server will stand at.") var site: String
+        @Option(help: "What people will call the server.") var node: String
+        @Flag(help: "Grants everything: for a server of the centre.") var central = false
+        @Option(help: "A group the server belongs to; may be given again.") var group: [String] = []
+        @Option(help: "An address to dial across the WAN, HOST:PORT; may be given again.")
+        var seed: [String] = []
+        @Option(help: "The file to write.") var out: String
+
+        func validate() throws {
+            for name in [site, node] + group where !Name.isValid(name) {
+                throw ValidationError("'\(name)' is not a name: letters, digits, '.', '_', '-'")
+            }
+            guard group.count <= Ticket.groupsMax, seed.count <= TicketFile.seedsMax else {
+                throw ValidationError(
+                    "at most \(Ticket.groupsMax) groups and \(TicketFile.seedsMax) seeds")
+            }
+            for address in seed where !address.contains(":") || address.utf8.count > 255 {
+                throw ValidationError("'\(address)' is not HOST:PORT")
+            }
+        }
+
+        func run() throws {
+            try Sodium.start()
+            let folder = KeyFolder(keys)
+            let root = try RootDocument(decoding: try folder.read("root"))
+            guard let enrolSeed = Bytes32(try folder.readSecret("enrol.key")) else {
+                throw Failure("\(keys)/enrol.key is not a key")
+            }
+            var reader = WireReader(try folder.readSecret("mesh.secret"))
+            let secret = MeshSecret(epoch: try reader.u32(), value: try reader.bytes32())
+            let ticketKey = try KeyFolder.newKey()
+            let ticket = Ticket(
+                key: ticketKey.publicKey.id, serial: Sodium.random(16), site: site, node: node,
+                isCentral: central, groups: Array(Set(group)),
+                grants: central ? Grant.central : Grant.edge(site: site, groups: group))
+            let file = TicketFile(
+                root: root, enrol: SigningKey(seed: enrolSeed), secret: secret,
+                ticketSeed: ticketKey.seed, ticket: ticket, seeds: seed)
+            try DataDirectory.write(Array(file.text.utf8), to: out, mode: 0o600)
+            Console.complain("ticket for \(node) at \(site) is in \(out) (use: meshctl join \(out))")
+        }
+    }
+}
+
+/// Makes a node of this box.
+struct Join: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Makes a server of this box with a ticket; needs no network.")
+
+    @Argument(help: "The ticket, or - for standard input.") var ticket: String
+    @Option(help: "The data directory to make.") var data: String?
+
+    func run() throws {
+        try Sodium.start()
+        let directory = data ?? ProcessInfo.processInfo.environment["MESH_DATA"] ?? "/var/lib/mesh"
+        let bytes =
+            ticket == "-"
+            ? FileHandle.standardInput.readDataToEndOfFile()
+            : FileManager.default.contents(atPath: ticket)
+        guard let bytes else { throw Failure("\(ticket) cannot be read") }
+        let file: TicketFile
+        do { file = try TicketFile(text: String(decoding: bytes, as: UTF8.self)) } catch {
+            throw Failure("\(ticket): \(error)")
+        }
+        let certificate: Certificate
+        do { certificate = try DataDirectory(directory).join(file) } catch let error as StoreError {
+            throw Failure("\(error)")
+        }
+        // A ticket serves once: what is left of it must not enrol another.
+        if ticket != "-" { try? FileManager.default.removeItem(atPath: ticket) }
+        print("\(certificate.ticket.node) joined '\(file.root.name)' at \(certificate.ticket.site); run: meshd --data \(directory)")
+    }
+}
+
+/// The files of `mesh create`.
+struct KeyFolder {
+    private let path: String
+
+    init(_ path: String) { self.path = path }
+
+    static func randomBytes32() throws -> Bytes32 {
+        guard let value = Bytes32(Sodium.random(32)) else { throw Failure("no random bytes") }
+        return value
+    }
+
+    static func newKey() throws -> SigningKey { SigningKey(seed: try randomBytes32()) }
+
+    func write(_ bytes: [UInt8], _ name: String) throws {
+        try DataDirectory.write(bytes, to: "\(path)/\(name)", mode: 0o600)
+    }
+
+    func read(_ name: String) throws -> [UInt8] {
+        guard let data = FileManager.default.contents(atPath: "\(path)/\(name)") else {
+            throw Failure("\(path)/\(name) is missing or cannot be read")
+        }
+        return Array(data)
+    }
+
+    func readSecret(_ name: String) throws -> [UInt8] {
+        do { return try DataDirectory.readSecret("\(path)/\(name)") } catch {
+            throw Failure("\(error)")
+        }
+    }
+}

@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import ArgumentParser
+import Foundation
+import Logging
+import Mesh
+import MeshCrypto
+import MeshHTTP
+import MeshStore
+import ServiceLifecycle
+import UnixSignals
+
+/// The node: a server of the mesh, in the foreground, until SIGTERM.
+@main
+struct Main: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "meshd", abstract: "A server of the mesh.",
+        discussion: """
+            Runs in the foreground and logs to standard error. Says 'meshd: ready' once it serves.
+            Exit codes: 0 ended in good order, 1 error, 64 wrong usage or configuration.
+            """, version: meshVersion)
+
+    @Option(help: "The data directory of a joined node.") var data: String?
+    @Option(help: "A YAML or JSON file of settings.") var config: String?
+    @Option(help: "Where links are accepted, HOST:PORT.") var meshListen: String?
+    @Option(help: "Addresses to dial, HOST:PORT, with commas between.") var meshSeeds: String?
+    @Option(help: "Whether to find neighbours by multicast.") var discoveryEnabled: String?
+    @Option(help: "Interfaces for beacons, with commas between.") var discoveryInterfaces: String?
+    @Option(help: "The IPv4 group of beacons.") var discoveryGroup: String?
+    @Option(help: "The IPv6 group of beacons.") var discoveryGroup6: String?
+    @Option(help: "The UDP port of beacons.") var discoveryPort: String?
+    @Option(help: "How many routers a beacon may cross, plus one.") var discoveryTtl: String?
+    @Option(help: "Where apps are served, HOST:PORT, or none.") var httpListen: String?
+    @Option(help: "Names by which apps may call this server.") var httpHosts: String?
+    @Flag(help: "Serve other addresses than loopback without TLS.") var httpPlaintext = false
+    @Flag(help: "Accept a data directory that forgets (tmpfs).") var storeVolatile = false
+    @Option(help: "trace, debug, info, notice, warning, error, critical.") var logLevel: String?
+    @Option(help: "text or json.") var logFormat: String?
+
+    private var flags: [String: String] {
+        var flags: [String: String] = [:]
+        flags["data"] = data
+        flags["mesh.listen"] = meshListen
+        flags["mesh.seeds"] = meshSeeds
+        flags["discovery.enabled"] = discoveryEnabled
+        flags["discovery.interfaces"] = discoveryInterfaces
+        flags["discovery.group"] = discoveryGroup
+        flags["discovery.group6"] = discoveryGroup6
+        flags["discovery.port"] = discoveryPort
+        flags["discovery.ttl"] = discoveryTtl
+        flags["http.listen"] = httpListen
+        flags["http.hosts"] = httpHosts
+        flags["http.plaintext"] = httpPlaintext ? "true" : nil
+        flags["store.volatile"] = storeVolatile ? "true" : nil
+        flags["log.level"] = logLevel
+        flags["log.format"] = logFormat
+        return flags
+    }
+
+    func run() async throws {
+        let environment = ProcessInfo.processInfo.environment
+        let fallback = "/etc/mesh/mesh.yaml"
+        let file =
+            config ?? environment["MESH_CONFIG"]
+            ?? (FileManager.default.fileExists(atPath: fallback) ? fallback : nil)
+        let settings: Settings
+        do {
+            settings = try await Settings(file: file, environment: environment, flags: flags)
+        } catch {
+            complain("\(error)")
+            throw ExitCode(64)
+        }
+        guard let level = Logger.Level(rawValue: settings.logLevel) else {
+            complain("log.level: '\(settings.logLevel)' is not a level")
+            throw ExitCode(64)
+        }
+        let isJSON = settings.isJSONLog
+        LoggingSystem.bootstrap { _ in LineLogHandler(logLevel: level, isJSON: isJSON) }
+        do { try await serve(settings) } catch {
+            complain("\(error)")
+            throw ExitCode(1)
+        }
+    }
+
+    private func complain(_ text: String) {
+        FileHandle.standardError.write(Data("meshd: \(text)\n".utf8))
+    }
+
+    private func serve(_ settings: Settings) async throws {
+        let logger = Logger(label: "mesh")
+        let node = try MeshNode(settings.mesh, logger: logger)
+        let api = APIServer(node: node, configuration: settings.api, logger: logger)
+        let readiness = Readiness(expected: 3) {
+            FileHandle.standardError.write(Data("meshd: ready\n".utf8))
+            Supervisor.tellReady()
+        }
+        let services = ServiceGroup(
+            services: [NodeService(node: node, api: api, readiness: readiness)],
+            gracefulShutdownSignals: [.sigterm, .sigint], logger: logger)
+        try await services.run()
+    }
+}
+
+/// The node and its API as one service: either's end is the end of both.
+struct NodeService: Service {
+    let node: MeshNode
+    let api: APIServer
+    let readiness: Readiness
+
+    func run() async throws {
+        let (api, node, readiness) = (api, node, readiness)
+        try await cancelWhenGracefulShutdown {
+            try await withThrowingTaskGroup(of: Void.self) { tasks in
+                tasks.addTask { try await api.run { await readiness.reach() } }
+                tasks.addTask { try await node.run { _ in await readiness.reach() } }
+                defer { tasks.cancelAll() }
+                // The node ends last, so that what was acknowledged is on disk.
+                do { try await tasks.next() } catch is CancellationError {}
+                tasks.cancelAll()
+                while true {
+                    do { guard try await tasks.next() != nil else { break } } catch is CancellationError {}
+                }
+            }
+        }
+    }
+}
+
+/// Counts the endpoints that are open, and says so once when all are.
+actor Readiness {
+    private var missing: Int
+    private let announce: @Sendable () -> Void
+
+    init(expected: Int, announce: @escaping @Sendable () -> Void) {
+        missing = expected
+        self.announce = announce
+    }
+
+    func reach() {
+        missing -= 1
+        if missing == 0 { announce() }
+    }
+}
