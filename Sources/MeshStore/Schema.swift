@@ -52,7 +52,9 @@ enum Schema {
         configuration.prepareDatabase { db in
             try db.execute(sql: "PRAGMA cache_size = -4096")
             try db.execute(sql: "PRAGMA mmap_size = 0")
-            try db.execute(sql: "PRAGMA auto_vacuum = incremental")
+            if !db.configuration.readonly {
+                try db.execute(sql: "PRAGMA auto_vacuum = incremental")
+            }
         }
         return configuration
     }
