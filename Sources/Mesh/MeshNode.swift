@@ -328,7 +328,7 @@ extension MeshNode {
             guard arrival.isLocal || configuration.beaconTTL > 1,
                 let address = HostPort.dialable(arrival.source, port: beacon.port)
             else { throw .badSource }
-            post(.heard(beacon.node, address: address))
+            post(.heard(beacon.node, beacon.incarnation, address: address))
         } catch {
             count("beacon_\(error.rawValue)")
         }

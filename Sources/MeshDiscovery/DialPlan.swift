@@ -43,6 +43,7 @@ package struct DialPlan: Sendable {
         var nextDial: Instant
         var lastDial: Instant?
         var lastHeard: Instant
+        var incarnation: Incarnation?
         var isDialling = false
         var isSelf = false
     }
@@ -68,15 +69,19 @@ package struct DialPlan: Sendable {
     package var known: [Target] { targets.values.sorted { $0.address < $1.address } }
 
     /// A beacon of another node was heard from an address on a local segment.
-    package mutating func hear(_ node: NodeID, at address: String, now: Instant) {
+    package mutating func hear(
+        _ node: NodeID, _ incarnation: Incarnation, at address: String, now: Instant
+    ) {
         if var target = targets[address] {
             target.lastHeard = now
+            let isAnother = target.node != node || target.incarnation != incarnation
             // Another node has taken the address over, or the one there came up again.
-            if target.node != node || target.failures > 0 {
+            if isAnother || target.failures > 0 {
                 target.node = node
-                let last = target.lastDial ?? now.advanced(by: .zero - tuning.beaconPause)
-                let earliest = max(now, last.advanced(by: tuning.beaconPause))
-                target.nextDial = min(target.nextDial, earliest)
+                target.incarnation = incarnation
+                let rest = isAnother ? tuning.firstPause : tuning.beaconPause
+                let last = target.lastDial ?? now.advanced(by: .zero - rest)
+                target.nextDial = min(target.nextDial, max(now, last.advanced(by: rest)))
             }
             targets[address] = target
             return
@@ -85,7 +90,7 @@ package struct DialPlan: Sendable {
         let wait = own < node ? Duration.zero : tuning.yield
         targets[address] = Target(
             address: address, rung: .beacon, node: node, nextDial: now.advanced(by: wait),
-            lastHeard: now)
+            lastHeard: now, incarnation: incarnation)
     }
 
     private mutating func dropOldest() {

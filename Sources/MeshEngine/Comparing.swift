@@ -14,7 +14,10 @@ extension Engine {
         let session = session(with: link, .initiator)
         link.initiated = session
         link.isComparing = true
+        link.isSyncWanted = false
+        link.askedForSync = now
         link.hasMoved = false
+        link.isEndHeard = false
         links[id] = link
         emit(.compare(id, session, nil))
     }
@@ -26,21 +29,21 @@ extension Engine {
         }
     }
 
-    /// Soon, but not at once for each of many messages.
-    mutating func scheduleSync(_ id: LinkID, _ now: Instant) {
-        guard var link = links[id] else { return }
-        link.nextSync = min(link.nextSync, now.advanced(by: .milliseconds(500)))
-        links[id] = link
-    }
+    /// Something is missing here: a comparison is wanted soon, but not one for each of many messages.
+    mutating func wantSync(_ id: LinkID) { links[id]?.isSyncWanted = true }
 
-    /// Asks for a comparison from either end, at most once a second.
-    mutating func askForSync(_ id: LinkID, _ now: Instant) {
-        guard var link = links[id] else { return }
-        if link.isInitiator { return scheduleSync(id, now) }
-        if let asked = link.hasAskedForSync, now.since(asked) < .seconds(1) { return }
-        link.hasAskedForSync = now
-        links[id] = link
-        send(id, .syncPlease)
+    /// Begins a comparison that is due or wanted, or asks the peer to.
+    mutating func syncIfDue(_ id: LinkID, _ now: Instant) {
+        guard let link = links[id] else { return }
+        let isRested = link.askedForSync.map { now.since($0) >= tuning.syncPause } ?? true
+        let isWanted = link.isSyncWanted && isRested
+        if link.isInitiator {
+            if isWanted || link.nextSync <= now { beginSync(id, now) }
+        } else if isWanted {
+            links[id]?.isSyncWanted = false
+            links[id]?.askedForSync = now
+            send(id, .syncPlease)
+        }
     }
 
     mutating func receive(_ id: LinkID, turn bytes: [UInt8], isAnswer: Bool, _ now: Instant) {
@@ -162,6 +165,14 @@ extension Engine {
             return finishStreams(id)
         }
         guard link.initiated != nil, !link.isComparing else { return counters.add("sync_late") }
+        links[id]?.isEndHeard = true
+        finishRound(id, now)
+    }
+
+    /// Ends a round once what the peer sent in it has been judged.
+    mutating func finishRound(_ id: LinkID, _ now: Instant) {
+        guard let link = links[id], link.isEndHeard, link.judging == 0 else { return }
+        links[id]?.isEndHeard = false
         links[id]?.initiated = nil
         links[id]?.rounds += 1
         if link.hasMoved, link.rounds + 1 < tuning.roundsMax {

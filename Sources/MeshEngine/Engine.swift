@@ -54,10 +54,10 @@ package struct Engine: ~Copyable {
         case .compared(let id, let session, let result): compared(id, session, result, now)
         case .chunk(let id, let messages, let rest): chunk(id, messages, rest)
         case .certificate(let id, let node): certificate(id, node, now)
-        case .heard(let node, let address): heard(node, address, now)
+        case .heard(let node, let incarnation, let address): heard(node, incarnation, address, now)
         case .dialFailed(let address, let reason, let isSelf):
             dials.failed(address, reason, isSelf: isSelf, now: now)
-        case .syncNow: for id in links.keys.sorted() { askForSync(id, now) }
+        case .syncNow: for id in links.keys.sorted() { wantSync(id) }
         case .tick: tick(now)
         }
         defer { effects = [] }
@@ -102,18 +102,16 @@ package struct Engine: ~Copyable {
         for id in links.keys.sorted() {
             keepAlive(id, now)
             dropParked(id, now)
-            if let link = links[id], link.isInitiator, link.initiated == nil, !link.isComparing,
-                link.nextSync <= now
-            {
-                beginSync(id, now)
-            }
+            syncIfDue(id, now)
         }
     }
 
-    private mutating func heard(_ node: NodeID, _ address: String, _ now: Instant) {
+    private mutating func heard(
+        _ node: NodeID, _ incarnation: Incarnation, _ address: String, _ now: Instant
+    ) {
         guard node != own.node else { return }
         if links.values.contains(where: { $0.node == node }) { return }
-        dials.hear(node, at: address, now: now)
+        dials.hear(node, incarnation, at: address, now: now)
     }
 }
 
@@ -197,7 +195,7 @@ extension Engine {
         case .syncTurn(let turn): receive(id, turn: turn, isAnswer: false, now)
         case .syncAnswer(let turn): receive(id, turn: turn, isAnswer: true, now)
         case .syncEnd: receiveEnd(id, now)
-        case .syncPlease: if links[id]?.isInitiator == true { scheduleSync(id, now) }
+        case .syncPlease: wantSync(id)
         case .commits(let bytes): receive(id, commits: bytes, now)
         case .credit(let count):
             let left = (links[id]?.inFlight ?? 0) - Int(count)

@@ -37,7 +37,7 @@ package enum Input: Sendable {
     /// A certificate was verified and kept, or refused.
     case certificate(LinkID, NodeID?)
     /// An authentic beacon of another node was heard.
-    case heard(NodeID, address: String)
+    case heard(NodeID, Incarnation, address: String)
     /// A dial came to nothing.
     case dialFailed(address: String, reason: String, isSelf: Bool)
     /// An operator asks for a comparison with everyone.
@@ -126,6 +126,8 @@ package struct EngineLimits: Sendable {
 package struct EngineTuning: Sendable {
     /// The pause between comparisons with one peer, give or take 30 %.
     package var syncInterval = Duration.seconds(15)
+    /// The least pause between comparisons that are wanted because something is missing.
+    package var syncPause = Duration.milliseconds(500)
     /// The longest pause where comparisons lead to nothing.
     package var syncIntervalMax = Duration.seconds(600)
     /// Rounds that follow each other at once.

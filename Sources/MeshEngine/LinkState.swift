@@ -28,7 +28,9 @@ struct LinkState {
     var fruitless = 0
     var hasMoved = false
     var owesEnd = false
-    var hasAskedForSync: Instant?
+    var isSyncWanted = false
+    var askedForSync: Instant?
+    var isEndHeard = false
     var lastInStep: Instant?
     var behind: UInt64?
 
@@ -36,6 +38,7 @@ struct LinkState {
     var streams: [StreamRequest] = []
     var isReading = false
     var inFlight = 0
+    var judging = 0
     var parked: [(author: NodeID, ticket: IngestTicket, at: Instant)] = []
 
     init(_ peer: LinkMachine.Peer, _ origin: LinkOrigin, now: Instant) {

@@ -13,6 +13,7 @@ extension Engine {
             return close(id, "records are malformed: \(error)")
         }
         let ticket = IngestTicket(message: message, byteCount: bytes.count)
+        links[id]?.judging += 1
         // What follows a message that waits for a certificate waits behind it.
         if links[id]?.parked.contains(where: { $0.author == message.author.node }) == true {
             links[id]?.parked.append((message.author.node, ticket, now))
@@ -32,13 +33,14 @@ extension Engine {
             links[id]?.parked.append((author, ticket, now))
             return
         }
-        send(id, .credit(UInt32(clamping: ticket.byteCount)))
+        settle(id, ticket)
+        defer { finishRound(id, now) }
         if outcome.isFork { emit(.note("an author wrote two things in one place", id)) }
         if let refusal = outcome.refusal {
             counters.add("refused_\(refusal.rawValue)")
             switch refusal {
             case .badSignature, .malformed: strike(id, "records that do not verify", now)
-            case .policyUnknown: askForSync(id, now)
+            case .policyUnknown: wantSync(id)
             default: break
             }
             return
@@ -46,7 +48,7 @@ extension Engine {
         if outcome.isDuplicate { counters.add("commits_duplicate") }
         if outcome.hasGap {
             counters.add("commits_gap")
-            askForSync(id, now)
+            wantSync(id)
         }
         if outcome.stored > 0 || outcome.hasAdvanced {
             links[id]?.hasMoved = true
@@ -130,6 +132,14 @@ extension Engine {
         if late.isEmpty { return }
         counters.add("refused_author_unknown", UInt64(late.count))
         links[id]?.parked.removeAll { now.since($0.at) > tuning.parkedMax }
-        for parked in late { send(id, .credit(UInt32(clamping: parked.ticket.byteCount))) }
+        for parked in late { settle(id, parked.ticket) }
+        finishRound(id, now)
+    }
+
+    /// A message was judged: the peer gets its room back.
+    private mutating func settle(_ id: LinkID, _ ticket: IngestTicket) {
+        guard let link = links[id] else { return }
+        links[id]?.judging = max(0, link.judging - 1)
+        send(id, .credit(UInt32(clamping: ticket.byteCount)))
     }
 }

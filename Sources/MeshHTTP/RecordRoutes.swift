@@ -118,7 +118,8 @@ extension Routes {
     }
 
     func batch(_ request: Request, _ access: Access) async throws -> Response {
-        let limit = 2 * StoreLimits.batchBytes
+        // Text may stand escaped, and base64 is longer than its bytes.
+        let limit = 4 * CommitHeader.recordBytesMax
         let batch = try await json(BatchRequest.self, request, upTo: limit)
         guard access.mayWrite(batch.namespace) else { throw Problem.forbidden("the token does not allow to write \(batch.namespace)") }
         try checkAck(request)

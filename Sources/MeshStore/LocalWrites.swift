@@ -14,6 +14,7 @@ struct Draft {
     let first: UInt64
     var records: [[UInt8]] = []
     var ids: [Digest] = []
+    var byteCount = 0
     /// Records that a later one of the same commit superseded, by offset.
     var dropped: [Int: Digest] = [:]
 }
@@ -31,10 +32,22 @@ extension Writer {
         if let receipts = try replay(db, request) { return receipts }
         let policy = try admit(db, request)
         let scopeID = try scopeID(db, request.scope)
-        for write in request.writes { try check(db, write, scopeID, policy.merge) }
+        var size = 0
+        for write in request.writes { size += try check(db, write, scopeID, policy.merge) }
+        guard size <= CommitHeader.recordBytesMax else {
+            throw refusal(
+                .limit("a batch has at most \(CommitHeader.recordBytesMax) bytes of records, not \(size)"))
+        }
+        // A batch is never split: all of it is in one commit, and stands or falls with it everywhere.
+        if let draft = drafts[scopeID],
+            draft.byteCount + size > StoreLimits.draftBytes
+                || draft.records.count + request.writes.count > CommitHeader.recordsMax
+        {
+            try seal(db, scopeID, draft, &result)
+        }
         var receipts: [Receipt] = []
         for write in request.writes {
-            receipts.append(try apply(db, write, request.scope, scopeID, policy.merge, &result))
+            receipts.append(try apply(db, write, request.scope, scopeID, policy.merge))
         }
         if request.scope == NamespacePolicy.scope { directory.forgetPolicies() }
         if let (name, request) = request.idempotency {
@@ -46,12 +59,8 @@ extension Writer {
 
     private func admit(_ db: Database, _ request: WriteRequest) throws -> NamespacePolicy {
         let scope = request.scope
-        let size = request.writes.reduce(0) { $0 + $1.body.count }
         guard (1...StoreLimits.batchWrites).contains(request.writes.count) else {
             throw refusal(.limit("a batch has 1 to \(StoreLimits.batchWrites) writes"))
-        }
-        guard size <= StoreLimits.batchBytes else {
-            throw refusal(.limit("a batch has at most \(StoreLimits.batchBytes) bytes of bodies"))
         }
         for write in request.writes where write.body.count > Record.bodyBytesMax {
             throw refusal(
@@ -69,9 +78,11 @@ extension Writer {
     private func refusal(_ error: StoreError) -> WriteRefusal { WriteRefusal(error: error) }
 
     /// Judges a write against the key's state without changing anything.
+    ///
+    /// - Returns: the bytes of its record in a commit.
     private mutating func check(
         _ db: Database, _ write: Write, _ scope: Int64, _ merge: MergeKind
-    ) throws {
+    ) throws -> Int {
         let live = merge.ranked(try live(db, scope, write.key).map(\.version))
         let current = live.isEmpty ? nil : KeyState.etag(live.map(\.dot))
         if let wanted = write.ifMatch, wanted != current, !(wanted == "*" && current != nil) {
@@ -88,6 +99,11 @@ extension Writer {
         guard live.count < StoreLimits.siblings else {
             throw refusal(.limit("'\(write.key)' has \(live.count) siblings; resolve them first"))
         }
+        return 4
+            + Record.size(
+                key: write.key.utf8.count, contentType: write.contentType.utf8.count,
+                body: write.body.count,
+                context: merge.context(after: live, writer: author.node).dots.count)
     }
 
     private mutating func kind(_ db: Database, _ scope: Int64, _ dot: Dot) throws -> Record.Kind? {
@@ -98,15 +114,11 @@ extension Writer {
     }
 
     private mutating func apply(
-        _ db: Database, _ write: Write, _ scope: Scope, _ scopeID: Int64, _ merge: MergeKind,
-        _ result: inout Result
+        _ db: Database, _ write: Write, _ scope: Scope, _ scopeID: Int64, _ merge: MergeKind
     ) throws -> Receipt {
         let rows = try live(db, scopeID, write.key)
         let authorID = try authorID(db, author)
         let log = LogKey(scope: scopeID, author: authorID)
-        if let full = drafts[scopeID], full.records.count == CommitHeader.recordsMax {
-            try seal(db, scopeID, full, &result)
-        }
         var draft = try drafts[scopeID]
             ?? Draft(scope: scope, authorID: authorID, first: try head(db, log).frontier + 1)
         let dot = Dot(author: author, sequence: draft.first + UInt64(draft.records.count))
@@ -118,6 +130,7 @@ extension Writer {
         let id = Record.id(of: bytes, in: identity.root.meshID)
         draft.records.append(bytes)
         draft.ids.append(id)
+        draft.byteCount += bytes.count + 4
         drafts[scopeID] = draft
         let version = Version(dot: dot, context: record.context, stamp: record.stamp)
         var remaining = rows
@@ -156,9 +169,10 @@ extension Writer {
         let commit = Commit(
             header: whole.header, signature: whole.signature, proof: proof,
             records: proof.presentOffsets.map { draft.records[$0] })
-        result.committed += CommitsMessage.pieces(
-            of: commit, ids: proof.presentOffsets.map { draft.ids[$0] },
-            after: draft.first - 1, isEnd: true)
+        result.committed.append(
+            CommitsMessage(
+                scope: draft.scope, author: author, after: draft.first - 1,
+                through: commit.header.last, commits: [commit]))
     }
 }
 

@@ -8,8 +8,8 @@ package enum StoreLimits {
     static let jobsWaiting = 8192
     /// Most writes of one batch.
     package static let batchWrites = 1000
-    /// Most bytes of bodies in one batch.
-    package static let batchBytes = 8 << 20
+    /// Bytes of records after which a commit takes no more writes of others.
+    static let draftBytes = 96 * 1024
     /// Certificates and names kept in memory.
     static let cached = 20_000
     /// Idempotency keys that are remembered.

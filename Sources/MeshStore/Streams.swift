@@ -61,17 +61,8 @@ extension Store {
         var bytes = 0
         var through = after
         for batch in batches {
-            let (commit, ids) = try load(db, log, batch, keeping: nil, &chunk.damaged)
+            let commit = try load(db, log, batch, keeping: nil, &chunk.damaged)
             let size = commit.records.reduce(256) { $0 + $1.count + 4 }
-            if size > SyncTuning.commitsBytes {
-                if commits.isEmpty {
-                    chunk.messages = CommitsMessage.pieces(
-                        of: commit, ids: ids, after: after, isEnd: true)
-                    chunk.rest = .tail(scope, author, after: batch.header.last)
-                    return chunk
-                }
-                break
-            }
             if !commits.isEmpty, bytes + size > SyncTuning.commitsBytes { break }
             commits.append(commit)
             bytes += size
@@ -125,10 +116,12 @@ extension Store {
             }
             let here = Set(wanted.prefix { $0 <= batch.header.last })
             wanted = wanted.dropFirst(here.count)
-            let (commit, ids) = try load(db, log, batch, keeping: here, &chunk.damaged)
+            let commit = try load(db, log, batch, keeping: here, &chunk.damaged)
             if commit.records.isEmpty { continue }
             bytes += commit.records.reduce(256) { $0 + $1.count + 4 }
-            chunk.messages += CommitsMessage.pieces(of: commit, ids: ids, after: 0, isEnd: false)
+            chunk.messages.append(
+                CommitsMessage(
+                    scope: scope, author: author, after: 0, through: 0, commits: [commit]))
         }
         return chunk
     }
@@ -148,9 +141,8 @@ extension Store {
     private func load(
         _ db: Database, _ log: Writer.LogKey, _ batch: Queries.Batch,
         keeping wanted: Set<UInt64>?, _ damaged: inout [Dot]
-    ) throws -> (Commit, [Digest]) {
+    ) throws -> Commit {
         var records: [[UInt8]] = []
-        var ids: [Digest] = []
         var dropped: [Int: Digest] = [:]
         var missing = Set(batch.proof.presentOffsets)
         let mesh = identity.root.meshID
@@ -173,7 +165,6 @@ extension Store {
             let bytes = row.bytes(2)
             if Record.id(of: bytes, in: mesh) == id {
                 records.append(bytes)
-                ids.append(id)
             } else {
                 dropped[offset] = id
                 damaged.append(Dot(author: header.author, sequence: sequence))
@@ -185,15 +176,13 @@ extension Store {
             damaged += missing.sorted().map {
                 Dot(author: header.author, sequence: header.first + UInt64($0))
             }
-            let empty = Commit(
+            return Commit(
                 header: header, signature: batch.signature, proof: CommitProof(noneOf: header),
                 records: [])
-            return (empty, [])
         }
-        let commit = Commit(
+        return Commit(
             header: header, signature: batch.signature, proof: batch.proof.dropping(dropped),
             records: records)
-        return (commit, ids)
     }
 
     /// Makes damaged places holes: the rows go, and the next comparison fetches them from a peer.

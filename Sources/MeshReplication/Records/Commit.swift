@@ -10,6 +10,8 @@ package import MeshCrypto
 package struct CommitHeader: Hashable, Sendable {
     /// Most records of one commit.
     package static let recordsMax = 1024
+    /// Most bytes of a commit's encoded records, with four for the length of each.
+    package static let recordBytesMax = 960 * 1024
     /// Longest encoded header, in bytes.
     package static let byteCountMax = 512
 

@@ -125,6 +125,11 @@ package struct Record: Hashable, Sendable {
         return writer.bytes
     }
 
+    /// The encoded length of a record with so many bytes of its parts, and a context of so many dots.
+    package static func size(key: Int, contentType: Int, body: Int, context: Int) -> Int {
+        20 + key + contentType + body + 48 * context
+    }
+
     /// Decodes exactly one record.
     package init(decoding bytes: [UInt8]) throws(WireError) {
         var reader = WireReader(bytes)

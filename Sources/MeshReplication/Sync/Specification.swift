@@ -8,8 +8,8 @@ package enum SyncSpecification {
     package static let entriesMax = 1 << 16
     /// Longest encoded turn, in bytes.
     package static let turnBytesMax = 512 * 1024
-    /// Longest message of commits, in bytes: room for one record of the greatest length.
-    package static let commitsBytesMax = 256 * 1024
+    /// Longest message of commits, in bytes: any one commit fits, so a run never ends within one.
+    package static let commitsBytesMax = (1 << 20) - 64
     /// Most commits in one message.
     package static let commitsMax = 1024
 }
