@@ -103,6 +103,13 @@ let package = Package(
                 "MeshClient", "MeshCore", "MeshCrypto", "MeshTrust", "MeshStore",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ], swiftSettings: settings),
+        // Tools of this repository.
+        .executableTarget(
+            name: "meshbench",
+            dependencies: [
+                "MeshCore", "MeshCrypto", "MeshTrust", "MeshReplication", "MeshStore",
+                .product(name: "GRDB", package: "GRDB.swift"),
+            ], path: "tools/meshbench", swiftSettings: settings),
     ],
     swiftLanguageModes: [.v6]
 )

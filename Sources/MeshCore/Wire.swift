@@ -181,8 +181,8 @@ public struct WireWriter {
     /// Eight bytes, little endian.
     public mutating func u64(_ value: UInt64) { little(value, 8) }
 
-    private mutating func little(_ value: UInt64, _ count: UInt64) {
-        for index in 0..<count { bytes.append(UInt8(truncatingIfNeeded: value >> (8 * index))) }
+    private mutating func little(_ value: UInt64, _ count: Int) {
+        withUnsafeBytes(of: value.littleEndian) { bytes.append(contentsOf: $0.prefix(count)) }
     }
 
     /// An unsigned LEB128 number in its shortest form.

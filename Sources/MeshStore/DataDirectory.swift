@@ -30,6 +30,19 @@ package struct DataDirectory: Sendable {
         package let linkKey: AgreementKey
         package let secret: MeshSecret
         package let seeds: [String]
+
+        /// Joins the pieces; the caller has checked that they belong together.
+        package init(
+            root: RootDocument, certificate: Certificate, nodeKey: SigningKey,
+            linkKey: AgreementKey, secret: MeshSecret, seeds: [String]
+        ) {
+            self.root = root
+            self.certificate = certificate
+            self.nodeKey = nodeKey
+            self.linkKey = linkKey
+            self.secret = secret
+            self.seeds = seeds
+        }
     }
 
     /// Whether a node has joined here.

@@ -17,6 +17,16 @@ struct Draft {
     var byteCount = 0
     /// Records that a later one of the same commit superseded, by offset.
     var dropped: [Int: Digest] = [:]
+
+    /// Takes one more record.
+    ///
+    /// - Returns: its sequence.
+    mutating func append(_ bytes: [UInt8], _ id: Digest) -> UInt64 {
+        records.append(bytes)
+        ids.append(id)
+        byteCount += bytes.count + 4
+        return first + UInt64(records.count) - 1
+    }
 }
 
 /// A write that is refused without undoing its neighbours in the transaction.
@@ -33,7 +43,12 @@ extension Writer {
         let policy = try admit(db, request)
         let scopeID = try scopeID(db, request.scope)
         var size = 0
-        for write in request.writes { size += try check(db, write, scopeID, policy.merge) }
+        var seen: [RecordKey: [LiveRow]] = [:]
+        for write in request.writes {
+            let rows = try live(db, scopeID, write.key)
+            size += try check(db, write, scopeID, policy.merge, rows.map(\.version))
+            seen[write.key] = rows
+        }
         guard size <= CommitHeader.recordBytesMax else {
             throw refusal(
                 .limit("a batch has at most \(CommitHeader.recordBytesMax) bytes of records, not \(size)"))
@@ -46,8 +61,11 @@ extension Writer {
             try seal(db, scopeID, draft, &result)
         }
         var receipts: [Receipt] = []
+        receipts.reserveCapacity(request.writes.count)
         for write in request.writes {
-            receipts.append(try apply(db, write, request.scope, scopeID, policy.merge))
+            // A key that stands twice in a batch has changed since it was looked at.
+            let rows = try seen.removeValue(forKey: write.key) ?? live(db, scopeID, write.key)
+            receipts.append(try apply(db, write, request.scope, scopeID, policy.merge, rows))
         }
         if request.scope == NamespacePolicy.scope { directory.forgetPolicies() }
         if let (name, request) = request.idempotency {
@@ -81,9 +99,9 @@ extension Writer {
     ///
     /// - Returns: the bytes of its record in a commit.
     private mutating func check(
-        _ db: Database, _ write: Write, _ scope: Int64, _ merge: MergeKind
+        _ db: Database, _ write: Write, _ scope: Int64, _ merge: MergeKind, _ versions: [Version]
     ) throws -> Int {
-        let live = merge.ranked(try live(db, scope, write.key).map(\.version))
+        let live = merge.ranked(versions)
         let current = live.isEmpty ? nil : KeyState.etag(live.map(\.dot))
         if let wanted = write.ifMatch, wanted != current, !(wanted == "*" && current != nil) {
             throw refusal(.preconditionFailed(current: current))
@@ -114,36 +132,34 @@ extension Writer {
     }
 
     private mutating func apply(
-        _ db: Database, _ write: Write, _ scope: Scope, _ scopeID: Int64, _ merge: MergeKind
+        _ db: Database, _ write: Write, _ scope: Scope, _ scopeID: Int64, _ merge: MergeKind,
+        _ rows: [LiveRow]
     ) throws -> Receipt {
-        let rows = try live(db, scopeID, write.key)
         let authorID = try authorID(db, author)
         let log = LogKey(scope: scopeID, author: authorID)
-        var draft = try drafts[scopeID]
-            ?? Draft(scope: scope, authorID: authorID, first: try head(db, log).frontier + 1)
-        let dot = Dot(author: author, sequence: draft.first + UInt64(draft.records.count))
+        if drafts[scopeID] == nil {
+            let first = try head(db, log).frontier + 1
+            drafts[scopeID] = Draft(scope: scope, authorID: authorID, first: first)
+        }
         let record = Record(
             kind: write.kind, stamp: nextStamp(), key: write.key,
             context: merge.context(after: rows.map(\.version), writer: author.node),
             contentType: write.contentType, body: write.body)
         let bytes = record.encoded
         let id = Record.id(of: bytes, in: identity.root.meshID)
-        draft.records.append(bytes)
-        draft.ids.append(id)
-        draft.byteCount += bytes.count + 4
-        drafts[scopeID] = draft
+        let sequence = drafts[scopeID]?.append(bytes, id) ?? 0
+        let dot = Dot(author: author, sequence: sequence)
         let version = Version(dot: dot, context: record.context, stamp: record.stamp)
-        var remaining = rows
-        if merge == .register {
-            for row in rows where version.supersedes(row.version.dot) {
+        var remaining: [Dot] = []
+        for row in rows {
+            if merge == .register, version.supersedes(row.version.dot) {
                 try supersede(db, scopeID, row)
+            } else {
+                remaining.append(row.version.dot)
             }
-            remaining.removeAll { version.supersedes($0.version.dot) }
         }
-        let isNew = rows.isEmpty
-        try insert(db, log, dot.sequence, key: write.key, id: id, bytes: bytes)
-        let etag = KeyState.etag(remaining.map(\.version.dot) + [dot])
-        return Receipt(dot: dot, etag: etag, isNew: isNew)
+        try insert(db, log, sequence, key: write.key, id: id, bytes: bytes)
+        return Receipt(dot: dot, live: remaining + [dot], isNew: rows.isEmpty)
     }
 
     /// Signs and stores every draft.
@@ -189,9 +205,13 @@ extension Writer {
         var reader = WireReader(receipt)
         var receipts: [Receipt] = []
         while reader.left > 0 {
-            let dot = Dot(author: try reader.author(), sequence: try reader.sequence())
-            let etag = String(decoding: try reader.short(), as: UTF8.self)
-            receipts.append(Receipt(dot: dot, etag: etag, isNew: try reader.u8() == 1))
+            let isNew = try reader.u8() == 1
+            var live: [Dot] = []
+            for _ in 0..<(try reader.count("live", limit: StoreLimits.siblings + 1)) {
+                live.append(Dot(author: try reader.author(), sequence: try reader.sequence()))
+            }
+            guard let dot = live.last else { continue }
+            receipts.append(Receipt(dot: dot, live: live, isNew: isNew))
         }
         return receipts
     }
@@ -201,10 +221,12 @@ extension Writer {
     ) throws {
         var writer = WireWriter()
         for receipt in receipts {
-            writer.author(receipt.dot.author)
-            writer.u64(receipt.dot.sequence)
-            writer.short(receipt.etag.utf8)
             writer.u8(receipt.isNew ? 1 : 0)
+            writer.count(receipt.live.count)
+            for dot in receipt.live {
+                writer.author(dot.author)
+                writer.u64(dot.sequence)
+            }
         }
         try db.run(
             "INSERT INTO idempotency VALUES(?, ?, ?, ?)", .text(name), .digest(request),

@@ -55,10 +55,13 @@ package struct WriteRequest: Sendable {
 package struct Receipt: Hashable, Sendable {
     /// The version's place.
     package let dot: Dot
-    /// The key's state after it.
-    package let etag: String
-    /// Whether the key held no value before.
+    /// The versions of the key that live after it.
+    let live: [Dot]
+    /// Whether nothing was known of the key before.
     package let isNew: Bool
+
+    /// The key's state after the write.
+    package var etag: String { KeyState.etag(live) }
 }
 
 /// One version of a key as it is shown.

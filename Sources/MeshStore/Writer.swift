@@ -51,6 +51,7 @@ struct Writer {
     var dropped: [LogKey: [UInt64: Digest]] = [:]
     private(set) var dirtyCount: Int
     private var dirty: Set<DirtyLeaf> = []
+    private var lastDirty: DirtyLeaf?
     private var scopes: [Scope: Int64] = [:]
     private var authors: [Author: Int64] = [:]
     private var names: [Int64: Author] = [:]
@@ -81,6 +82,7 @@ struct Writer {
         drafts = [:]
         dropped = [:]
         dirty = []
+        lastDirty = nil
         dirtyCount = max(dirtyCount, 1)
         scopes = [:]
         authors = [:]
@@ -92,6 +94,7 @@ struct Writer {
     /// The digests are up to date.
     mutating func forgetDirty() {
         dirty = []
+        lastDirty = nil
         dirtyCount = 0
     }
 
@@ -189,12 +192,15 @@ struct Writer {
     }
 
     mutating func markDirty(_ db: Database, _ log: LogKey, _ sequence: UInt64) throws {
-        let leaf = DigestTree.leaf(of: sequence)
-        guard dirty.insert(DirtyLeaf(log: log, leaf: leaf)).inserted else { return }
+        let leaf = DirtyLeaf(log: log, leaf: DigestTree.leaf(of: sequence))
+        // Most writes follow each other, and fall in the leaf of the one before.
+        if leaf == lastDirty { return }
+        lastDirty = leaf
+        guard dirty.insert(leaf).inserted else { return }
         dirtyCount += 1
         try db.run(
             "INSERT OR IGNORE INTO dirty VALUES(?, ?, ?)", .int(log.scope), .int(log.author),
-            .sequence(leaf))
+            .sequence(leaf.leaf))
     }
 
     mutating func insert(
@@ -243,9 +249,10 @@ struct Writer {
             "DELETE FROM record WHERE scope = ? AND author = ? AND sequence = ?", .int(scope),
             .int(row.authorID), .sequence(sequence))
         try markDirty(db, log, sequence)
-        if var draft = drafts[scope], draft.authorID == row.authorID, sequence >= draft.first {
-            draft.dropped[Int(sequence - draft.first)] = row.id
-            drafts[scope] = draft
+        if let first = drafts[scope]?.first, drafts[scope]?.authorID == row.authorID,
+            sequence >= first
+        {
+            drafts[scope]?.dropped[Int(sequence - first)] = row.id
         } else {
             dropped[log, default: [:]][sequence] = row.id
         }
@@ -294,6 +301,9 @@ struct Writer {
     /// Keeps what is remembered between transactions within its limits.
     private mutating func trim() {
         if heads.count > StoreLimits.cached { heads = [:] }
-        if dirty.count > 16 * StoreLimits.cached { dirty = [] }
+        if dirty.count > 16 * StoreLimits.cached {
+            dirty = []
+            lastDirty = nil
+        }
     }
 }

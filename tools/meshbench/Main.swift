@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Foundation
+import MeshCrypto
+
+/// One benchmark by name; the last line is one JSON object.
+@main
+struct Main {
+    static func main() async throws {
+        try Sodium.start()
+        let arguments = CommandLine.arguments.dropFirst()
+        let figures: [String: Any]
+        switch arguments.first {
+        case "reconcile": figures = try await ReconcileBench.run()
+        case "write": figures = try await WriteBench.run()
+        case "apply": figures = try await ApplyBench.run()
+        case "start": figures = try await StartBench.run(program: arguments.dropFirst().first ?? "")
+        case "idle": figures = try StartBench.idle(program: arguments.dropFirst().first ?? "")
+        default:
+            FileHandle.standardError.write(Data("bench reconcile|write|apply|start|idle\n".utf8))
+            exit(64)
+        }
+        let data = try JSONSerialization.data(withJSONObject: figures, options: .sortedKeys)
+        print(String(decoding: data, as: UTF8.self))
+    }
+}
+
+/// What several benchmarks do alike.
+enum Measure {
+    static func seconds(_ body: () async throws -> Void) async rethrows -> Double {
+        let start = ContinuousClock.now
+        try await body()
+        let (seconds, attoseconds) = (ContinuousClock.now - start).components
+        return Double(seconds) + Double(attoseconds) / 1e18
+    }
+
+    static func median(_ values: [Double]) -> Double {
+        let sorted = values.sorted()
+        return sorted.isEmpty ? 0 : sorted[sorted.count / 2]
+    }
+
+    static func say(_ text: String) { FileHandle.standardError.write(Data((text + "\n").utf8)) }
+
+    /// Two figures' worth of digits: more would claim what a noisy machine cannot show.
+    static func rounded(_ value: Double) -> Double {
+        guard value > 0 else { return 0 }
+        let scale = pow(10, 2 - floor(log10(value)))
+        return (value * scale).rounded() / scale
+    }
+}
