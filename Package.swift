@@ -110,6 +110,27 @@ let package = Package(
                 "MeshCore", "MeshCrypto", "MeshTrust", "MeshReplication", "MeshStore",
                 .product(name: "GRDB", package: "GRDB.swift"),
             ], path: "tools/meshbench", swiftSettings: settings),
+        // What the tests share, and the tests.
+        .target(
+            name: "MeshTesting",
+            dependencies: ["MeshCore", "MeshCrypto", "MeshTrust", "MeshReplication", "MeshStore"],
+            path: "Tests/MeshTesting", swiftSettings: settings),
+        .testTarget(
+            name: "MeshCoreTests", dependencies: ["MeshCore"],
+            swiftSettings: settings),
+        .testTarget(
+            name: "MeshTrustTests", dependencies: ["MeshTesting", "MeshCore", "MeshCrypto", "MeshTrust"],
+            swiftSettings: settings),
+        .testTarget(
+            name: "MeshReplicationTests", dependencies: ["MeshTesting", "MeshCore", "MeshCrypto", "MeshTrust", "MeshReplication"],
+            swiftSettings: settings),
+        .testTarget(
+            name: "MeshLinkTests",
+            dependencies: ["MeshTesting", "MeshCore", "MeshCrypto", "MeshTrust", "MeshLink", "MeshStore"],
+            exclude: ["Vectors"], swiftSettings: settings),
+        .testTarget(
+            name: "MeshStoreTests", dependencies: ["MeshTesting", "MeshCore", "MeshCrypto", "MeshTrust", "MeshReplication", "MeshStore"],
+            swiftSettings: settings),
     ],
     swiftLanguageModes: [.v6]
 )

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+internal import Foundation
 internal import GRDB
 internal import GRDBSQLite
 internal import MeshReplication
@@ -57,6 +58,18 @@ enum Schema {
             }
         }
         return configuration
+    }
+
+    /// Reads the layout's number from the file's header, so that a newer file is not even opened.
+    ///
+    /// Source: SQLite's file format, §1.3: `user_version` is a big-endian number at offset 60.
+    static func refuseNewer(_ path: String) throws {
+        guard let file = FileHandle(forReadingAtPath: path) else { return }
+        defer { try? file.close() }
+        let header = Array(try file.read(upToCount: 64) ?? Data())
+        guard header.count == 64 else { return }
+        let found = header[60...].reduce(0) { $0 << 8 | Int($1) }
+        if found > version { throw StoreError.newerSchema(found: found, known: version) }
     }
 
     /// Creates the tables in an empty file; refuses a newer layout without touching it.

@@ -64,6 +64,7 @@ package final class Store: Sendable {
         wallMilliseconds: @escaping @Sendable () -> UInt64
     ) throws(StoreError) {
         do {
+            try Schema.refuseNewer(path)
             pool = try DatabasePool(path: path, configuration: Schema.configuration())
             try Schema.prepare(pool)
             let start = try pool.write { db in

@@ -200,6 +200,11 @@ extension Store {
 
     private static func makeHole(_ db: Database, _ log: Writer.LogKey, _ sequence: UInt64) throws {
         let values: [SQLValue] = [.int(log.scope), .int(log.author), .sequence(sequence)]
+        guard let batch = try Queries.batch(db, log.scope, log.author, holding: sequence) else {
+            return
+        }
+        let offset = Int(sequence - batch.header.first)
+        guard batch.proof.present[offset] else { return }
         try db.run("INSERT OR IGNORE INTO damage VALUES(?, ?, ?)", values[0], values[1], values[2])
         let id = try db.first(
             "SELECT id FROM record WHERE scope = ? AND author = ? AND sequence = ?", values[0],
@@ -210,13 +215,9 @@ extension Store {
         try db.run(
             "INSERT OR IGNORE INTO dirty VALUES(?, ?, ?)", values[0], values[1],
             .sequence(DigestTree.leaf(of: sequence)))
-        guard let batch = try Queries.batch(db, log.scope, log.author, holding: sequence) else {
-            return
-        }
-        let offset = Int(sequence - batch.header.first)
         let table = "scope = ? AND author = ? AND first = ?"
         let place: [SQLValue] = [values[0], values[1], .sequence(batch.header.first)]
-        if let id, batch.proof.present[offset] {
+        if let id {
             let proof = batch.proof.dropping([offset: id])
             if !proof.isEmpty {
                 try db.run(

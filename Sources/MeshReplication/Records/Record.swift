@@ -127,7 +127,7 @@ package struct Record: Hashable, Sendable {
 
     /// The encoded length of a record with so many bytes of its parts, and a context of so many dots.
     package static func size(key: Int, contentType: Int, body: Int, context: Int) -> Int {
-        20 + key + contentType + body + 48 * context
+        19 + key + contentType + body + 48 * context
     }
 
     /// Decodes exactly one record.

@@ -241,6 +241,8 @@ extension SyncSession {
         for state in mine {
             let own = entry(state)
             let their = unmet.removeValue(forKey: own.tag)
+            // An answer names only logs that differ; of the others nothing is to be sent.
+            if isAnswer, their == nil { continue }
             let frontier = their?.frontier ?? 0
             if frontier < state.frontier {
                 outcome.streams.append(.tail(scope, state.author, after: frontier))

@@ -1,0 +1,310 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import MeshCore
+import MeshCrypto
+@testable import MeshReplication
+internal import MeshStore
+import MeshTesting
+import MeshTrust
+import Testing
+
+private func author(_ node: UInt8, _ start: UInt32 = 1) -> Author {
+    Author(node: TestMesh.bytes(node, 0), incarnation: Incarnation(start: start, random: 5))
+}
+
+@Suite struct `A record` {
+    private func record(context: Int = 1, body: Int = 3) throws -> Record {
+        var seen = Context.empty
+        for index in 0..<context { seen.insert(Dot(author: author(UInt8(index)), sequence: 9)) }
+        return Record(
+            kind: .put, stamp: HybridTime(77), key: try RecordKey("a/b"), context: seen,
+            contentType: "text/plain", body: [UInt8](repeating: 1, count: body))
+    }
+
+    @Test func `has one encoding, which is read as it was written`() throws {
+        let one = try record(context: 3)
+        #expect(try Record(decoding: one.encoded) == one)
+        #expect(one.encoded.count == Record.size(key: 3, contentType: 10, body: 3, context: 3))
+    }
+
+    @Test func `is refused with a byte too many or too few at any place`() throws {
+        let bytes = try record().encoded
+        #expect(throws: WireError.trailing(1)) { try Record(decoding: bytes + [0]) }
+        for count in bytes.indices {
+            #expect(throws: WireError.self) { try Record(decoding: Array(bytes.prefix(count))) }
+        }
+    }
+
+    @Test func `is refused with a body or a context beyond its limit`() throws {
+        let long = try record(body: Record.bodyBytesMax + 1).encoded
+        #expect(throws: WireError.tooLong("body", 65_537, limit: 65_536)) { try Record(decoding: long) }
+        let wide = try record(context: 65).encoded
+        #expect(throws: WireError.tooLong("context", 65, limit: 64)) { try Record(decoding: wide) }
+    }
+
+    @Test func `is refused when its context does not ascend`() throws {
+        var bytes = try record(context: 2).encoded
+        let start = 1 + 8 + 2 + 3 + 1 + 1
+        let (first, second) = (Array(bytes[start..<start + 48]), Array(bytes[start + 48..<start + 96]))
+        bytes.replaceSubrange(start..<start + 96, with: second + first)
+        #expect(throws: WireError.unordered("context")) { try Record(decoding: bytes) }
+    }
+
+    @Test func `keeps any stamp, however wrong the clock`() throws {
+        for stamp in [0, 1, UInt64.max] {
+            let one = Record(
+                kind: .put, stamp: HybridTime(stamp), key: try RecordKey("a"), context: .empty,
+                contentType: "", body: [])
+            #expect(try Record(decoding: one.encoded).stamp.value == stamp)
+        }
+    }
+}
+
+@Suite struct `A commit's proof` {
+    private func ids(_ count: Int) -> [Digest] { (0..<count).map { TestMesh.bytes(UInt8($0 & 255), UInt8($0 >> 8)) } }
+
+    @Test(arguments: [1, 2, 3, 5, 8, 63, 64, 65, 1000, 1024])
+    func `leads to the signed root whatever was dropped in whatever order`(count: Int) throws {
+        let ids = ids(count)
+        let root = CommitProof.root(of: ids)
+        var generator = SeededGenerator(seed: UInt64(count))
+        var proof = CommitProof(allPresent: count)
+        while !proof.isEmpty {
+            let present = proof.presentOffsets
+            var dropped: [Int: Digest] = [:]
+            for offset in present where generator.next() % 3 == 0 { dropped[offset] = ids[offset] }
+            proof = proof.dropping(dropped)
+            #expect(proof.root(present: proof.presentOffsets.map { ids[$0] }) == root)
+            var reader = WireReader(proof.encoded)
+            #expect(try CommitProof(from: &reader, count: count) == proof)
+        }
+        #expect(proof.absent == [root])
+    }
+
+    @Test func `of two parts joins to that of both`() throws {
+        let ids = ids(100)
+        var generator = SeededGenerator(seed: 3)
+        for _ in 0..<50 {
+            func part() -> CommitProof {
+                var dropped: [Int: Digest] = [:]
+                for offset in 0..<100 where generator.next() % 2 == 0 { dropped[offset] = ids[offset] }
+                return CommitProof(allPresent: 100).dropping(dropped)
+            }
+            let (one, two) = (part(), part())
+            let both = try #require(one.merging(two))
+            #expect(Set(both.presentOffsets) == Set(one.presentOffsets).union(two.presentOffsets))
+            #expect(both.root(present: both.presentOffsets.map { ids[$0] }) == CommitProof.root(of: ids))
+        }
+    }
+
+    @Test func `with a hash too many or too few is refused`() throws {
+        let proof = CommitProof(allPresent: 8).dropping([3: ids(8)[3]])
+        var bytes = proof.encoded
+        bytes[1] = 2
+        var more = WireReader(bytes + [UInt8](repeating: 0, count: 32))
+        #expect(throws: WireError.invalid("proof")) { try CommitProof(from: &more, count: 8) }
+        bytes[1] = 0
+        var fewer = WireReader(bytes)
+        #expect(throws: WireError.invalid("proof")) { try CommitProof(from: &fewer, count: 8) }
+    }
+}
+
+@Suite struct `The merge rule` {
+    private struct Step {
+        let version: Version
+    }
+
+    /// Random histories: some writers see some versions, then write.
+    private func history(_ seed: UInt64, writers: Int, writes: Int) -> [Version] {
+        var generator = SeededGenerator(seed: seed)
+        var sequences = [UInt64](repeating: 0, count: writers)
+        var known = [[Version]](repeating: [], count: writers)
+        var all: [Version] = []
+        for _ in 0..<writes {
+            let writer = Int(generator.next() % UInt64(writers))
+            for version in all where generator.next() % 3 == 0 { known[writer] = add(version, to: known[writer]) }
+            sequences[writer] += 1
+            let name = author(UInt8(writer))
+            let version = Version(
+                dot: Dot(author: name, sequence: sequences[writer]),
+                context: MergeKind.register.context(after: known[writer], writer: name.node),
+                stamp: HybridTime(generator.next() % 4))
+            known[writer] = add(version, to: known[writer])
+            all.append(version)
+        }
+        return all
+    }
+
+    private func add(_ version: Version, to live: [Version]) -> [Version] {
+        if live.contains(version) { return live }
+        switch MergeKind.register.integrate(version, into: live) {
+        case .superseded: return live
+        case .lives(let gone): return live.filter { !gone.contains($0.dot) } + [version]
+        }
+    }
+
+    @Test func `leaves the same versions live in any order and with any repetition`() {
+        for seed in 0..<200 {
+            let versions = history(UInt64(seed), writers: 4, writes: 12)
+            let wanted = Set(versions.reduce([]) { add($1, to: $0) })
+            var generator = SeededGenerator(seed: UInt64(seed))
+            for _ in 0..<10 {
+                var order = versions + versions.prefix(4)
+                for index in order.indices.reversed() {
+                    order.swapAt(index, Int(generator.next() % UInt64(index + 1)))
+                }
+                #expect(Set(order.reduce([]) { add($1, to: $0) }) == wanted)
+            }
+        }
+    }
+
+    @Test func `lets a clock a hundred years ahead win no more than one tie`() {
+        let future = Version(
+            dot: Dot(author: author(1), sequence: 1), context: .empty, stamp: HybridTime(.max))
+        let informed = Version(
+            dot: Dot(author: author(2), sequence: 1),
+            context: MergeKind.register.context(after: [future], writer: author(2).node),
+            stamp: HybridTime(1))
+        #expect(add(informed, to: [future]) == [informed])
+        #expect(add(future, to: [informed]) == [informed])
+    }
+
+    @Test func `keeps one version of a writer that never looks at what it wrote`() {
+        var live: [Version] = []
+        for sequence in 1...1000 {
+            live = add(
+                Version(dot: Dot(author: author(1), sequence: UInt64(sequence)), context: .empty, stamp: HybridTime(1)),
+                to: live)
+        }
+        #expect(live.map(\.dot.sequence) == [1000])
+    }
+
+    @Test func `lets a log keep everything and show the first`() {
+        let early = Version(dot: Dot(author: author(1), sequence: 1), context: .empty, stamp: HybridTime(5))
+        let late = Version(dot: Dot(author: author(1), sequence: 2), context: .empty, stamp: HybridTime(9))
+        #expect(MergeKind.log.integrate(late, into: [early]) == .lives(superseding: []))
+        #expect(MergeKind.log.ranked([late, early]).first == early)
+    }
+}
+
+@Suite struct `The admission of a commit` {
+    private func header(_ scope: Scope) -> CommitHeader {
+        CommitHeader(scope: scope, author: author(1), first: 1, count: 1, previous: .zero, root: .zero)
+    }
+
+    @Test func `refuses a writer outside its grants everywhere`() throws {
+        let mesh = try TestMesh()
+        let card = mesh.identity("till", site: "1").certificate
+        try Admission.judge(header(Scope("orders@site/1")!), certificate: card, policy: .orders)
+        #expect(throws: Refusal.notGranted) {
+            try Admission.judge(header(Scope("orders@site/10")!), certificate: card, policy: .orders)
+        }
+        #expect(throws: Refusal.notGranted) {
+            try Admission.judge(header(Scope("menu@all")!), certificate: card, policy: .menu)
+        }
+        #expect(throws: Refusal.wrongAudience) {
+            try Admission.judge(header(Scope("menu@site/1")!), certificate: card, policy: .menu)
+        }
+        #expect(throws: Refusal.policyUnknown) {
+            try Admission.judge(header(Scope("menu@all")!), certificate: card, policy: nil)
+        }
+    }
+
+    @Test func `refuses a record that names its own future or breaks its log`() throws {
+        let dot = Dot(author: author(1), sequence: 5)
+        func record(_ kind: Record.Kind, seen: UInt64?) throws -> Record {
+            var context = Context.empty
+            if let seen { context.insert(Dot(author: author(1), sequence: seen)) }
+            return Record(
+                kind: kind, stamp: HybridTime(1), key: try RecordKey("k"), context: context,
+                contentType: "", body: [])
+        }
+        #expect(throws: Refusal.badContext) {
+            try Admission.judge(record(.put, seen: 5), at: dot, merge: .register)
+        }
+        try Admission.judge(record(.put, seen: 4), at: dot, merge: .register)
+        #expect(throws: Refusal.wrongMerge) {
+            try Admission.judge(record(.delete, seen: nil), at: dot, merge: .log)
+        }
+    }
+}
+
+@Suite struct `A turn of a comparison` {
+    @Test func `is read as it was written`() throws {
+        let leaf = SyncPart.LeafEntry(leaf: 70, bits: LeafBits(0xff00_ff00_ff00_ff00))
+        let turn = SyncTurn([
+            .summary([UInt8](repeating: 3, count: 16)), .inStep,
+            .scopes([SyncPart.ScopeEntry(scope: Scope("menu@all")!, root: 5)]),
+            .authors(scope: 0, path: .root.child(3).child(15), isAnswer: true, [
+                SyncPart.AuthorEntry(tag: 1, frontier: 300, hash: 2)
+            ]),
+            .branches(scope: 1, path: .root, [UInt64](repeating: 9, count: 16)),
+            .nodes(scope: 0, author: 4, level: 2, [
+                SyncPart.NodeEntry(index: 3, children: [1, 0, 2] + [UInt64](repeating: 0, count: 13))
+            ]),
+            .leaves(scope: 0, author: 4, [SyncPart.LeafEntry(leaf: 0, bits: LeafBits(1)), leaf]),
+            .wants(scope: 0, author: 4, [SyncPart.LeafEntry(leaf: 9, bits: LeafBits(.max))]),
+        ])
+        #expect(try SyncTurn(decoding: turn.encoded) == turn)
+    }
+
+    @Test(arguments: [UInt64(0), 1, 0b1011, .max, .max - 5, 0x5555_5555_5555_5555, 0xff, 0x7f])
+    func `writes leaf bits in the shortest form and reads no other`(bits: UInt64) throws {
+        var writer = WireWriter()
+        LeafBits(bits).encode(to: &writer)
+        var reader = WireReader(writer.bytes)
+        #expect(try LeafBits(from: &reader).bits == bits)
+        #expect(writer.bytes.count <= 9)
+    }
+
+    @Test func `is refused with four thousand million entries in a few bytes`() {
+        let bytes: [UInt8] = [7, 0, 1, 2, 3, 4, 5, 6, 0xff, 0xff, 0xff, 0xff, 0x0f]
+        #expect(throws: WireError.self) { try SyncTurn(decoding: bytes) }
+    }
+
+    @Test func `is refused with an index beyond every log`() {
+        let bytes: [UInt8] = [7, 0, 1, 2, 3, 4, 5, 6, 1] + [UInt8](repeating: 0xff, count: 9) + [1, 0]
+        #expect(throws: WireError.invalid("index")) { try SyncTurn(decoding: bytes) }
+    }
+}
+
+@Suite struct `The digest tree` {
+    @Test func `has a root that does not change when it grows a level without a record in it`() {
+        let leaf = DigestTree.hash(leaf: 0, records: [(offset: 3, id: TestMesh.bytes(1, 1))])
+        let children = [leaf] + [Digest](repeating: .zero, count: 15)
+        #expect(DigestTree.hash(index: 0, children: children) == leaf)
+        #expect(DigestTree.hash(index: 1, children: children) != leaf)
+    }
+
+    @Test func `is not fooled by sets whose hashes sum or XOR alike`() {
+        let ids = (0..<4).map { TestMesh.bytes(UInt8($0), 4) }
+        let one = DigestTree.hash(leaf: 0, records: [(0, ids[0]), (1, ids[1])])
+        let swapped = DigestTree.hash(leaf: 0, records: [(0, ids[1]), (1, ids[0])])
+        #expect(one != swapped)
+        let same = DigestTree.hash(leaf: 0, records: [(0, ids[2]), (1, ids[2])])
+        #expect(same != DigestTree.hash(leaf: 0, records: [(0, ids[3]), (1, ids[3])]))
+    }
+
+    @Test func `spans every sequence up to the last that may be`() {
+        #expect(DigestTree.height(of: 0) == 0)
+        #expect(DigestTree.height(of: 64) == 0)
+        #expect(DigestTree.height(of: 65) == 1)
+        #expect(DigestTree.height(of: 1025) == 2)
+        #expect(DigestTree.height(of: Dot.sequenceMax) <= DigestTree.levelMax)
+    }
+
+    @Test func `of thirty thousand authors differs in one branch where one author does`() {
+        func states(_ changed: Int?) -> [LogState] {
+            (0..<3000).map {
+                LogState(
+                    author: Author(node: TestMesh.bytes(UInt8($0 & 255), UInt8($0 >> 8)), incarnation: Incarnation(1)),
+                    frontier: $0 == changed ? 2 : 1, root: .zero)
+            }
+        }
+        let (one, two) = (AuthorTrie(states(nil)), AuthorTrie(states(77)))
+        #expect(one.root != two.root)
+        #expect(!one.isBucket(.root))
+        let differing = zip(one.children(.root), two.children(.root)).filter { $0 != $1 }
+        #expect(differing.count == 1)
+    }
+}

@@ -1,0 +1,297 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Foundation
+import MeshCore
+import MeshCrypto
+import MeshReplication
+import MeshStore
+import MeshTesting
+import MeshTrust
+internal import Synchronization
+import Testing
+
+private let orders = Scope("orders@site/s1")!
+private let prices = Scope("prices@site/s1")!
+private let all: [String: NamespacePolicy] = ["menu": .menu, "orders": .orders, "prices": .prices]
+
+/// A peer with a valid certificate that sends what it likes.
+private struct Writer {
+    let identity: DataDirectory.Identity
+    let author: Author
+
+    init(_ identity: DataDirectory.Identity, incarnation: UInt64 = 1 << 32) {
+        self.identity = identity
+        author = Author(node: identity.certificate.node, incarnation: Incarnation(incarnation))
+    }
+
+    func record(_ key: String, _ text: String = "v", context: Context = .empty, stamp: UInt64 = 1) throws -> Record {
+        Record(
+            kind: .put, stamp: HybridTime(stamp), key: try RecordKey(key), context: context,
+            contentType: "text/plain", body: Array(text.utf8))
+    }
+
+    func message(
+        _ scope: Scope, _ records: [Record], first: UInt64 = 1, mesh: MeshID? = nil, previous: Digest = .zero,
+        key: SigningKey? = nil
+    ) -> CommitsMessage {
+        let encoded = records.map(\.encoded)
+        let mesh = mesh ?? identity.root.meshID
+        let commit = Commit(
+            signing: encoded, ids: encoded.map { Record.id(of: $0, in: mesh) }, scope: scope, author: author,
+            first: first, previous: previous, key: key ?? identity.nodeKey, mesh: mesh)
+        return CommitsMessage(
+            scope: scope, author: author, after: first - 1, through: commit.header.last, commits: [commit])
+    }
+}
+
+@Suite struct `What a peer sends` {
+    /// A site's store, and a writer of the same site whose certificate it knows.
+    private func scene() async throws -> (TestMesh, Store, Writer) {
+        let mesh = try TestMesh()
+        let centre = try await mesh.centre(all)
+        let store = try mesh.store(mesh.identity("receiver"))
+        #expect(try await store.reconcile(with: centre) != nil)
+        let writer = Writer(mesh.identity("writer"))
+        try store.keep(writer.identity.certificate)
+        return (mesh, store, writer)
+    }
+
+    private func judge(_ store: Store, _ message: CommitsMessage) async throws -> IngestOutcome {
+        try #require(try await store.ingest([try CommitsMessage(decoding: message.encoded)]).first)
+    }
+
+    @Test func `is stored when its author may write it, and a second time changes nothing`() async throws {
+        let (_, store, writer) = try await scene()
+        let message = writer.message(orders, [try writer.record("a"), try writer.record("b")])
+        #expect(try await judge(store, message).stored == 2)
+        let root = try store.root(of: orders)
+        #expect(try await judge(store, message).isDuplicate)
+        #expect(try store.root(of: orders) == root)
+    }
+
+    @Test func `is refused with another's signature`() async throws {
+        let (_, store, writer) = try await scene()
+        let message = writer.message(orders, [try writer.record("a")], key: TestMesh.key(99, 9))
+        #expect(try await judge(store, message).refusal == .badSignature)
+        #expect(try store.liveCount(in: orders) == 0)
+    }
+
+    @Test func `is refused when signed for another mesh`() async throws {
+        let (_, store, writer) = try await scene()
+        let message = writer.message(orders, [try writer.record("a")], mesh: TestMesh.bytes(8, 8))
+        #expect(try await judge(store, message).refusal == .badSignature)
+    }
+
+    @Test func `is refused or malformed when any byte is changed`() async throws {
+        let (_, store, writer) = try await scene()
+        let bytes = writer.message(orders, [try writer.record("a"), try writer.record("b")]).encoded
+        for index in bytes.indices {
+            var changed = bytes
+            changed[index] ^= 0x10
+            guard let message = try? CommitsMessage(decoding: changed) else { continue }
+            let outcome = try #require(try await store.ingest([message]).first)
+            #expect(outcome.refusal != nil || outcome.stored == 0 || outcome.hasGap, "byte \(index)")
+            #expect(try store.text(orders, "a") == nil || outcome.hasGap, "byte \(index)")
+        }
+    }
+
+    @Test func `is refused outside the author's grant`() async throws {
+        let (mesh, store, _) = try await scene()
+        let stranger = Writer(mesh.identity("stranger", site: "s10"))
+        try store.keep(stranger.identity.certificate)
+        let message = stranger.message(orders, [try stranger.record("a")])
+        #expect(try await judge(store, message).refusal == .notGranted)
+    }
+
+    @Test func `waits for the certificate and the policy it needs`() async throws {
+        let (mesh, store, writer) = try await scene()
+        let unknown = Writer(mesh.identity("unknown"))
+        #expect(try await judge(store, unknown.message(orders, [try unknown.record("a")])).refusal == .authorUnknown)
+        let nowhere = Scope("nowhere@site/s1")!
+        #expect(try await judge(store, writer.message(nowhere, [try writer.record("a")])).refusal == .policyUnknown)
+    }
+
+    @Test func `of a scope that is not held here is refused`() async throws {
+        let (_, store, writer) = try await scene()
+        let elsewhere = Scope("orders@site/s2")!
+        #expect(try await judge(store, writer.message(elsewhere, [try writer.record("a")])).refusal == .wrongAudience)
+    }
+
+    @Test func `after a gap is kept without the frontier moving over it`() async throws {
+        let (_, store, writer) = try await scene()
+        let first = writer.message(orders, [try writer.record("a")])
+        let third = writer.message(orders, [try writer.record("c")], first: 3)
+        let outcome = try await judge(store, third)
+        #expect(outcome.hasGap)
+        #expect(try store.consult { try $0.logs(of: orders) }.isEmpty)
+        let second = writer.message(orders, [try writer.record("b")], first: 2)
+        for message in [first, second, third] { _ = try await judge(store, message) }
+        #expect(try store.consult { try $0.logs(of: orders) }.first?.frontier == 3)
+        #expect(try store.liveCount(in: orders) == 3)
+    }
+
+    @Test func `that contradicts what its author wrote before is evidence, and both orders end alike`() async throws {
+        var roots: Set<Digest> = []
+        for order in 0..<2 {
+            let (_, store, writer) = try await scene()
+            let one = writer.message(prices, [try writer.record("a", "one")])
+            let two = writer.message(prices, [try writer.record("a", "two")])
+            for message in order == 0 ? [one, two] : [two, one] {
+                let fill = CommitsMessage(
+                    scope: prices, author: message.author, after: 0, through: 0, commits: message.commits)
+                _ = try await judge(store, message)
+                _ = try await judge(store, fill)
+            }
+            #expect(try store.forkedAuthors() == [writer.author])
+            #expect(store.statistics.forks.load(ordering: .relaxed) > 0)
+            #expect(try store.liveCount(in: prices) == 1)
+            roots.insert(try store.root(of: prices))
+        }
+        #expect(roots.count == 1)
+    }
+
+    @Test func `that does not chain to the commit before is noted`() async throws {
+        let (_, store, writer) = try await scene()
+        _ = try await judge(store, writer.message(prices, [try writer.record("a")]))
+        let next = writer.message(prices, [try writer.record("b")], first: 2, previous: TestMesh.bytes(4, 4))
+        #expect(try await judge(store, next).isFork)
+    }
+
+    @Test func `with a stamp of the year 2100 is stored, and the next informed write wins`() async throws {
+        let (_, store, writer) = try await scene()
+        let future = try writer.record("a", "future", stamp: UInt64.max)
+        _ = try await judge(store, writer.message(prices, [future]))
+        #expect(try store.text(prices, "a") == "future")
+        try await store.put(prices, "a", "now")
+        #expect(try store.text(prices, "a") == "now")
+    }
+
+    @Test func `of an already superseded version changes nothing when it comes late`() async throws {
+        let (_, store, writer) = try await scene()
+        var seen = Context.empty
+        seen.insert(Dot(author: writer.author, sequence: 1))
+        let other = try await store.put(prices, "x", "1")
+        #expect(other.isNew)
+        let old = writer.message(prices, [try writer.record("a", "old")])
+        let new = writer.message(prices, [try writer.record("a", "new")], first: 2)
+        _ = try await judge(store, new)
+        let late = try await judge(store, old)
+        #expect(late.stored == 0)
+        #expect(try store.text(prices, "a") == "new")
+    }
+
+    @Test func `deletes a key nobody knew, which stays as context`() async throws {
+        let (_, store, writer) = try await scene()
+        let gone = Record(
+            kind: .delete, stamp: HybridTime(1), key: try RecordKey("ghost"), context: .empty, contentType: "", body: [])
+        #expect(try await judge(store, writer.message(prices, [gone])).stored == 1)
+        #expect(try store.text(prices, "ghost") == nil)
+        #expect(try store.liveCount(in: prices) == 1)
+    }
+
+    @Test func `cannot push a frontier past what its author signed`() throws {
+        let mesh = try TestMesh()
+        let writer = Writer(mesh.identity("w"))
+        let honest = writer.message(orders, [try writer.record("a")])
+        let lie = CommitsMessage(
+            scope: orders, author: writer.author, after: 0, through: 1 << 60, commits: honest.commits)
+        #expect(throws: WireError.invalid("end of the run")) { try CommitsMessage(decoding: lie.encoded) }
+    }
+
+    @Test func `of this node's own lost tail makes it begin a new incarnation`() async throws {
+        let mesh = try TestMesh()
+        let centre = try await mesh.centre(all)
+        let identity = mesh.identity("site")
+        let store = try mesh.store(identity)
+        #expect(try await store.reconcile(with: centre) != nil)
+        try await store.put(prices, "a", "1")
+        let before = store.author
+        let writer = Writer(identity, incarnation: before.incarnation.value)
+        try await Task.sleep(for: .milliseconds(1))
+        let lost = writer.message(prices, [try writer.record("b", "lost")], first: 2)
+        #expect(try await judge(store, lost).stored == 1)
+        #expect(store.author.incarnation > before.incarnation)
+        #expect(try store.text(prices, "b") == "lost")
+    }
+}
+
+@Suite struct `Damage` {
+    @Test func `is found by the scrub, not sent on, and fetched again`() async throws {
+        let mesh = try TestMesh()
+        let centre = try await mesh.centre(all)
+        let identity = mesh.identity("site")
+        let menu = Scope("menu@all")!
+        for index in 0..<20 { try await centre.put(menu, "k\(index)", "value \(index)") }
+        let store = try mesh.store(identity)
+        #expect(try await store.reconcile(with: centre) != nil)
+        store.close()
+        // A bit flips on disk, under SQLite's nose.
+        let shell = Process()
+        shell.executableURL = URL(fileURLWithPath: "/usr/bin/python3")
+        shell.arguments = [
+            "-c",
+            "import sqlite3,sys; d=sqlite3.connect(sys.argv[1]); d.execute(\"UPDATE record SET bytes = CAST(replace(bytes, 'value 7', 'VALUE 7') AS BLOB) WHERE key='k7'\"); d.commit()",
+            mesh.path(identity),
+        ]
+        try shell.run()
+        shell.waitUntilExit()
+        let opened = try mesh.store(identity)
+        #expect(try opened.scrub(after: 0) == 0)
+        #expect(opened.statistics.damaged.load(ordering: .relaxed) == 1)
+        #expect(try opened.text(menu, "k7") == nil)
+        #expect(try opened.damageCount() == 1)
+        #expect(try await opened.reconcile(with: centre) != nil)
+        #expect(try opened.text(menu, "k7") == "value 7")
+        #expect(try opened.damageCount() == 0)
+        #expect(try opened.root(of: menu) == centre.root(of: menu))
+    }
+}
+
+@Suite struct `A data directory` {
+    private func ticket(_ mesh: TestMesh) -> TicketFile {
+        let key = TestMesh.key(5, 5)
+        let ticket = Ticket(
+            key: key.publicKey.id, serial: [UInt8](repeating: 1, count: 16), site: "s1", node: "n",
+            isCentral: false, groups: [], grants: Grant.edge(site: "s1", groups: []))
+        return TicketFile(
+            root: mesh.root, enrol: mesh.enrol, secret: mesh.secret, ticketSeed: key.seed, ticket: ticket, seeds: [])
+    }
+
+    @Test func `joins once and reads its identity back`() throws {
+        let mesh = try TestMesh()
+        let directory = DataDirectory(mesh.directory + "/d")
+        let certificate = try directory.join(ticket(mesh))
+        #expect(try directory.identity().certificate == certificate)
+        #expect(throws: StoreError.self) { try directory.join(ticket(mesh)) }
+    }
+
+    @Test func `with a key that others may read is refused`() throws {
+        let mesh = try TestMesh()
+        let directory = DataDirectory(mesh.directory + "/d")
+        _ = try directory.join(ticket(mesh))
+        chmod(mesh.directory + "/d/node.key", 0o644)
+        #expect(throws: StoreError.self) { try directory.identity() }
+    }
+
+    @Test func `whose key is missing never gets another identity in silence`() throws {
+        let mesh = try TestMesh()
+        let directory = DataDirectory(mesh.directory + "/d")
+        _ = try directory.join(ticket(mesh))
+        try FileManager.default.removeItem(atPath: mesh.directory + "/d/node.key")
+        #expect(throws: StoreError.self) { try directory.identity() }
+        #expect(throws: StoreError.self) { try directory.join(ticket(mesh)) }
+    }
+
+    @Test func `is used by one process, whose number a second is told`() throws {
+        let mesh = try TestMesh()
+        let directory = DataDirectory(mesh.directory)
+        let lock = try directory.lock()
+        #expect(throws: StoreError.inUse(pid: "\(getpid())")) { try directory.lock() }
+        withExtendedLifetime(lock) {}
+    }
+
+    @Test func `in memory is refused`() throws {
+        guard FileManager.default.fileExists(atPath: "/dev/shm") else { return }
+        #expect(throws: StoreError.self) { try DataDirectory("/dev/shm").checkFileSystem() }
+    }
+}

@@ -1,0 +1,321 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Foundation
+import MeshCore
+import MeshCrypto
+import MeshReplication
+import MeshStore
+import MeshTesting
+import MeshTrust
+internal import Synchronization
+import Testing
+
+private let menu = Scope("menu@all")!
+private let orders = Scope("orders@site/s1")!
+private let prices = Scope("prices@site/s1")!
+private let all: [String: NamespacePolicy] = ["menu": .menu, "orders": .orders, "prices": .prices]
+
+@Suite struct `A store` {
+    @Test func `keeps what it acknowledged over a stop and a crash`() async throws {
+        let mesh = try TestMesh()
+        let identity = mesh.identity("centre", central: true)
+        for round in 0..<3 {
+            let store = try mesh.store(identity, boot: "boot \(round)")
+            if round == 0 {
+                _ = try await store.write(
+                    WriteRequest(
+                        scope: NamespacePolicy.scope,
+                        writes: [Write(.put, try NamespacePolicy.key(of: "menu"), body: NamespacePolicy.menu.encoded)]))
+            }
+            try await store.put(menu, "soup/\(round)", "hot")
+            // Every second round ends without a word, as a killed process does.
+            if round != 1 { store.close() }
+        }
+        let store = try mesh.store(identity)
+        for round in 0..<3 { #expect(try store.text(menu, "soup/\(round)") == "hot") }
+    }
+
+    @Test func `begins a new incarnation unless a clean stop in this boot proves its tail`() throws {
+        let mesh = try TestMesh()
+        let identity = mesh.identity("n")
+        let first = try mesh.store(identity)
+        let author = first.author
+        first.close()
+        let second = try mesh.store(identity)
+        #expect(second.author == author)
+        // Not closed: the next start cannot know what was lost.
+        let third = try mesh.store(identity)
+        #expect(third.author.incarnation > author.incarnation)
+        third.close()
+        #expect(try mesh.store(identity, boot: "another boot").author.incarnation > third.author.incarnation)
+    }
+
+    @Test func `refuses a newer schema and writes nothing`() throws {
+        let mesh = try TestMesh()
+        let identity = mesh.identity("n")
+        try mesh.store(identity).close()
+        let path = mesh.path(identity)
+        let shell = Process()
+        shell.executableURL = URL(fileURLWithPath: "/usr/bin/python3")
+        shell.arguments = ["-c", "import sqlite3,sys; d=sqlite3.connect(sys.argv[1]); d.execute('PRAGMA user_version=9'); d.commit()", path]
+        try shell.run()
+        shell.waitUntilExit()
+        let before = try Data(contentsOf: URL(fileURLWithPath: path))
+        #expect(throws: StoreError.newerSchema(found: 9, known: 1)) { try mesh.store(identity) }
+        #expect(try Data(contentsOf: URL(fileURLWithPath: path)) == before)
+    }
+
+    @Test func `refuses another node's database`() throws {
+        let mesh = try TestMesh()
+        let one = mesh.identity("n")
+        try mesh.store(one).close()
+        let other = mesh.identity("n")
+        #expect(throws: StoreError.otherNode) { try mesh.store(other) }
+    }
+
+    @Test func `signs many writes that wait together once`() async throws {
+        let mesh = try TestMesh()
+        let store = try await mesh.centre(all)
+        let before = store.statistics.signatures.load(ordering: .relaxed)
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            for index in 0..<200 { group.addTask { try await store.put(menu, "k/\(index)", "v") } }
+            try await group.waitForAll()
+        }
+        let signatures = store.statistics.signatures.load(ordering: .relaxed) - before
+        #expect(signatures < 100)
+        #expect(try store.liveCount(in: menu) == 200)
+    }
+
+    @Test func `takes a batch whole or not at all`() async throws {
+        let mesh = try TestMesh()
+        let store = try await mesh.centre(all)
+        try await store.put(menu, "a", "1")
+        let writes = [
+            Write(.put, try RecordKey("b"), body: [1]),
+            Write(.put, try RecordKey("a"), body: [2], ifAbsent: true),
+        ]
+        await #expect(throws: StoreError.self) {
+            try await store.write(WriteRequest(scope: menu, writes: writes))
+        }
+        #expect(try store.text(menu, "b") == nil)
+        #expect(try store.text(menu, "a") == "1")
+    }
+
+    @Test func `writes once under one idempotency key and refuses it for another request`() async throws {
+        let mesh = try TestMesh()
+        let store = try await mesh.centre(all)
+        func request(_ text: String) throws -> WriteRequest {
+            WriteRequest(
+                scope: menu, writes: [Write(.put, try RecordKey("a"), body: Array(text.utf8))],
+                idempotency: ("till-1", Blake2b.hash(Array(text.utf8))))
+        }
+        let first = try await store.write(try request("x"))
+        let again = try await store.write(try request("x"))
+        #expect(first == again)
+        #expect(try store.liveCount(in: menu) == 1)
+        await #expect(throws: StoreError.idempotencyMismatch) { try await store.write(request("y")) }
+    }
+
+    @Test func `writes conditionally on the state that the writer saw`() async throws {
+        let mesh = try TestMesh()
+        let store = try await mesh.centre(all)
+        let first = try await store.put(menu, "a", "1")
+        let stale = Write(.put, try RecordKey("a"), body: [2], ifMatch: "0000")
+        await #expect(throws: StoreError.preconditionFailed(current: first.etag)) {
+            try await store.write(WriteRequest(scope: menu, writes: [stale]))
+        }
+        let good = Write(.put, try RecordKey("a"), body: Array("2".utf8), ifMatch: first.etag)
+        _ = try await store.write(WriteRequest(scope: menu, writes: [good]))
+        #expect(try store.text(menu, "a") == "2")
+    }
+
+    @Test func `refuses what its node may not write, and namespaces nobody made`() async throws {
+        let mesh = try TestMesh()
+        let centre = try await mesh.centre(all)
+        let site = try mesh.store(mesh.identity("till"))
+        #expect(try await site.reconcile(with: centre) != nil)
+        await #expect(throws: StoreError.notGranted(menu)) { try await site.put(menu, "a", "1") }
+        await #expect(throws: StoreError.unknownNamespace("nothing")) {
+            try await site.put(Scope("nothing@all")!, "a", "1")
+        }
+        try await site.put(orders, "o/1", "coffee")
+        await #expect(throws: StoreError.exists(try RecordKey("o/1"))) { try await site.put(orders, "o/1", "tea") }
+    }
+
+    @Test func `refuses a body or a batch beyond its limit`() async throws {
+        let mesh = try TestMesh()
+        let store = try await mesh.centre(all)
+        let big = Write(.put, try RecordKey("a"), body: [UInt8](repeating: 0, count: 65_537))
+        await #expect(throws: StoreError.self) { try await store.write(WriteRequest(scope: menu, writes: [big])) }
+        let many = try (0..<1001).map { Write(.put, try RecordKey("k\($0)")) }
+        await #expect(throws: StoreError.self) { try await store.write(WriteRequest(scope: menu, writes: many)) }
+        let heavy = try (0..<20).map { Write(.put, try RecordKey("k\($0)"), body: [UInt8](repeating: 0, count: 60_000)) }
+        await #expect(throws: StoreError.self) { try await store.write(WriteRequest(scope: menu, writes: heavy)) }
+    }
+
+    @Test func `lists keys in order, page by page, without what was deleted`() async throws {
+        let mesh = try TestMesh()
+        let store = try await mesh.centre(all)
+        for index in 0..<30 { try await store.put(menu, String(format: "d/%02d", index), "v") }
+        try await store.put(menu, "e", "v")
+        _ = try await store.write(WriteRequest(scope: menu, writes: [Write(.delete, try RecordKey("d/03"))]))
+        var after: RecordKey?
+        var keys: [String] = []
+        while true {
+            let page = try store.list(menu, prefix: Array("d/".utf8), after: after, limit: 7)
+            keys += page.map(\.key.description)
+            guard let last = page.last else { break }
+            after = last.key
+        }
+        #expect(keys.count == 29)
+        #expect(keys == keys.sorted())
+        #expect(!keys.contains("d/03"))
+    }
+
+    @Test func `gives changes from a position on, each key's newest only`() async throws {
+        let mesh = try TestMesh()
+        let store = try await mesh.centre(all)
+        try await store.put(menu, "a", "1")
+        let position = store.lastArrival
+        try await store.put(menu, "b", "2")
+        try await store.put(menu, "b", "3")
+        let (changes, reached) = try store.changes(after: position, scopes: nil, limit: 10)
+        #expect(changes.map { String(decoding: $0.version.record.body, as: UTF8.self) } == ["3"])
+        #expect(try store.changes(after: reached, scopes: nil, limit: 10).changes.isEmpty)
+    }
+}
+
+@Suite struct `Two stores` {
+    @Test func `that were apart agree after tails alone, also where they overwrote each other`() async throws {
+        let mesh = try TestMesh()
+        let centre = try await mesh.centre(all)
+        let (one, two) = (try mesh.store(mesh.identity("a")), try mesh.store(mesh.identity("b")))
+        for store in [one, two] { #expect(try await store.reconcile(with: centre) != nil) }
+        for index in 0..<100 { try await one.put(prices, "p/\(index)", "1") }
+        #expect(try await one.reconcile(with: two) != nil)
+        for index in 0..<50 {
+            try await one.put(prices, "p/\(index)", "one")
+            try await two.put(prices, "p/\(index + 25)", "two")
+        }
+        let rounds = try #require(try await one.reconcile(with: two))
+        #expect(rounds.rounds <= 2)
+        #expect(try one.root(of: prices) == two.root(of: prices))
+        // Written on both sides without knowledge of each other: both live, and both show the same one.
+        let key = try RecordKey("p/30")
+        #expect(try one.get(key, in: prices)?.versions.count == 2)
+        #expect(try one.get(key, in: prices)?.versions == two.get(key, in: prices).map { state in
+            state.versions.map { version in one.same(version, in: prices) ?? version }
+        })
+        // A write that has seen them resolves them everywhere.
+        try await two.put(prices, "p/30", "settled")
+        #expect(try await one.reconcile(with: two) != nil)
+        #expect(try one.text(prices, "p/30") == "settled")
+        #expect(try one.get(key, in: prices)?.versions.count == 1)
+    }
+
+    @Test func `in step say so in one round trip of few bytes`() async throws {
+        let mesh = try TestMesh()
+        let centre = try await mesh.centre(all)
+        let site = try mesh.store(mesh.identity("a"))
+        for index in 0..<20 { try await centre.put(menu, "k\(index)", "v") }
+        #expect(try await site.reconcile(with: centre) != nil)
+        let again = try #require(try await site.reconcile(with: centre))
+        #expect(again.rounds == 1)
+        #expect(again.bytes <= 64)
+    }
+
+    @Test func `do not bring back what was deleted while one was away`() async throws {
+        let mesh = try TestMesh()
+        let centre = try await mesh.centre(all)
+        let site = try mesh.store(mesh.identity("a"))
+        try await centre.put(menu, "soup", "hot")
+        #expect(try await site.reconcile(with: centre) != nil)
+        _ = try await centre.write(WriteRequest(scope: menu, writes: [Write(.delete, try RecordKey("soup"))]))
+        #expect(try site.text(menu, "soup") == "hot")
+        #expect(try await site.reconcile(with: centre) != nil)
+        #expect(try site.text(menu, "soup") == nil)
+        #expect(try centre.text(menu, "soup") == nil)
+        #expect(try site.root(of: menu) == centre.root(of: menu))
+    }
+
+    @Test func `fill each other's holes by descent to the leaf`() async throws {
+        let mesh = try TestMesh()
+        let centre = try await mesh.centre(all)
+        let site = try mesh.store(mesh.identity("a"))
+        let writes = try (0..<900).map { Write(.put, try RecordKey("k/\($0)"), body: [1, 2, 3]) }
+        _ = try await centre.write(WriteRequest(scope: menu, writes: writes))
+        for index in 0..<700 { try await centre.put(menu, "k/\(index)", "again") }
+        #expect(try await site.reconcile(with: centre) != nil)
+        let root = try centre.root(of: menu)
+        #expect(try site.root(of: menu) == root)
+        let author = centre.author
+        var generator = SeededGenerator(seed: 4)
+        let lost = (0..<60).map { _ in Dot(author: author, sequence: generator.next() % 1600 + 1) }
+        try site.markDamaged(Array(lost.prefix(40)), in: menu)
+        try centre.markDamaged(Array(lost.suffix(20)), in: menu)
+        #expect(try site.root(of: menu) != root)
+        #expect(try await site.reconcile(with: centre) != nil)
+        #expect(try site.root(of: menu) == root)
+        #expect(try centre.root(of: menu) == root)
+        #expect(try site.liveCount(in: menu) == 900)
+    }
+
+    @Test func `settle a lost superseding record by evidence and never by absence`() async throws {
+        let mesh = try TestMesh()
+        let centre = try await mesh.centre(all)
+        let site = try mesh.store(mesh.identity("a"))
+        try await centre.put(menu, "k", "old")
+        #expect(try await site.reconcile(with: centre) != nil)
+        try await centre.put(menu, "k", "new")
+        // The site hears the end of the log without the record that superseded its own.
+        let message = try #require(try centre.everything(of: menu).last)
+        let last = try #require(message.commits.last)
+        let hollow = Commit(
+            header: last.header, signature: last.signature, proof: CommitProof(noneOf: last.header), records: [])
+        let outcome = try await site.ingest([
+            CommitsMessage(scope: menu, author: message.author, after: 1, through: 2, commits: [hollow])
+        ])
+        #expect(outcome[0].refusal == nil)
+        #expect(try site.text(menu, "k") == "old")
+        #expect(try await site.reconcile(with: centre) != nil)
+        #expect(try site.text(menu, "k") == "new")
+        #expect(try centre.text(menu, "k") == "new")
+    }
+
+    @Test func `have equal digests after any history and a full rescan`() async throws {
+        for seed in 1...6 {
+            let mesh = try TestMesh()
+            let centre = try await mesh.centre(all)
+            let stores = [try mesh.store(mesh.identity("a")), try mesh.store(mesh.identity("b")), centre]
+            for store in stores.dropLast() { #expect(try await store.reconcile(with: centre) != nil) }
+            var generator = SeededGenerator(seed: UInt64(seed))
+            for _ in 0..<60 {
+                let store = stores[Int(generator.next() % 2)]
+                switch generator.next() % 5 {
+                case 0: #expect(try await store.reconcile(with: stores[Int(generator.next() % 3)]) != nil)
+                case 1:
+                    let write = Write(.delete, try RecordKey("k\(generator.next() % 9)"))
+                    _ = try await store.write(WriteRequest(scope: prices, writes: [write]))
+                default: try await store.put(prices, "k\(generator.next() % 9)", "\(generator.next() % 99)")
+                }
+            }
+            for _ in 0..<2 {
+                for store in stores { for other in stores where other !== store {
+                    #expect(try await store.reconcile(with: other) != nil)
+                } }
+            }
+            #expect(try Set(stores.map { try $0.root(of: prices) }).count == 1)
+            // The stored trees are what a store computes that gets everything anew.
+            let fresh = try mesh.store(mesh.identity("c"))
+            #expect(try await fresh.reconcile(with: centre) != nil)
+            #expect(try fresh.root(of: prices) == centre.root(of: prices))
+        }
+    }
+}
+
+extension Store {
+    /// The same version as this store numbers it.
+    fileprivate func same(_ version: StoredVersion, in scope: Scope) -> StoredVersion? {
+        try? get(version.record.key, in: scope)?.versions.first { $0.dot == version.dot }
+    }
+}

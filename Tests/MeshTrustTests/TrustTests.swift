@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import MeshCore
+import MeshCrypto
+internal import MeshStore
+import MeshTesting
+import MeshTrust
+import Testing
+
+@Suite struct `Strict verification` {
+    @Test func `passes its own known answers on this machine`() throws { try Sodium.start() }
+
+    @Test func `refuses a signature whose S has the group order added`() throws {
+        try Sodium.start()
+        let key = TestMesh.key(1, 1)
+        var bytes = key.sign([1, 2, 3]).bytes
+        let order: [UInt8] = [
+            0xed, 0xd3, 0xf5, 0x5c, 0x1a, 0x63, 0x12, 0x58, 0xd6, 0x9c, 0xf7, 0xa2, 0xde, 0xf9, 0xde,
+            0x14, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x10,
+        ]
+        var carry: UInt16 = 0
+        for index in 0..<32 {
+            carry += UInt16(bytes[32 + index]) + UInt16(order[index])
+            bytes[32 + index] = UInt8(truncatingIfNeeded: carry)
+            carry >>= 8
+        }
+        let signature = try #require(Signature(bytes))
+        #expect(!key.publicKey.verify(signature, over: [1, 2, 3]))
+    }
+
+    @Test func `refuses a signature whose R is of small order`() throws {
+        let key = TestMesh.key(1, 1)
+        var bytes = key.sign([1]).bytes
+        bytes.replaceSubrange(0..<32, with: [1] + [UInt8](repeating: 0, count: 31))
+        #expect(!key.publicKey.verify(try #require(Signature(bytes)), over: [1]))
+    }
+
+    @Test func `binds a signature to its purpose and its mesh`() throws {
+        let key = TestMesh.key(1, 1)
+        let (mesh, other) = (TestMesh.bytes(9, 1), TestMesh.bytes(9, 2))
+        let signature = key.sign([1, 2], for: .commit, in: mesh)
+        #expect(key.publicKey.verify(signature, of: [1, 2], for: .commit, in: mesh))
+        #expect(!key.publicKey.verify(signature, of: [1, 2], for: .commit, in: other))
+        #expect(!key.publicKey.verify(signature, of: [1, 2], for: .ticket, in: mesh))
+    }
+}
+
+@Suite struct `A certificate` {
+    @Test func `is verified up to the root by anyone who has the root`() throws {
+        let mesh = try TestMesh()
+        let card = mesh.identity("till").certificate
+        let read = try Certificate(decoding: card.encoded, root: mesh.root)
+        #expect(read == card)
+        #expect(read.ticket.site == "s1")
+    }
+
+    @Test func `of another mesh is refused`() throws {
+        let (mesh, other) = (try TestMesh(), try TestMesh(seed: 7))
+        let card = other.identity("till").certificate
+        #expect(throws: TrustError.unknownEnrolKey) {
+            try Certificate(decoding: card.encoded, root: mesh.root)
+        }
+    }
+
+    @Test func `is refused when any byte of it is changed`() throws {
+        let mesh = try TestMesh()
+        let bytes = mesh.identity("till").certificate.encoded
+        for index in bytes.indices {
+            var changed = bytes
+            changed[index] ^= 1
+            #expect(throws: TrustError.self) { try Certificate(decoding: changed, root: mesh.root) }
+        }
+    }
+
+    @Test func `is refused when it is longer than its limit`() throws {
+        let mesh = try TestMesh()
+        let long = [UInt8](repeating: 0, count: 1_000_000)
+        #expect(
+            throws: TrustError.malformed("certificate", .tooLong("certificate", 1_000_000, limit: 2048))
+        ) { try Certificate(decoding: long, root: mesh.root) }
+    }
+
+    @Test func `for one site says nothing about a site whose name begins alike`() throws {
+        let card = try TestMesh().identity("till", site: "1").certificate
+        #expect(card.allows(.write, Scope(namespace: "orders", audience: .site("1"))))
+        #expect(!card.allows(.write, Scope(namespace: "orders", audience: .site("10"))))
+        #expect(!card.allows(.write, Scope(namespace: "menu", audience: .all)))
+    }
+}
+
+@Suite struct `A root document` {
+    @Test func `proves itself with a threshold of its keys`() throws {
+        let root = try TestMesh().root
+        let read = try RootDocument(decoding: root.encoded)
+        #expect(read == root)
+        #expect(read.meshID == root.meshID)
+    }
+
+    @Test func `is refused when a signature is changed or taken away`() throws {
+        let root = try TestMesh().root
+        var changed = root.encoded
+        changed[changed.count - 1] ^= 1
+        #expect(throws: TrustError.badSignature("root document")) { try RootDocument(decoding: changed) }
+        // Only one of three signatures left, where two are needed.
+        var writer = WireWriter()
+        writer.medium(root.body)
+        writer.u8(1)
+        writer.u8(0)
+        writer.append(root.signatures[0].signature.bytes)
+        #expect(throws: TrustError.badThreshold) { try RootDocument(decoding: writer.bytes) }
+    }
+}
+
+@Suite struct `A ticket` {
+    private func ticket(_ mesh: TestMesh) -> TicketFile {
+        let key = TestMesh.key(5, 5)
+        let ticket = Ticket(
+            key: key.publicKey.id, serial: [UInt8](repeating: 1, count: 16), site: "s1", node: "n",
+            isCentral: false, groups: ["north"], grants: Grant.edge(site: "s1", groups: ["north"]))
+        return TicketFile(
+            root: mesh.root, enrol: mesh.enrol, secret: mesh.secret, ticketSeed: key.seed,
+            ticket: ticket, seeds: ["centre.example:7374"])
+    }
+
+    @Test func `carries everything as text that survives line breaks`() throws {
+        let file = ticket(try TestMesh())
+        let read = try TicketFile(text: file.text.replacingOccurrences("\n", "\r\n "))
+        #expect(read.ticket == file.ticket)
+        #expect(read.seeds == ["centre.example:7374"])
+        #expect(read.root == file.root)
+    }
+
+    @Test func `says whether it was cut off, mistyped or is no ticket`() throws {
+        let text = ticket(try TestMesh()).text
+        #expect(throws: TrustError.self) { try TicketFile(text: String(text.dropLast(20))) }
+        #expect(throws: TrustError.notATicket("it does not begin with 'mesh-ticket-1:'")) {
+            try TicketFile(text: "hello")
+        }
+        var characters = Array(text)
+        characters[40] = characters[40] == "a" ? "b" : "a"
+        #expect(throws: TrustError.notATicket("its checksum is wrong: it was cut off or mistyped")) {
+            try TicketFile(text: String(characters))
+        }
+    }
+}
+
+extension String {
+    fileprivate func replacingOccurrences(_ old: Character, _ new: String) -> String {
+        reduce(into: "") { $0 += $1 == old ? new : String($1) }
+    }
+}
