@@ -119,17 +119,27 @@ let package = Package(
             name: "MeshCoreTests", dependencies: ["MeshCore"],
             swiftSettings: settings),
         .testTarget(
-            name: "MeshTrustTests", dependencies: ["MeshTesting", "MeshCore", "MeshCrypto", "MeshTrust"],
+            name: "MeshTrustTests",
+            dependencies: ["MeshTesting", "MeshCore", "MeshCrypto", "MeshTrust"],
             swiftSettings: settings),
         .testTarget(
-            name: "MeshReplicationTests", dependencies: ["MeshTesting", "MeshCore", "MeshCrypto", "MeshTrust", "MeshReplication"],
+            name: "MeshReplicationTests",
+            dependencies: [
+                "MeshTesting", "MeshCore", "MeshCrypto", "MeshTrust", "MeshReplication",
+            ],
             swiftSettings: settings),
         .testTarget(
             name: "MeshLinkTests",
-            dependencies: ["MeshTesting", "MeshCore", "MeshCrypto", "MeshTrust", "MeshLink", "MeshStore"],
+            dependencies: [
+                "MeshTesting", "MeshCore", "MeshCrypto", "MeshTrust", "MeshLink", "MeshStore",
+            ],
             exclude: ["Vectors"], swiftSettings: settings),
         .testTarget(
-            name: "MeshStoreTests", dependencies: ["MeshTesting", "MeshCore", "MeshCrypto", "MeshTrust", "MeshReplication", "MeshStore"],
+            name: "MeshStoreTests",
+            dependencies: [
+                "MeshTesting", "MeshCore", "MeshCrypto", "MeshTrust", "MeshReplication",
+                "MeshStore",
+            ],
             swiftSettings: settings),
     ],
     swiftLanguageModes: [.v6]

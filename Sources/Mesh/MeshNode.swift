@@ -45,7 +45,8 @@ public final class MeshNode: Sendable {
 
     /// Opens the data directory of a joined node; nothing is on the network yet.
     ///
-    /// - Throws: why the directory cannot be used: not joined, in use, a newer schema, another node's.
+    /// - Throws: why the directory cannot be used: not joined, in use, a newer schema, another
+    ///   node's.
     public init(_ configuration: MeshConfiguration, logger: Logger) throws {
         try Sodium.start()
         let directory = DataDirectory(configuration.dataDirectory)
@@ -117,7 +118,8 @@ public final class MeshNode: Sendable {
                 while failure.withLock({ $0 }) == nil, !Task.isCancelled {
                     try? await Task.sleep(for: .milliseconds(200))
                 }
-            } onCancel: {}
+            } onCancel: {
+            }
             tasks.cancelAll()
             feed.finish()
         }
@@ -172,7 +174,8 @@ public final class MeshNode: Sendable {
         let identity = store.identity
         var generator = SystemRandomNumberGenerator()
         var engine = Engine(
-            own: identity.certificate, seeds: Array(Set(configuration.seeds + identity.seeds)).sorted(),
+            own: identity.certificate,
+            seeds: Array(Set(configuration.seeds + identity.seeds)).sorted(),
             seed: generator.next(), now: now)
         for await item in inbox {
             switch item {
@@ -198,7 +201,8 @@ public final class MeshNode: Sendable {
         switch effect {
         case .send(let id, let message): connection(id)?.send([message.encoded])
         case .close(let id, let reason):
-            logger.info("Link closed", metadata: ["link.id": "\(id.number)", "reason": "\(reason)"])
+            logger.info(
+                "Link closed", metadata: ["link.id": "\(id.number)", "reason": "\(reason)"])
             connection(id)?.close()
             post(.linkDown(id, reason: reason))
         case .dial(let address): dial(address, port)
@@ -334,7 +338,8 @@ extension MeshNode {
         }
     }
 
-    /// Reads everything again and again, slowly, and makes holes where a row does not match its hash.
+    /// Reads everything again and again, slowly, and makes holes where a row does not match its
+    /// hash.
     private func scrub() async {
         var position: UInt64 = 0
         while !Task.isCancelled {

@@ -67,7 +67,8 @@ package enum HostPort {
             guard index != 0 else { return "[\(ip)]:\(port)" }
             var name = [CChar](repeating: 0, count: Int(IF_NAMESIZE))
             guard if_indextoname(index, &name) != nil else { return nil }
-            let text = String(decoding: name.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+            let text = String(
+                decoding: name.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
             return "[\(ip)%\(text)]:\(port)"
         case .unixDomainSocket: return nil
         }

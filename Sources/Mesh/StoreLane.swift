@@ -10,7 +10,8 @@ internal import Synchronization
 
 /// Does what the engine asks of the store, in order, on a thread of its own.
 ///
-/// In order, so that a comparison sees what was sent before it. Messages of commits that wait together
+/// In order, so that a comparison sees what was sent before it. Messages of commits that wait
+/// together
 /// are stored in one transaction.
 final class StoreLane: Sendable {
     enum Work: Sendable {
@@ -76,7 +77,8 @@ final class StoreLane: Sendable {
             done.signal()
         }
         done.wait()
-        // After a failure of the disk nothing is answered: the peer gets no credit and the node ends.
+        // After a failure of the disk nothing is answered: the peer gets no credit and the node
+        // ends.
         for ((id, ticket), outcome) in zip(tickets, outcomes.withLock { $0 }) {
             _ = answer(.ingested(id, ticket, outcome))
         }

@@ -33,7 +33,8 @@ struct Call: Sendable {
     var body: [UInt8] = []
 }
 
-/// One HTTP/1.1 exchange on a connection of its own: thin, since the API is local and its answers small.
+/// One HTTP/1.1 exchange on a connection of its own: thin, since the API is local and its answers
+/// small.
 struct HTTPConnection: Sendable {
     enum Part: Sendable {
         case head(status: Int, headers: [(name: String, value: String)])

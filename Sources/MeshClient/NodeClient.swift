@@ -77,7 +77,8 @@ public struct NodeClient: Sendable {
     }
 
     /// Reads a key.
-    public func value(_ namespace: String, _ key: String, site: String? = nil) async throws -> Value {
+    public func value(_ namespace: String, _ key: String, site: String? = nil) async throws -> Value
+    {
         let answer = try await connection.answer(Call(path: Self.path(namespace, key, site)))
         return Value(
             body: answer.body, contentType: answer.header("Content-Type") ?? "",
@@ -106,7 +107,9 @@ public struct NodeClient: Sendable {
     }
 
     /// Deletes a key.
-    public func delete(_ namespace: String, _ key: String, site: String? = nil) async throws -> WriteView {
+    public func delete(_ namespace: String, _ key: String, site: String? = nil) async throws
+        -> WriteView
+    {
         try Self.decode(
             try await connection.answer(
                 Call(method: "DELETE", path: Self.path(namespace, key, site))))
@@ -115,7 +118,9 @@ public struct NodeClient: Sendable {
     /// Several writes that stand or fall together.
     ///
     /// - Parameter idempotencyKey: under it a retry finds the first answer and writes nothing.
-    public func batch(_ batch: BatchRequest, idempotencyKey: String? = nil) async throws -> WriteView {
+    public func batch(_ batch: BatchRequest, idempotencyKey: String? = nil) async throws
+        -> WriteView
+    {
         var call = Call(method: "POST", path: "/v1/batch", body: Array(try MeshJSON.encode(batch)))
         call.headers = [("Content-Type", "application/json")]
         if let idempotencyKey { call.headers.append(("Idempotency-Key", idempotencyKey)) }
@@ -127,7 +132,8 @@ public struct NodeClient: Sendable {
         _ namespace: String, prefix: String = "", after: String? = nil, limit: Int = 500,
         site: String? = nil
     ) async throws -> RecordsView {
-        var path = "/v1/records/\(Self.escape(namespace))?limit=\(limit)&prefix=\(Self.escape(prefix))"
+        var path =
+            "/v1/records/\(Self.escape(namespace))?limit=\(limit)&prefix=\(Self.escape(prefix))"
         if let after { path += "&after=\(Self.escape(after))" }
         if let site { path += "&site=\(Self.escape(site))" }
         return try await get(path)
@@ -159,7 +165,9 @@ public struct NodeClient: Sendable {
     }
 
     /// Everything of a namespace with its signatures, as lines of JSON.
-    public func signedExport(_ namespace: String) async throws -> AsyncThrowingStream<[UInt8], any Error> {
+    public func signedExport(_ namespace: String) async throws -> AsyncThrowingStream<
+        [UInt8], any Error
+    > {
         try await lines("/v1/export/\(Self.escape(namespace))")
     }
 
@@ -177,7 +185,8 @@ public struct NodeClient: Sendable {
                         case .bytes(let bytes):
                             pending += bytes
                             guard failed == nil else { continue }
-                            let rows = pending.split(separator: 10, omittingEmptySubsequences: false)
+                            let rows = pending.split(
+                                separator: 10, omittingEmptySubsequences: false)
                             for row in rows.dropLast() { continuation.yield(Array(row)) }
                             pending = Array(rows.last ?? [])
                         }
@@ -201,7 +210,9 @@ public struct NodeClient: Sendable {
         try Self.decode(try await connection.answer(Call(path: path)))
     }
 
-    private func send<T: Decodable>(_ method: String, _ path: String, _ body: [UInt8]) async throws -> T {
+    private func send<T: Decodable>(_ method: String, _ path: String, _ body: [UInt8]) async throws
+        -> T
+    {
         let call = Call(
             method: method, path: path, headers: [("Content-Type", "application/json")], body: body)
         return try Self.decode(try await connection.answer(call))
@@ -222,7 +233,8 @@ public struct NodeClient: Sendable {
     private static func escape(_ text: some StringProtocol) -> String {
         var allowed = CharacterSet.alphanumerics
         allowed.insert(charactersIn: "-._~")
-        allowed.formIntersection(CharacterSet(charactersIn: Unicode.Scalar(0)..<Unicode.Scalar(128)))
+        allowed.formIntersection(
+            CharacterSet(charactersIn: Unicode.Scalar(0)..<Unicode.Scalar(128)))
         return text.addingPercentEncoding(withAllowedCharacters: allowed) ?? ""
     }
 }

@@ -2,7 +2,8 @@
 
 /// One life of a node's logs.
 ///
-/// A node that cannot prove that the tail of its own log is whole starts a new incarnation, so that a
+/// A node that cannot prove that the tail of its own log is whole starts a new incarnation, so that
+/// a
 /// sequence number is never used twice. The high half counts starts, the low half is random: two
 /// copies of one disk that both start again do not collide.
 public struct Incarnation: Hashable, Comparable, Sendable {
@@ -53,7 +54,8 @@ extension Author: CustomStringConvertible {
 
 /// The place of one record in its author's log: no two records of a scope share it.
 public struct Dot: Hashable, Comparable, Sendable {
-    /// Sequences above this are refused in every encoding, so that arithmetic on them cannot overflow.
+    /// Sequences above this are refused in every encoding, so that arithmetic on them cannot
+    /// overflow.
     public static let sequenceMax: UInt64 = 1 << 62
 
     /// Whose log.

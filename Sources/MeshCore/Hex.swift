@@ -61,7 +61,8 @@ public enum Base32 {
         return String(decoding: text, as: UTF8.self)
     }
 
-    /// Decodes text in either case; nil for a foreign character or left-over bits that are not zero.
+    /// Decodes text in either case; nil for a foreign character or left-over bits that are not
+    /// zero.
     public static func decode(_ text: some StringProtocol) -> [UInt8]? {
         var bytes: [UInt8] = []
         var held: UInt32 = 0

@@ -5,7 +5,8 @@ public enum Name {
     /// Longest name, in bytes.
     public static let byteCountMax = 63
 
-    /// Whether `text` may name a site, node or group: letters, digits, `.`, `_`, `-`, first a letter or digit.
+    /// Whether `text` may name a site, node or group: letters, digits, `.`, `_`, `-`, first a
+    /// letter or digit.
     public static func isValid(_ text: some StringProtocol) -> Bool {
         let bytes = Array(text.utf8)
         guard let first = bytes.first, bytes.count <= byteCountMax, isAlphanumeric(first) else {
@@ -14,10 +15,12 @@ public enum Name {
         return bytes.allSatisfy { isAlphanumeric($0) || "._-".utf8.contains($0) }
     }
 
-    /// Whether `text` may name a namespace: lower case, digits, `_`, `-`; a leading `_` is the mesh's own.
+    /// Whether `text` may name a namespace: lower case, digits, `_`, `-`; a leading `_` is the
+    /// mesh's own.
     public static func isValidNamespace(_ text: some StringProtocol) -> Bool {
         let bytes = Array(text.utf8)
-        guard let first = bytes.first, bytes.count <= byteCountMax, first != UInt8(ascii: "-") else {
+        guard let first = bytes.first, bytes.count <= byteCountMax, first != UInt8(ascii: "-")
+        else {
             return false
         }
         return bytes.allSatisfy {

@@ -2,7 +2,8 @@
 
 /// A small generator whose whole future is its seed, so that a run can be replayed.
 ///
-/// For jitter and choice among equals, never for keys. Source: SplitMix64, Steele et al., OOPSLA 2014.
+/// For jitter and choice among equals, never for keys. Source: SplitMix64, Steele et al., OOPSLA
+/// 2014.
 public struct SeededGenerator: RandomNumberGenerator, Sendable {
     private var state: UInt64
 

@@ -84,7 +84,8 @@ package enum NoiseHash {
     }
 
     /// Noise's HKDF with two or three outputs (Noise revision 34, §4.3).
-    package static func derive(_ chainingKey: [UInt8], _ input: [UInt8], _ count: Int) -> [[UInt8]] {
+    package static func derive(_ chainingKey: [UInt8], _ input: [UInt8], _ count: Int) -> [[UInt8]]
+    {
         let temporary = hmac(key: chainingKey, input)
         var outputs: [[UInt8]] = []
         for index in 1...count {

@@ -54,12 +54,14 @@ package struct VerifyingKey: Hashable, Sendable {
     /// Names a key; `isValid` says whether it may be used.
     package init(_ id: Bytes32) { self.id = id }
 
-    /// Whether the key is a canonical point of the prime-order group: checked once, where a key enters.
+    /// Whether the key is a canonical point of the prime-order group: checked once, where a key
+    /// enters.
     package var isValid: Bool { Sodium.isValidPoint(id.array) }
 
     /// Verifies by the strict rule: R a valid point, then libsodium's own check.
     ///
-    /// The key itself must have passed `isValid`. The first check makes the answer the same in every
+    /// The key itself must have passed `isValid`. The first check makes the answer the same in
+    /// every
     /// release of libsodium, cofactored or not, so that two nodes never disagree about one record.
     package func verify(_ signature: Signature, over message: [UInt8]) -> Bool {
         guard Sodium.isValidPoint(Array(signature.bytes.prefix(32))) else { return false }
@@ -91,7 +93,9 @@ package struct SigningKey: Sendable {
     package func sign(_ message: [UInt8]) -> Signature {
         var bytes = [UInt8](repeating: 0, count: Signature.byteCount)
         crypto_sign_detached(&bytes, nil, message, UInt64(message.count), secret)
-        guard let signature = Signature(bytes) else { preconditionFailure("a signature has 64 bytes") }
+        guard let signature = Signature(bytes) else {
+            preconditionFailure("a signature has 64 bytes")
+        }
         return signature
     }
 

@@ -15,7 +15,9 @@ package enum Sodium {
             guard let point = Hex.decode(vector.point) else { throw .knownAnswer(vector.name) }
             if isValidPoint(point) != vector.valid { throw .knownAnswer(vector.name) }
         }
-        let seed = Bytes32(filling: { pointer in for index in 0..<32 { pointer[index] = UInt8(index) } })
+        let seed = Bytes32(filling: { pointer in
+            for index in 0..<32 { pointer[index] = UInt8(index) }
+        })
         let key = SigningKey(seed: seed)
         let signature = key.sign([1, 2, 3])
         guard key.publicKey.verify(signature, over: [1, 2, 3]),

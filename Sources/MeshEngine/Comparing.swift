@@ -8,7 +8,8 @@ internal import MeshTrust
 extension Engine {
     /// Begins a comparison; only the end that dialled does.
     mutating func beginSync(_ id: LinkID, _ now: Instant) {
-        guard var link = links[id], link.isInitiator, link.initiated == nil, !link.isComparing else {
+        guard var link = links[id], link.isInitiator, link.initiated == nil, !link.isComparing
+        else {
             return
         }
         let session = session(with: link, .initiator)
@@ -29,7 +30,8 @@ extension Engine {
         }
     }
 
-    /// Something is missing here: a comparison is wanted soon, but not one for each of many messages.
+    /// Something is missing here: a comparison is wanted soon, but not one for each of many
+    /// messages.
     mutating func wantSync(_ id: LinkID) { links[id]?.isSyncWanted = true }
 
     /// Begins a comparison that is due or wanted, or asks the peer to.

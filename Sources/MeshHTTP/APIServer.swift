@@ -41,7 +41,8 @@ public struct APIConfiguration: Sendable {
     }
 }
 
-/// Serves a node's records, status and changes over HTTP: one port for apps, one socket for the operator.
+/// Serves a node's records, status and changes over HTTP: one port for apps, one socket for the
+/// operator.
 public struct APIServer: Sendable {
     private let node: MeshNode
     private let configuration: APIConfiguration

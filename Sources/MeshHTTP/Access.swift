@@ -60,7 +60,8 @@ struct Gatekeeper: Sendable {
         return .local
     }
 
-    /// A name that a foreign page resolves to this host (DNS rebinding) is not one of ours; a page of
+    /// A name that a foreign page resolves to this host (DNS rebinding) is not one of ours; a page
+    /// of
     /// another origin (CSRF) says so in `Origin`.
     private func checkHost(_ request: Request) throws {
         let authority = request.head.authority ?? ""

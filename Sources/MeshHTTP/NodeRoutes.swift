@@ -20,7 +20,8 @@ extension Routes {
         let snapshot = await node.snapshot()
         let own = node.certificate
         let linked = Dictionary(
-            snapshot.peers.map { ($0.certificate.node, $0) }, uniquingKeysWith: { first, _ in first })
+            snapshot.peers.map { ($0.certificate.node, $0) },
+            uniquingKeysWith: { first, _ in first })
         var lines: [PeerView] = []
         for certificate in try store.certificates() {
             lines.append(line(certificate, linked[certificate.node], snapshot, own))
@@ -49,7 +50,8 @@ extension Routes {
         let own = node.certificate.ticket
         for target in snapshot.addresses where target.rung == .seed && target.failures >= 3 {
             trouble.append(
-                "seed \(target.address) cannot be reached: \(target.lastError ?? "") (run: meshctl status)")
+                "seed \(target.address) cannot be reached: \(target.lastError ?? "") (run: meshctl status)"
+            )
         }
         if snapshot.peers.isEmpty {
             trouble.append("no peer is linked (run: meshctl status)")
@@ -156,11 +158,14 @@ extension Routes {
     ) async throws -> Response {
         guard access.isAdmin else { throw Problem.forbidden("only on the admin socket") }
         guard Name.isValidNamespace(name), !name.hasPrefix("_") else {
-            throw Problem.bad("bad_namespace", "'\(name)' is not a name for a namespace: a-z 0-9 _ -")
+            throw Problem.bad(
+                "bad_namespace", "'\(name)' is not a name for a namespace: a-z 0-9 _ -")
         }
         let wanted = try await json(NamespaceView.self, request, upTo: 4096)
         let audience: NamespacePolicy.AudienceRule
-        switch wanted.audience.split(separator: ":", omittingEmptySubsequences: false).map(String.init) {
+        switch wanted.audience.split(separator: ":", omittingEmptySubsequences: false).map(
+            String.init)
+        {
         case ["all"]: audience = .all
         case ["site"]: audience = .site
         case let parts where parts.count == 2 && parts[0] == "group" && Name.isValid(parts[1]):
@@ -204,7 +209,9 @@ extension Routes {
             let wanted = try await json(TokenView.self, request, upTo: 65_536)
             let grants = wanted.allow.compactMap { AppGrant($0) }
             guard Name.isValid(wanted.name), grants.count == wanted.allow.count, !grants.isEmpty
-            else { throw Problem.bad("bad_token", "a token has a name and grants such as orders:w") }
+            else {
+                throw Problem.bad("bad_token", "a token has a name and grants such as orders:w")
+            }
             let secret = try store.makeToken(
                 wanted.name, grants, now: UInt64(Date().timeIntervalSince1970))
             return try Self.json(
@@ -223,7 +230,9 @@ extension Routes {
     func export(namespace: String, _ request: Request, _ access: Access) throws -> Response {
         guard access.isAdmin else { throw Problem.forbidden("only on the admin socket") }
         let scopes = try store.scopes().filter { $0.namespace == namespace }
-        guard !scopes.isEmpty else { throw Problem.notFound("nothing of '\(namespace)' is held here") }
+        guard !scopes.isEmpty else {
+            throw Problem.notFound("nothing of '\(namespace)' is held here")
+        }
         let mesh = store.identity.root
         return Response(
             status: .ok, headers: [.contentType: "application/x-ndjson"],
@@ -238,7 +247,9 @@ extension Routes {
                     let logs = try store.consult { try $0.logs(of: scope) }
                     for log in logs.sorted(by: { $0.author < $1.author }) {
                         let author = log.author.node
-                        if shown.insert(author).inserted, let card = try store.certificate(of: author) {
+                        if shown.insert(author).inserted,
+                            let card = try store.certificate(of: author)
+                        {
                             try await writer.write(
                                 try Self.line([
                                     "kind": "certificate", "bytes": Hex.encode(card.encoded),
@@ -276,20 +287,42 @@ extension Routes {
         let statistics = store.statistics
         var lines: [String] = []
         func metric(_ name: String, _ kind: String, _ help: String, _ value: some Numeric) {
-            lines += ["# HELP mesh_\(name) \(help)", "# TYPE mesh_\(name) \(kind)", "mesh_\(name) \(value)"]
+            lines += [
+                "# HELP mesh_\(name) \(help)", "# TYPE mesh_\(name) \(kind)",
+                "mesh_\(name) \(value)",
+            ]
         }
         metric("links", "gauge", "Links that stand.", snapshot.peers.count)
         metric("uptime_seconds", "gauge", "Seconds since the start.", node.uptime.seconds)
-        metric("store_transactions_total", "counter", "Transactions on disk.", statistics.transactions.load(ordering: .relaxed))
-        metric("store_records_written_total", "counter", "Records written by apps here.", statistics.recordsWritten.load(ordering: .relaxed))
-        metric("store_records_ingested_total", "counter", "Records taken from peers.", statistics.recordsIngested.load(ordering: .relaxed))
-        metric("store_signatures_total", "counter", "Commits signed.", statistics.signatures.load(ordering: .relaxed))
-        metric("store_verifications_total", "counter", "Commits whose signature was verified.", statistics.verifications.load(ordering: .relaxed))
-        metric("store_refused_jobs_total", "counter", "Writes refused because too many waited.", statistics.refusedJobs.load(ordering: .relaxed))
-        metric("store_damaged_total", "counter", "Records found damaged.", statistics.damaged.load(ordering: .relaxed))
-        metric("store_forks_total", "counter", "Places where an author wrote two things.", statistics.forks.load(ordering: .relaxed))
+        metric(
+            "store_transactions_total", "counter", "Transactions on disk.",
+            statistics.transactions.load(ordering: .relaxed))
+        metric(
+            "store_records_written_total", "counter", "Records written by apps here.",
+            statistics.recordsWritten.load(ordering: .relaxed))
+        metric(
+            "store_records_ingested_total", "counter", "Records taken from peers.",
+            statistics.recordsIngested.load(ordering: .relaxed))
+        metric(
+            "store_signatures_total", "counter", "Commits signed.",
+            statistics.signatures.load(ordering: .relaxed))
+        metric(
+            "store_verifications_total", "counter", "Commits whose signature was verified.",
+            statistics.verifications.load(ordering: .relaxed))
+        metric(
+            "store_refused_jobs_total", "counter", "Writes refused because too many waited.",
+            statistics.refusedJobs.load(ordering: .relaxed))
+        metric(
+            "store_damaged_total", "counter", "Records found damaged.",
+            statistics.damaged.load(ordering: .relaxed))
+        metric(
+            "store_forks_total", "counter", "Places where an author wrote two things.",
+            statistics.forks.load(ordering: .relaxed))
         metric("store_bytes", "gauge", "Bytes of the database.", try store.diskBytes())
-        lines += ["# HELP mesh_events_total What was dropped, refused or late.", "# TYPE mesh_events_total counter"]
+        lines += [
+            "# HELP mesh_events_total What was dropped, refused or late.",
+            "# TYPE mesh_events_total counter",
+        ]
         for (name, count) in snapshot.counters.sorted(by: { $0.key < $1.key }) {
             lines.append("mesh_events_total{event=\"\(name)\"} \(count)")
         }

@@ -13,10 +13,17 @@ internal import MeshTrust
 internal import NIOCore
 
 extension HTTPField.Name {
-    static let siblings = HTTPField.Name("Mesh-Siblings")!
-    static let author = HTTPField.Name("Mesh-Author")!
-    static let idempotencyKey = HTTPField.Name("Idempotency-Key")!
-    static let lastEventID = HTTPField.Name("Last-Event-ID")!
+    private static func own(_ text: StaticString) -> HTTPField.Name {
+        guard let name = HTTPField.Name("\(text)") else {
+            preconditionFailure("a header of ours has a valid name")
+        }
+        return name
+    }
+
+    static let siblings = own("Mesh-Siblings")
+    static let author = own("Mesh-Author")
+    static let idempotencyKey = own("Idempotency-Key")
+    static let lastEventID = own("Last-Event-ID")
 }
 
 extension Routes {
@@ -26,10 +33,14 @@ extension Routes {
         let key = try key(path)
         switch request.method {
         case .get, .head:
-            guard access.mayRead(namespace) else { throw Problem.forbidden("the token does not allow to read \(namespace)") }
+            guard access.mayRead(namespace) else {
+                throw Problem.forbidden("the token does not allow to read \(namespace)")
+            }
             return try read(request, try scope(namespace, request), key)
         case .put, .delete:
-            guard access.mayWrite(namespace) else { throw Problem.forbidden("the token does not allow to write \(namespace)") }
+            guard access.mayWrite(namespace) else {
+                throw Problem.forbidden("the token does not allow to write \(namespace)")
+            }
             try checkAck(request)
             return try await write(request, try scope(namespace, request), key)
         default:
@@ -121,7 +132,9 @@ extension Routes {
         // Text may stand escaped, and base64 is longer than its bytes.
         let limit = 4 * CommitHeader.recordBytesMax
         let batch = try await json(BatchRequest.self, request, upTo: limit)
-        guard access.mayWrite(batch.namespace) else { throw Problem.forbidden("the token does not allow to write \(batch.namespace)") }
+        guard access.mayWrite(batch.namespace) else {
+            throw Problem.forbidden("the token does not allow to write \(batch.namespace)")
+        }
         try checkAck(request)
         let scope = try scope(batch.namespace, request, site: batch.site)
         let writes = try batch.writes.enumerated().map { try write($1, at: $0) }
@@ -167,7 +180,9 @@ extension Routes {
     // MARK: Lists
 
     func list(_ request: Request, namespace: String, _ access: Access) throws -> Response {
-        guard access.mayRead(namespace) else { throw Problem.forbidden("the token does not allow to read \(namespace)") }
+        guard access.mayRead(namespace) else {
+            throw Problem.forbidden("the token does not allow to read \(namespace)")
+        }
         let scope = try scope(namespace, request)
         let prefix = Array((parameter(request, "prefix") ?? "").utf8)
         let after = try parameter(request, "after").map { text throws in
@@ -223,7 +238,9 @@ extension Routes {
     /// The changes after a cursor, then those that come: as server-sent events or lines of JSON.
     func changes(_ request: Request, _ access: Access) throws -> Response {
         let wanted = parameter(request, "namespace")
-        if let wanted, !access.mayRead(wanted) { throw Problem.forbidden("the token does not allow to read \(wanted)") }
+        if let wanted, !access.mayRead(wanted) {
+            throw Problem.forbidden("the token does not allow to read \(wanted)")
+        }
         let cursor = request.headers[.lastEventID] ?? parameter(request, "since")
         let start = try position(cursor)
         guard let positions = node.changes.positions() else {
@@ -265,7 +282,9 @@ extension Routes {
         guard parts[0] == store.instance, position <= store.lastArrival else {
             throw Problem(
                 code: "cursor_gone", title: "Cursor gone", status: 410,
-                detail: "the cursor is of another node or an earlier database; list the records and start without one")
+                detail:
+                    "the cursor is of another node or an earlier database; list the records and start without one"
+            )
         }
         return position
     }

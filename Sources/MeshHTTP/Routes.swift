@@ -27,7 +27,8 @@ struct Routes: Sendable {
             throw Problem.notFound("there is nothing at \(request.uri.path)")
         }
         switch (method, segments.dropFirst().first, segments.count) {
-        case (.get, nil, 1): return Self.plain(try await metrics(), type: "text/plain; version=0.0.4")
+        case (.get, nil, 1):
+            return Self.plain(try await metrics(), type: "text/plain; version=0.0.4")
         case (.get, "records", 3): return try list(request, namespace: segments[2], access)
         case (_, "records", 4...):
             let path = segments[3...].joined(separator: "/")

@@ -3,7 +3,8 @@
 /// Checks JSON from outside before Foundation decodes it.
 ///
 /// Foundation takes the last of two equal keys, any depth, and rounds what no number can hold; two
-/// parsers that disagree about one text have let people in before (CVE-2017-12635). Grammar: RFC 8259.
+/// parsers that disagree about one text have let people in before (CVE-2017-12635). Grammar: RFC
+/// 8259.
 struct StrictJSON {
     /// Deepest nesting.
     static let depthMax = 32
@@ -17,7 +18,8 @@ struct StrictJSON {
     private let bytes: [UInt8]
     private var offset = 0
 
-    /// Refuses anything but one JSON value with distinct keys, shallow, with numbers that fit a double.
+    /// Refuses anything but one JSON value with distinct keys, shallow, with numbers that fit a
+    /// double.
     static func check(_ bytes: [UInt8]) throws(Failure) {
         guard String(validating: bytes, as: UTF8.self) != nil else {
             throw Failure(reason: "not valid UTF-8", offset: 0)
@@ -164,7 +166,9 @@ struct StrictJSON {
 
     private mutating func digits() -> Int {
         let start = offset
-        while let byte = next, (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(byte) { offset += 1 }
+        while let byte = next, (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(byte) {
+            offset += 1
+        }
         return offset - start
     }
 }

@@ -80,7 +80,8 @@ package struct DataDirectory: Sendable {
     /// Reads and checks the node's identity.
     package func identity() throws -> Identity {
         guard isJoined else {
-            throw StoreError.unusable("no node has joined in \(path) (run: meshctl join TICKET --data \(path))")
+            throw StoreError.unusable(
+                "no node has joined in \(path) (run: meshctl join TICKET --data \(path))")
         }
         let root = try RootDocument(decoding: try Self.read(file("root")))
         let certificate = try Certificate(
@@ -113,7 +114,8 @@ package struct DataDirectory: Sendable {
         let mode = (attributes[.posixPermissions] as? Int) ?? 0o777
         guard mode & 0o077 == 0 else {
             throw StoreError.unusable(
-                "\(path) has mode \(String(mode, radix: 8)): others may read the key (run: chmod 600 \(path))")
+                "\(path) has mode \(String(mode, radix: 8)): others may read the key (run: chmod 600 \(path))"
+            )
         }
         return bytes
     }
@@ -130,14 +132,16 @@ package struct DataDirectory: Sendable {
         let temporary = path + ".new"
         let descriptor = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, mode)
         guard descriptor >= 0 else {
-            throw StoreError.unusable("\(path) cannot be written: \(String(cString: strerror(errno)))")
+            throw StoreError.unusable(
+                "\(path) cannot be written: \(String(cString: strerror(errno)))")
         }
         defer { close(descriptor) }
         let handle = FileHandle(fileDescriptor: descriptor, closeOnDealloc: false)
         try handle.write(contentsOf: Data(bytes))
         try handle.synchronize()
         guard rename(temporary, path) == 0 else {
-            throw StoreError.unusable("\(path) cannot be renamed: \(String(cString: strerror(errno)))")
+            throw StoreError.unusable(
+                "\(path) cannot be renamed: \(String(cString: strerror(errno)))")
         }
     }
 
@@ -154,7 +158,8 @@ package struct DataDirectory: Sendable {
     package func lock() throws -> Lock {
         let descriptor = open(lockFile, O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
         guard descriptor >= 0 else {
-            throw StoreError.unusable("\(lockFile) cannot be opened: \(String(cString: strerror(errno)))")
+            throw StoreError.unusable(
+                "\(lockFile) cannot be opened: \(String(cString: strerror(errno)))")
         }
         guard flock(descriptor, LOCK_EX | LOCK_NB) == 0 else {
             let holder = FileManager.default.contents(atPath: lockFile) ?? Data()

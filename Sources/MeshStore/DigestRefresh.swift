@@ -63,7 +63,8 @@ struct DigestRefresh {
         }
         let frontier = try db.first(
             "SELECT frontier FROM log WHERE scope = ? AND author = ?", .int(log.scope),
-            .int(log.author)) { $0.sequence(0) }
+            .int(log.author)
+        ) { $0.sequence(0) }
         let height = DigestTree.height(of: frontier ?? 0)
         var changed = leaves
         for level in stride(from: 1, through: height, by: 1) {

@@ -173,7 +173,8 @@ extension Writer {
             scope, dot.author, [SyncPart.LeafEntry(leaf: leaf, bits: LeafBits(1 << offset))])
     }
 
-    /// One author, one place, two commits: both headers are kept as evidence, the lower identity lives.
+    /// One author, one place, two commits: both headers are kept as evidence, the lower identity
+    /// lives.
     ///
     /// - Returns: whether the new commit takes the place of the one that is here.
     private mutating func settleFork(
@@ -188,7 +189,8 @@ extension Writer {
         ] {
             let kept = try db.first(
                 "SELECT count(*) FROM evidence WHERE scope = ? AND author = ?", .int(log.scope),
-                .int(log.author)) { $0.int(0) }
+                .int(log.author)
+            ) { $0.int(0) }
             guard (kept ?? 0) < 2 else { break }
             try db.run(
                 "INSERT OR IGNORE INTO evidence(scope, author, header, signature) VALUES(?, ?, ?, ?)",

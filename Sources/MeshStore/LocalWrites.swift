@@ -51,9 +51,12 @@ extension Writer {
         }
         guard size <= CommitHeader.recordBytesMax else {
             throw refusal(
-                .limit("a batch has at most \(CommitHeader.recordBytesMax) bytes of records, not \(size)"))
+                .limit(
+                    "a batch has at most \(CommitHeader.recordBytesMax) bytes of records, not \(size)"
+                ))
         }
-        // A batch is never split: all of it is in one commit, and stands or falls with it everywhere.
+        // A batch is never split: all of it is in one commit, and stands or falls with it
+        // everywhere.
         if let draft = drafts[scopeID],
             draft.byteCount + size > StoreLimits.draftBytes
                 || draft.records.count + request.writes.count > CommitHeader.recordsMax
@@ -82,7 +85,8 @@ extension Writer {
         }
         for write in request.writes where write.body.count > Record.bodyBytesMax {
             throw refusal(
-                .limit("'\(write.key)' has \(write.body.count) bytes; at most \(Record.bodyBytesMax)"))
+                .limit(
+                    "'\(write.key)' has \(write.body.count) bytes; at most \(Record.bodyBytesMax)"))
         }
         guard let policy = try directory.policy(of: scope.namespace, db) else {
             throw refusal(.unknownNamespace(scope.namespace))

@@ -20,14 +20,17 @@ enum Queries {
                 node: $0.digest(0) ?? .zero,
                 incarnation: Incarnation(UInt64(bitPattern: $0.int(1))))
         }
-        guard let found else { throw StoreError.database(code: 11, message: "author \(id) is missing") }
+        guard let found else {
+            throw StoreError.database(code: 11, message: "author \(id) is missing")
+        }
         return found
     }
 
     static func authorID(_ db: Database, _ author: Author) throws -> Int64? {
         try db.first(
             "SELECT id FROM author WHERE node = ? AND incarnation = ?", .digest(author.node),
-            .int(Int64(bitPattern: author.incarnation.value))) { $0.int(0) }
+            .int(Int64(bitPattern: author.incarnation.value))
+        ) { $0.int(0) }
     }
 
     static func scopeID(_ db: Database, _ scope: Scope) throws -> Int64? {
@@ -92,7 +95,8 @@ enum Queries {
         let versions = try versions(db, of: key, in: scope)
         if versions.isEmpty { return nil }
         let ranked = merge.ranked(versions.map(\.version))
-        let byDot = Dictionary(versions.map { ($0.dot, $0) }, uniquingKeysWith: { first, _ in first })
+        let byDot = Dictionary(
+            versions.map { ($0.dot, $0) }, uniquingKeysWith: { first, _ in first })
         return KeyState(key: key, versions: ranked.compactMap { byDot[$0.dot] })
     }
 }
@@ -142,7 +146,8 @@ extension Store {
                     isFirst
                         ? "SELECT DISTINCT key FROM record WHERE scope = ? AND key >= ? ORDER BY key LIMIT 256"
                         : "SELECT DISTINCT key FROM record WHERE scope = ? AND key > ? ORDER BY key LIMIT 256",
-                    .int(id), .text(last)) { $0.bytes(0) }
+                    .int(id), .text(last)
+                ) { $0.bytes(0) }
                 isFirst = false
                 for key in keys where states.count < limit {
                     guard key.starts(with: prefix) else { return states }

@@ -10,8 +10,10 @@ package import Synchronization
 
 /// The records of one node on disk: one writer, readers beside it, one process.
 ///
-/// Jobs that wait together share one transaction, one signature for each scope and one sync to disk.
-/// A job is answered after COMMIT returned, never before. After an error of the disk nothing more is
+/// Jobs that wait together share one transaction, one signature for each scope and one sync to
+/// disk.
+/// A job is answered after COMMIT returned, never before. After an error of the disk nothing more
+/// is
 /// acknowledged: `failed` is called and the process is to end and come up again through recovery.
 package final class Store: Sendable {
     /// What others want to hear of the store.
@@ -58,7 +60,8 @@ package final class Store: Sendable {
     ///
     /// - Parameters:
     ///   - wallMilliseconds: the wall clock, for stamps.
-    ///   - bootID: names this boot of the machine; a clean stop proves the log's tail only within one.
+    ///   - bootID: names this boot of the machine; a clean stop proves the log's tail only within
+    /// one.
     package init(
         path: String, identity: DataDirectory.Identity, lock: DataDirectory.Lock?, bootID: String,
         wallMilliseconds: @escaping @Sendable () -> UInt64

@@ -20,7 +20,8 @@ package struct Write: Sendable {
 
     /// Names a write.
     package init(
-        _ kind: MeshReplication.Record.Kind, _ key: RecordKey, contentType: String = "", body: [UInt8] = [],
+        _ kind: MeshReplication.Record.Kind, _ key: RecordKey, contentType: String = "",
+        body: [UInt8] = [],
         ifMatch: String? = nil, ifAbsent: Bool = false
     ) {
         self.kind = kind

@@ -172,7 +172,8 @@ extension Store {
             return true
         }
         guard missing.isEmpty else {
-            // Rows are gone without their proof: nothing of this commit can be shown to belong to it.
+            // Rows are gone without their proof: nothing of this commit can be shown to belong to
+            // it.
             damaged += missing.sorted().map {
                 Dot(author: header.author, sequence: header.first + UInt64($0))
             }
@@ -208,7 +209,8 @@ extension Store {
         try db.run("INSERT OR IGNORE INTO damage VALUES(?, ?, ?)", values[0], values[1], values[2])
         let id = try db.first(
             "SELECT id FROM record WHERE scope = ? AND author = ? AND sequence = ?", values[0],
-            values[1], values[2]) { $0.digest(0) ?? .zero }
+            values[1], values[2]
+        ) { $0.digest(0) ?? .zero }
         try db.run(
             "DELETE FROM record WHERE scope = ? AND author = ? AND sequence = ?", values[0],
             values[1], values[2])
@@ -234,7 +236,8 @@ extension Store {
             values[0], values[1], .sequence(range.lowerBound), .sequence(range.upperBound))
         for leaf in DigestTree.leaf(of: range.lowerBound)...DigestTree.leaf(of: range.upperBound) {
             try db.run(
-                "INSERT OR IGNORE INTO dirty VALUES(?, ?, ?)", values[0], values[1], .sequence(leaf))
+                "INSERT OR IGNORE INTO dirty VALUES(?, ?, ?)", values[0], values[1], .sequence(leaf)
+            )
         }
     }
 

@@ -39,7 +39,8 @@ extension Store {
         let secret = Base32.encode(Sodium.random(32))
         let allow = grants.map(\.text).joined(separator: " ")
         try change { db in
-            let taken = try db.first("SELECT 1 FROM token WHERE name = ?", .text(name)) { _ in true }
+            let taken = try db.first("SELECT 1 FROM token WHERE name = ?", .text(name)) { _ in true
+            }
             guard taken == nil else { throw StoreError.limit("a token '\(name)' exists already") }
             try db.run(
                 "INSERT INTO token VALUES(?, ?, ?, ?)", .text(name),
@@ -64,7 +65,8 @@ extension Store {
         return wasThere
     }
 
-    /// What a token allows; nil for one that is not known. All hashes are compared, each in constant time.
+    /// What a token allows; nil for one that is not known. All hashes are compared, each in
+    /// constant time.
     package func grants(ofToken secret: String) throws -> [AppGrant]? {
         let hash = Blake2b.hash(Array(secret.utf8)).array
         let rows = try read { db in

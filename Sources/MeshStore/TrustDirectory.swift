@@ -78,7 +78,9 @@ extension Store {
         try read { db in
             try db.rows("SELECT bytes FROM certificate") { $0.bytes(0) }
                 .compactMap { try? Certificate(decoding: $0, root: identity.root) }
-        }.sorted { ($0.ticket.site, $0.ticket.node, $0.node) < ($1.ticket.site, $1.ticket.node, $1.node) }
+        }.sorted {
+            ($0.ticket.site, $0.ticket.node, $0.node) < ($1.ticket.site, $1.ticket.node, $1.node)
+        }
     }
 
     /// The policy of a namespace, if known here.

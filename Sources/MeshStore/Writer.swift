@@ -150,7 +150,8 @@ struct Writer {
             incarnation)
         let id = try db.first(
             "SELECT id FROM author WHERE node = ? AND incarnation = ?", .digest(author.node),
-            incarnation) { $0.int(0) }
+            incarnation
+        ) { $0.int(0) }
         authors[author] = id ?? 0
         names[id ?? 0] = author
         return id ?? 0
@@ -176,7 +177,8 @@ struct Writer {
 
     /// Moves a log's end; the last commit's header is kept with it as evidence.
     mutating func advance(
-        _ db: Database, _ log: LogKey, to frontier: UInt64, header: CommitHeader, signature: Signature
+        _ db: Database, _ log: LogKey, to frontier: UInt64, header: CommitHeader,
+        signature: Signature
     ) throws {
         let id = header.id(in: identity.root.meshID)
         heads[log] = LogHead(frontier: frontier, id: id)
@@ -232,7 +234,8 @@ struct Writer {
         }
         var rows: [LiveRow] = []
         for raw in raws {
-            // A row that no longer decodes is damage, found by its hash and fetched anew by the scrub.
+            // A row that no longer decodes is damage, found by its hash and fetched anew by the
+            // scrub.
             guard let record = try? Record(decoding: raw.bytes) else { continue }
             let dot = Dot(author: try author(db, raw.author), sequence: raw.sequence)
             let version = Version(dot: dot, context: record.context, stamp: record.stamp)

@@ -11,8 +11,10 @@ internal import Synchronization
 
 /// Multicast datagrams on every interface that is up, IPv4 and IPv6: bytes and addresses only.
 ///
-/// One socket a family receives; one socket for each interface sends, since the outgoing interface is
-/// a setting of the socket. Groups are joined by interface name, and again at each `refresh`, because
+/// One socket a family receives; one socket for each interface sends, since the outgoing interface
+/// is
+/// a setting of the socket. Groups are joined by interface name, and again at each `refresh`,
+/// because
 /// addresses change and switches forget.
 package final class BeaconPort: Sendable {
     /// Where beacons go.
@@ -177,7 +179,10 @@ package final class BeaconPort: Sendable {
     private func receive(_ envelope: AddressedEnvelope<ByteBuffer>) {
         let bytes = Array(envelope.data.readableBytesView)
         let source = envelope.remoteAddress
-        heard(Arrival(bytes: bytes, source: source, isLocal: Self.isLocal(source, state.withLock { $0.devices })))
+        heard(
+            Arrival(
+                bytes: bytes, source: source,
+                isLocal: Self.isLocal(source, state.withLock { $0.devices })))
     }
 
     private static func isLocal(

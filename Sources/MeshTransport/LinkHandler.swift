@@ -67,7 +67,8 @@ package final class LinkConnection: Sendable {
     }
 }
 
-/// Runs one `LinkMachine` on a TCP connection: a channel handler, since async channels cost six times more.
+/// Runs one `LinkMachine` on a TCP connection: a channel handler, since async channels cost six
+/// times more.
 final class LinkHandler: ChannelDuplexHandler {
     typealias InboundIn = ByteBuffer
     typealias OutboundIn = Never

@@ -183,7 +183,8 @@ package enum TrustError: Error, Hashable {
     case badThreshold
     /// A signature does not verify.
     case badSignature(String)
-    /// The ticket was signed by a key that this mesh's root does not name: another mesh, or a retired key.
+    /// The ticket was signed by a key that this mesh's root does not name: another mesh, or a
+    /// retired key.
     case unknownEnrolKey
     /// A key of small order or not canonical.
     case weakKey

@@ -57,7 +57,8 @@ package struct Grant: Hashable, Sendable {
         self.init(verb, namespace: name == "*" ? nil : name, audience: audience)
     }
 
-    /// What the servers of a site are given: their own site's data, their groups', and what is for all.
+    /// What the servers of a site are given: their own site's data, their groups', and what is for
+    /// all.
     package static func edge(site: String, groups: [String]) -> [Grant] {
         let audiences = [Audience.all, .site(site)] + groups.sorted().map { .group($0) }
         return audiences.map { Grant(.read, audience: $0) }

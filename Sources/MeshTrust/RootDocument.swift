@@ -39,7 +39,8 @@ package struct RootDocument: Hashable, Sendable {
         name: String, created: UInt64, threshold: UInt8, roots: [SigningKey], enrol: [Bytes32]
     ) {
         precondition(Name.isValid(name), "the caller checks the name")
-        precondition(threshold >= 1 && Int(threshold) <= roots.count, "the caller checks the threshold")
+        precondition(
+            threshold >= 1 && Int(threshold) <= roots.count, "the caller checks the threshold")
         let ordered = roots.sorted { $0.publicKey.id < $1.publicKey.id }
         var writer = WireWriter()
         writer.u32(1)

@@ -14,13 +14,15 @@ struct Connection: ParsableArguments {
 
     func client() throws -> NodeClient {
         if let url {
-            guard let parts = URLComponents(string: url), parts.scheme == "http", let host = parts.host
+            guard let parts = URLComponents(string: url), parts.scheme == "http",
+                let host = parts.host
             else { throw ValidationError("--url is http://HOST:PORT") }
             let token = try tokenFile.map { path in
                 guard let bytes = FileManager.default.contents(atPath: path) else {
                     throw Failure("\(path) cannot be read")
                 }
-                return String(decoding: bytes, as: UTF8.self).trimmingCharacters(in: .whitespacesAndNewlines)
+                return String(decoding: bytes, as: UTF8.self).trimmingCharacters(
+                    in: .whitespacesAndNewlines)
             }
             return NodeClient(.http(host: host, port: parts.port ?? 7373, token: token))
         }
@@ -76,7 +78,9 @@ enum Console {
         let all = (noHeaders ? [] : [header]) + rows
         var widths = [Int](repeating: 0, count: header.count)
         for row in all {
-            for (column, cell) in row.enumerated() { widths[column] = max(widths[column], cell.count) }
+            for (column, cell) in row.enumerated() {
+                widths[column] = max(widths[column], cell.count)
+            }
         }
         for row in all {
             let cells = row.enumerated().map { column, cell in

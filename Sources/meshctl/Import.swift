@@ -34,19 +34,23 @@ struct Import: AsyncParsableCommand {
         }
         let client = try connection.client()
         let columns = key.split(separator: ",").map(String.init)
-        let rows = file.hasSuffix(".csv") ? try csv(Array(data), columns) : try ndjson(data, columns)
+        let rows =
+            file.hasSuffix(".csv") ? try csv(Array(data), columns) : try ndjson(data, columns)
         let fingerprint = Blake2b.hash(Array(data)).description.prefix(32)
         var done = 0
         for start in stride(from: 0, to: rows.count, by: batch) {
             let part = Array(rows[start..<min(start + batch, rows.count)])
-            // The name says which rows of which file these are, so that a second run writes nothing.
-            let name = "import-\(fingerprint)-\(columns.joined(separator: "+").hashed)-\(start)-\(batch)"
+            // The name says which rows of which file these are, so that a second run writes
+            // nothing.
+            let name =
+                "import-\(fingerprint)-\(columns.joined(separator: "+").hashed)-\(start)-\(batch)"
             do {
                 _ = try await client.batch(
                     BatchRequest(namespace: namespace, site: place.site, writes: part),
                     idempotencyKey: name)
             } catch let problem as Problem {
-                throw Failure("\(file), rows \(start + 1) to \(start + part.count): \(problem.detail)")
+                throw Failure(
+                    "\(file), rows \(start + 1) to \(start + part.count): \(problem.detail)")
             }
             done += part.count
             progress(done, rows.count)
@@ -65,7 +69,8 @@ struct Import: AsyncParsableCommand {
         guard let header = try reader.next() else { throw Failure("\(file) is empty") }
         let places = try columns.map { column in
             guard let index = header.firstIndex(of: column) else {
-                throw Failure("\(file) has no column '\(column)'; it has \(header.joined(separator: ", "))")
+                throw Failure(
+                    "\(file) has no column '\(column)'; it has \(header.joined(separator: ", "))")
             }
             return index
         }
@@ -73,20 +78,23 @@ struct Import: AsyncParsableCommand {
         var writes: [BatchWrite] = []
         while let row = try reader.next() {
             guard row.count == header.count else {
-                throw Failure("\(file):\(reader.line): \(row.count) fields, but \(header.count) columns")
+                throw Failure(
+                    "\(file):\(reader.line): \(row.count) fields, but \(header.count) columns")
             }
             let fields = try zip(names, row).map { name, value in
                 "\(name):" + String(decoding: try JSONEncoder().encode(value), as: UTF8.self)
             }
             let key = try checked(places.map { row[$0] }.joined(separator: "/"), reader.line)
-            writes.append(BatchWrite(op: "put", key: key, text: "{\(fields.joined(separator: ","))}"))
+            writes.append(
+                BatchWrite(op: "put", key: key, text: "{\(fields.joined(separator: ","))}"))
         }
         return writes
     }
 
     private func ndjson(_ data: Data, _ columns: [String]) throws -> [BatchWrite] {
         try data.split(separator: 10).enumerated().map { index, line in
-            guard let object = try? JSONSerialization.jsonObject(with: line) as? [String: Any] else {
+            guard let object = try? JSONSerialization.jsonObject(with: line) as? [String: Any]
+            else {
                 throw Failure("\(file):\(index + 1): not a JSON object")
             }
             let parts = try columns.map { column in

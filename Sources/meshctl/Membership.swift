@@ -30,7 +30,8 @@ struct MeshCommand: ParsableCommand {
                 throw ValidationError("'\(name)' is not a name: letters, digits, '.', '_', '-'")
             }
             guard (1...RootDocument.keysMax).contains(roots), (1...roots).contains(threshold) else {
-                throw ValidationError("--roots is 1 to \(RootDocument.keysMax), --threshold 1 to --roots")
+                throw ValidationError(
+                    "--roots is 1 to \(RootDocument.keysMax), --threshold 1 to --roots")
             }
         }
 
@@ -61,7 +62,8 @@ struct MeshCommand: ParsableCommand {
             try folder.write(root.encoded, "root")
             print(root.meshID)
             Console.complain(
-                "keys are in \(directory); take root-*.key away, they are not needed to enrol servers")
+                "keys are in \(directory); take root-*.key away, they are not needed to enrol servers"
+            )
         }
     }
 }
@@ -69,12 +71,14 @@ struct MeshCommand: ParsableCommand {
 /// Tickets: one for each new server.
 struct TicketCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "ticket", abstract: "Makes tickets for new servers.", subcommands: [Create.self])
+        commandName: "ticket", abstract: "Makes tickets for new servers.",
+        subcommands: [Create.self])
 
     struct Create: ParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "Makes a ticket that enrols one server.",
-            discussion: "The ticket is a secret until it is used: whoever has it can join in its name.")
+            discussion:
+                "The ticket is a secret until it is used: whoever has it can join in its name.")
 
         @Option(help: "The directory of 'mesh create'.") var keys: String
         @Option(help: "The site the server will stand at.") var site: String
@@ -116,7 +120,8 @@ struct TicketCommand: ParsableCommand {
                 root: root, enrol: SigningKey(seed: enrolSeed), secret: secret,
                 ticketSeed: ticketKey.seed, ticket: ticket, seeds: seed)
             try DataDirectory.write(Array(file.text.utf8), to: out, mode: 0o600)
-            Console.complain("ticket for \(node) at \(site) is in \(out) (use: meshctl join \(out))")
+            Console.complain(
+                "ticket for \(node) at \(site) is in \(out) (use: meshctl join \(out))")
         }
     }
 }
@@ -147,7 +152,9 @@ struct Join: ParsableCommand {
         }
         // A ticket serves once: what is left of it must not enrol another.
         if ticket != "-" { try? FileManager.default.removeItem(atPath: ticket) }
-        print("\(certificate.ticket.node) joined '\(file.root.name)' at \(certificate.ticket.site); run: meshd --data \(directory)")
+        print(
+            "\(certificate.ticket.node) joined '\(file.root.name)' at \(certificate.ticket.site); run: meshd --data \(directory)"
+        )
     }
 }
 

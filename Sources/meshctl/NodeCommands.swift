@@ -82,8 +82,14 @@ struct Status: AsyncParsableCommand {
             ["version", "\(view.version), incarnation \(view.incarnation)"],
             ["up", Console.age(view.uptimeSeconds)],
             ["links", "\(view.linked)"],
-            ["disk", "\(Console.size(view.diskBytes)) used, \(Console.size(view.diskFreeBytes)) free"],
-            ["beacons", view.interfaces.isEmpty ? "none" : view.interfaces.joined(separator: ", ")],
+            [
+                "disk",
+                "\(Console.size(view.diskBytes)) used, \(Console.size(view.diskFreeBytes)) free",
+            ],
+            [
+                "beacons",
+                view.interfaces.isEmpty ? "none" : view.interfaces.joined(separator: ", "),
+            ],
         ]
         Console.table(["", ""], rows, noHeaders: true)
         for scope in view.scopes { print("scope    \(scope.scope)  \(scope.records) records") }
@@ -115,7 +121,8 @@ struct DigestCommand: AsyncParsableCommand {
             case .table, .wide:
                 let rows = view.digests.map { digest in
                     [
-                        digest.scope, output.output == .wide ? digest.root : String(digest.root.prefix(16)),
+                        digest.scope,
+                        output.output == .wide ? digest.root : String(digest.root.prefix(16)),
                         "\(digest.records)", "\(digest.logs.count)",
                         "\(digest.logs.reduce(0) { $0 + $1.frontier })",
                     ]
@@ -156,7 +163,8 @@ struct NamespaceCommand: AsyncParsableCommand {
         @Option(help: "register or log.") var merge: String
 
         func run() async throws {
-            let wanted = NamespaceView(name: name, audience: audience, writers: writers, merge: merge)
+            let wanted = NamespaceView(
+                name: name, audience: audience, writers: writers, merge: merge)
             _ = try await connection.client().create(wanted)
         }
     }
@@ -219,7 +227,8 @@ struct TokenCommand: AsyncParsableCommand {
         @OptionGroup var connection: Connection
         @Option(help: "NAMESPACE:r or NAMESPACE:w, * for every namespace; may be given again.")
         var allow: [String]
-        @Option(help: "A name to know it by; the file's name where none is given.") var name: String?
+        @Option(help: "A name to know it by; the file's name where none is given.") var name:
+            String?
         @Option(help: "The file to write the secret to.") var out: String
 
         func run() async throws {

@@ -108,7 +108,8 @@ struct List: AsyncParsableCommand {
             var rows: [RecordView] = []
             repeat {
                 let page = try await client.list(
-                    namespace, prefix: prefix, after: after, limit: min(500, left), site: place.site)
+                    namespace, prefix: prefix, after: after, limit: min(500, left), site: place.site
+                )
                 rows += page.records
                 left -= page.records.count
                 after = page.next
@@ -128,8 +129,10 @@ struct List: AsyncParsableCommand {
             let lines = rows.map { row in
                 [
                     row.key, "\(row.siblings)", row.contentType,
-                    (row.text ?? "(\(row.body.count) bytes)").replacingOccurrences(of: "\n", with: " ")
-                        .prefix(width).description,
+                    (row.text ?? "(\(row.body.count) bytes)").replacingOccurrences(
+                        of: "\n", with: " "
+                    )
+                    .prefix(width).description,
                 ]
             }
             Console.table(
@@ -142,7 +145,8 @@ struct List: AsyncParsableCommand {
 struct Watch: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Prints changes as they come, one line of JSON each.",
-        discussion: "Resume with --since and the cursor of the last line; 'now' skips what is there.")
+        discussion:
+            "Resume with --since and the cursor of the last line; 'now' skips what is there.")
 
     @OptionGroup var connection: Connection
     @Argument(help: "Only this namespace.") var namespace: String?

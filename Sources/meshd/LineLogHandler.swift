@@ -21,11 +21,14 @@ struct LineLogHandler: LogHandler {
 
     func log(event: LogEvent) {
         let all = metadata.merging(event.metadata ?? [:]) { _, new in new }
-        let time = Date().formatted(.iso8601.year().month().day().time(includingFractionalSeconds: true))
+        let time = Date().formatted(
+            .iso8601.year().month().day().time(includingFractionalSeconds: true))
         let fields = all.sorted { $0.key < $1.key }
         var line: String
         if isJSON {
-            var object = ["time": time, "level": event.level.rawValue, "message": "\(event.message)"]
+            var object = [
+                "time": time, "level": event.level.rawValue, "message": "\(event.message)",
+            ]
             for (key, value) in fields { object[key] = "\(value)" }
             let data = try? JSONSerialization.data(withJSONObject: object, options: .sortedKeys)
             line = String(decoding: data ?? Data(), as: UTF8.self)

@@ -118,7 +118,9 @@ struct NodeService: Service {
                 do { try await tasks.next() } catch is CancellationError {}
                 tasks.cancelAll()
                 while true {
-                    do { guard try await tasks.next() != nil else { break } } catch is CancellationError {}
+                    do {
+                        guard try await tasks.next() != nil else { break }
+                    } catch is CancellationError {}
                 }
             }
         }

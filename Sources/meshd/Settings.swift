@@ -11,7 +11,8 @@ struct SettingsError: Error, CustomStringConvertible {
     let description: String
 }
 
-/// The configuration of a node: flags before environment before file; anything unknown stops the start.
+/// The configuration of a node: flags before environment before file; anything unknown stops the
+/// start.
 struct Settings {
     /// Every key, with what a value must be.
     static let keys: [String: Kind] = [
@@ -46,7 +47,10 @@ struct Settings {
     init(file: String?, environment: [String: String], flags: [String: String]) async throws {
         var providers: [any ConfigProvider] = []
         let flagValues = try flags.map { key, text in
-            (AbsoluteConfigKey(key.split(separator: ".").map(String.init)), try Self.value(key, text, "--\(key)"))
+            (
+                AbsoluteConfigKey(key.split(separator: ".").map(String.init)),
+                try Self.value(key, text, "--\(key)")
+            )
         }
         providers.append(InMemoryProvider(values: Dictionary(uniqueKeysWithValues: flagValues)))
         let known = try Self.fromEnvironment(environment)
@@ -72,10 +76,12 @@ struct Settings {
 
     private static func fill(_ mesh: inout MeshConfiguration, _ reader: ConfigReader) throws {
         let listen = reader.string(forKey: "mesh.listen", default: "0.0.0.0:7374")
-        guard let colon = listen.lastIndex(of: ":"), let port = Int(listen[listen.index(after: colon)...]),
+        guard let colon = listen.lastIndex(of: ":"),
+            let port = Int(listen[listen.index(after: colon)...]),
             (0...65_535).contains(port)
         else { throw SettingsError(description: "mesh.listen: '\(listen)' is not HOST:PORT") }
-        mesh.listenHost = String(listen[..<colon]).trimmingCharacters(in: CharacterSet(charactersIn: "[]"))
+        mesh.listenHost = String(listen[..<colon]).trimmingCharacters(
+            in: CharacterSet(charactersIn: "[]"))
         mesh.listenPort = port
         mesh.seeds = reader.stringArray(forKey: "mesh.seeds", default: [])
         mesh.discovery = reader.bool(forKey: "discovery.enabled", default: true)
@@ -86,7 +92,8 @@ struct Settings {
         mesh.beaconPort = reader.int(forKey: "discovery.port", default: mesh.beaconPort)
         mesh.beaconTTL = reader.int(forKey: "discovery.ttl", default: 1)
         guard (1...65_535).contains(mesh.beaconPort), (1...255).contains(mesh.beaconTTL) else {
-            throw SettingsError(description: "discovery.port is 1 to 65535 and discovery.ttl 1 to 255")
+            throw SettingsError(
+                description: "discovery.port is 1 to 65535 and discovery.ttl 1 to 255")
         }
         mesh.allowVolatile = reader.bool(forKey: "store.volatile", default: false)
     }
@@ -106,7 +113,8 @@ struct Settings {
         return values
     }
 
-    private static func value(_ key: String, _ text: String, _ place: String) throws -> ConfigValue {
+    private static func value(_ key: String, _ text: String, _ place: String) throws -> ConfigValue
+    {
         switch keys[key] {
         case .text: return ConfigValue(.string(text), isSecret: false)
         case .number:

@@ -11,7 +11,9 @@ enum SettingsFile {
     static func check(_ text: String, path: String) throws {
         if path.hasSuffix(".json") { return try checkJSON(text, path: path) }
         var parents: [(indent: Int, name: String)] = []
-        for (index, raw) in text.split(separator: "\n", omittingEmptySubsequences: false).enumerated() {
+        for (index, raw) in text.split(separator: "\n", omittingEmptySubsequences: false)
+            .enumerated()
+        {
             let line = raw.prefix { $0 != "#" }
             let content = line.drop { $0 == " " }
             let trimmed = content.trimmingCharacters(in: .whitespaces)
@@ -22,7 +24,8 @@ enum SettingsFile {
             }
             let indent = line.count - content.count
             parents.removeAll { $0.indent >= indent }
-            let name = String(trimmed[..<colon]).trimmingCharacters(in: CharacterSet(charactersIn: "\"' "))
+            let name = String(trimmed[..<colon]).trimmingCharacters(
+                in: CharacterSet(charactersIn: "\"' "))
             let value = trimmed[trimmed.index(after: colon)...].trimmingCharacters(in: .whitespaces)
             let key = (parents.map(\.name) + [name]).joined(separator: ".")
             parents.append((indent, name))
@@ -57,7 +60,8 @@ enum SettingsFile {
         try walk(object, [], text, path)
     }
 
-    private static func walk(_ value: Any, _ path: [String], _ text: String, _ file: String) throws {
+    private static func walk(_ value: Any, _ path: [String], _ text: String, _ file: String) throws
+    {
         let key = path.joined(separator: ".")
         if let map = value as? [String: Any], Settings.keys[key] == nil {
             for (name, child) in map.sorted(by: { $0.key < $1.key }) {

@@ -35,7 +35,9 @@ import Testing
         #expect(Scope(text)?.description == text)
     }
 
-    @Test(arguments: ["menu", "@all", "menu@", "menu@site/", "Menu@all", "menu@site/a/b", "menu@all/x"])
+    @Test(arguments: [
+        "menu", "@all", "menu@", "menu@site/", "Menu@all", "menu@site/a/b", "menu@all/x",
+    ])
     func `is refused when malformed`(text: String) { #expect(Scope(text) == nil) }
 }
 

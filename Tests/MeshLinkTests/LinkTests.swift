@@ -19,7 +19,8 @@ struct VectorFile {
         let text = try String(contentsOf: path, encoding: .utf8)
         fields = text.split(separator: "\n").filter { !$0.hasPrefix("#") }.compactMap { line in
             let parts = line.split(separator: ":", maxSplits: 1)
-            return parts.count == 2 ? (String(parts[0]), parts[1].trimmingCharacters(in: .whitespaces)) : nil
+            return parts.count == 2
+                ? (String(parts[0]), parts[1].trimmingCharacters(in: .whitespaces)) : nil
         }
     }
 
@@ -64,7 +65,10 @@ struct Pair: ~Copyable {
     var heard: (dialler: [[UInt8]], listener: [[UInt8]]) = ([], [])
     var established = 0
 
-    init(_ mesh: TestMesh, other: TestMesh? = nil, secret: MeshSecret? = nil, same: Bool = false, wrongKey: Bool = false) {
+    init(
+        _ mesh: TestMesh, other: TestMesh? = nil, secret: MeshSecret? = nil, same: Bool = false,
+        wrongKey: Bool = false
+    ) {
         let (a, b) = (mesh.identity("a"), (other ?? mesh).identity("b", site: "s2"))
         func link(_ identity: DataDirectory.Identity, _ secret: MeshSecret) -> LinkIdentity {
             LinkIdentity(
@@ -72,7 +76,8 @@ struct Pair: ~Copyable {
                 secret: secret, version: "9")
         }
         let thief = LinkIdentity(
-            certificate: b.certificate, key: AgreementKey(secret: TestMesh.bytes(77, 77)), root: b.root,
+            certificate: b.certificate, key: AgreementKey(secret: TestMesh.bytes(77, 77)),
+            root: b.root,
             secret: mesh.secret, version: "9")
         dialler = LinkMachine(
             identity: link(a, mesh.secret), isInitiator: true, expecting: nil,
@@ -84,7 +89,9 @@ struct Pair: ~Copyable {
     }
 
     /// Carries bytes both ways until nothing moves, changing them on the way if asked.
-    mutating func run(change: (_ number: Int, _ bytes: inout [UInt8]) -> Void = { _, _ in }) throws(LinkError) {
+    mutating func run(change: (_ number: Int, _ bytes: inout [UInt8]) -> Void = { _, _ in })
+        throws(LinkError)
+    {
         var toListener = [dialler.opening()]
         var toDialler: [[UInt8]] = []
         var number = 0
@@ -140,7 +147,8 @@ struct Pair: ~Copyable {
         var pair = Pair(try TestMesh())
         try pair.run()
         for number in 0..<(LinkSpecification.framesPerKey + 3) {
-            let events = try pair.listener.receive(try pair.dialler.seal([UInt8(truncatingIfNeeded: number)]))
+            let events = try pair.listener.receive(
+                try pair.dialler.seal([UInt8(truncatingIfNeeded: number)]))
             #expect(events.count == 1)
         }
     }

@@ -37,7 +37,9 @@ private func author(_ node: UInt8, _ start: UInt32 = 1) -> Author {
 
     @Test func `is refused with a body or a context beyond its limit`() throws {
         let long = try record(body: Record.bodyBytesMax + 1).encoded
-        #expect(throws: WireError.tooLong("body", 65_537, limit: 65_536)) { try Record(decoding: long) }
+        #expect(throws: WireError.tooLong("body", 65_537, limit: 65_536)) {
+            try Record(decoding: long)
+        }
         let wide = try record(context: 65).encoded
         #expect(throws: WireError.tooLong("context", 65, limit: 64)) { try Record(decoding: wide) }
     }
@@ -45,7 +47,9 @@ private func author(_ node: UInt8, _ start: UInt32 = 1) -> Author {
     @Test func `is refused when its context does not ascend`() throws {
         var bytes = try record(context: 2).encoded
         let start = 1 + 8 + 2 + 3 + 1 + 1
-        let (first, second) = (Array(bytes[start..<start + 48]), Array(bytes[start + 48..<start + 96]))
+        let (first, second) = (
+            Array(bytes[start..<start + 48]), Array(bytes[start + 48..<start + 96])
+        )
         bytes.replaceSubrange(start..<start + 96, with: second + first)
         #expect(throws: WireError.unordered("context")) { try Record(decoding: bytes) }
     }
@@ -61,7 +65,9 @@ private func author(_ node: UInt8, _ start: UInt32 = 1) -> Author {
 }
 
 @Suite struct `A commit's proof` {
-    private func ids(_ count: Int) -> [Digest] { (0..<count).map { TestMesh.bytes(UInt8($0 & 255), UInt8($0 >> 8)) } }
+    private func ids(_ count: Int) -> [Digest] {
+        (0..<count).map { TestMesh.bytes(UInt8($0 & 255), UInt8($0 >> 8)) }
+    }
 
     @Test(arguments: [1, 2, 3, 5, 8, 63, 64, 65, 1000, 1024])
     func `leads to the signed root whatever was dropped in whatever order`(count: Int) throws {
@@ -87,13 +93,17 @@ private func author(_ node: UInt8, _ start: UInt32 = 1) -> Author {
         for _ in 0..<50 {
             func part() -> CommitProof {
                 var dropped: [Int: Digest] = [:]
-                for offset in 0..<100 where generator.next() % 2 == 0 { dropped[offset] = ids[offset] }
+                for offset in 0..<100 where generator.next() % 2 == 0 {
+                    dropped[offset] = ids[offset]
+                }
                 return CommitProof(allPresent: 100).dropping(dropped)
             }
             let (one, two) = (part(), part())
             let both = try #require(one.merging(two))
             #expect(Set(both.presentOffsets) == Set(one.presentOffsets).union(two.presentOffsets))
-            #expect(both.root(present: both.presentOffsets.map { ids[$0] }) == CommitProof.root(of: ids))
+            #expect(
+                both.root(present: both.presentOffsets.map { ids[$0] }) == CommitProof.root(of: ids)
+            )
         }
     }
 
@@ -122,7 +132,9 @@ private func author(_ node: UInt8, _ start: UInt32 = 1) -> Author {
         var all: [Version] = []
         for _ in 0..<writes {
             let writer = Int(generator.next() % UInt64(writers))
-            for version in all where generator.next() % 3 == 0 { known[writer] = add(version, to: known[writer]) }
+            for version in all where generator.next() % 3 == 0 {
+                known[writer] = add(version, to: known[writer])
+            }
             sequences[writer] += 1
             let name = author(UInt8(writer))
             let version = Version(
@@ -173,15 +185,19 @@ private func author(_ node: UInt8, _ start: UInt32 = 1) -> Author {
         var live: [Version] = []
         for sequence in 1...1000 {
             live = add(
-                Version(dot: Dot(author: author(1), sequence: UInt64(sequence)), context: .empty, stamp: HybridTime(1)),
+                Version(
+                    dot: Dot(author: author(1), sequence: UInt64(sequence)), context: .empty,
+                    stamp: HybridTime(1)),
                 to: live)
         }
         #expect(live.map(\.dot.sequence) == [1000])
     }
 
     @Test func `lets a log keep everything and show the first`() {
-        let early = Version(dot: Dot(author: author(1), sequence: 1), context: .empty, stamp: HybridTime(5))
-        let late = Version(dot: Dot(author: author(1), sequence: 2), context: .empty, stamp: HybridTime(9))
+        let early = Version(
+            dot: Dot(author: author(1), sequence: 1), context: .empty, stamp: HybridTime(5))
+        let late = Version(
+            dot: Dot(author: author(1), sequence: 2), context: .empty, stamp: HybridTime(9))
         #expect(MergeKind.log.integrate(late, into: [early]) == .lives(superseding: []))
         #expect(MergeKind.log.ranked([late, early]).first == early)
     }
@@ -189,7 +205,8 @@ private func author(_ node: UInt8, _ start: UInt32 = 1) -> Author {
 
 @Suite struct `The admission of a commit` {
     private func header(_ scope: Scope) -> CommitHeader {
-        CommitHeader(scope: scope, author: author(1), first: 1, count: 1, previous: .zero, root: .zero)
+        CommitHeader(
+            scope: scope, author: author(1), first: 1, count: 1, previous: .zero, root: .zero)
     }
 
     @Test func `refuses a writer outside its grants everywhere`() throws {
@@ -197,7 +214,8 @@ private func author(_ node: UInt8, _ start: UInt32 = 1) -> Author {
         let card = mesh.identity("till", site: "1").certificate
         try Admission.judge(header(Scope("orders@site/1")!), certificate: card, policy: .orders)
         #expect(throws: Refusal.notGranted) {
-            try Admission.judge(header(Scope("orders@site/10")!), certificate: card, policy: .orders)
+            try Admission.judge(
+                header(Scope("orders@site/10")!), certificate: card, policy: .orders)
         }
         #expect(throws: Refusal.notGranted) {
             try Admission.judge(header(Scope("menu@all")!), certificate: card, policy: .menu)
@@ -235,13 +253,18 @@ private func author(_ node: UInt8, _ start: UInt32 = 1) -> Author {
         let turn = SyncTurn([
             .summary([UInt8](repeating: 3, count: 16)), .inStep,
             .scopes([SyncPart.ScopeEntry(scope: Scope("menu@all")!, root: 5)]),
-            .authors(scope: 0, path: .root.child(3).child(15), isAnswer: true, [
-                SyncPart.AuthorEntry(tag: 1, frontier: 300, hash: 2)
-            ]),
+            .authors(
+                scope: 0, path: .root.child(3).child(15), isAnswer: true,
+                [
+                    SyncPart.AuthorEntry(tag: 1, frontier: 300, hash: 2)
+                ]),
             .branches(scope: 1, path: .root, [UInt64](repeating: 9, count: 16)),
-            .nodes(scope: 0, author: 4, level: 2, [
-                SyncPart.NodeEntry(index: 3, children: [1, 0, 2] + [UInt64](repeating: 0, count: 13))
-            ]),
+            .nodes(
+                scope: 0, author: 4, level: 2,
+                [
+                    SyncPart.NodeEntry(
+                        index: 3, children: [1, 0, 2] + [UInt64](repeating: 0, count: 13))
+                ]),
             .leaves(scope: 0, author: 4, [SyncPart.LeafEntry(leaf: 0, bits: LeafBits(1)), leaf]),
             .wants(scope: 0, author: 4, [SyncPart.LeafEntry(leaf: 9, bits: LeafBits(.max))]),
         ])
@@ -263,7 +286,8 @@ private func author(_ node: UInt8, _ start: UInt32 = 1) -> Author {
     }
 
     @Test func `is refused with an index beyond every log`() {
-        let bytes: [UInt8] = [7, 0, 1, 2, 3, 4, 5, 6, 1] + [UInt8](repeating: 0xff, count: 9) + [1, 0]
+        let bytes: [UInt8] =
+            [7, 0, 1, 2, 3, 4, 5, 6, 1] + [UInt8](repeating: 0xff, count: 9) + [1, 0]
         #expect(throws: WireError.invalid("index")) { try SyncTurn(decoding: bytes) }
     }
 }
@@ -297,7 +321,9 @@ private func author(_ node: UInt8, _ start: UInt32 = 1) -> Author {
         func states(_ changed: Int?) -> [LogState] {
             (0..<3000).map {
                 LogState(
-                    author: Author(node: TestMesh.bytes(UInt8($0 & 255), UInt8($0 >> 8)), incarnation: Incarnation(1)),
+                    author: Author(
+                        node: TestMesh.bytes(UInt8($0 & 255), UInt8($0 >> 8)),
+                        incarnation: Incarnation(1)),
                     frontier: $0 == changed ? 2 : 1, root: .zero)
             }
         }

@@ -24,23 +24,28 @@ private struct Writer {
         author = Author(node: identity.certificate.node, incarnation: Incarnation(incarnation))
     }
 
-    func record(_ key: String, _ text: String = "v", context: Context = .empty, stamp: UInt64 = 1) throws -> Record {
+    func record(_ key: String, _ text: String = "v", context: Context = .empty, stamp: UInt64 = 1)
+        throws -> Record
+    {
         Record(
             kind: .put, stamp: HybridTime(stamp), key: try RecordKey(key), context: context,
             contentType: "text/plain", body: Array(text.utf8))
     }
 
     func message(
-        _ scope: Scope, _ records: [Record], first: UInt64 = 1, mesh: MeshID? = nil, previous: Digest = .zero,
+        _ scope: Scope, _ records: [Record], first: UInt64 = 1, mesh: MeshID? = nil,
+        previous: Digest = .zero,
         key: SigningKey? = nil
     ) -> CommitsMessage {
         let encoded = records.map(\.encoded)
         let mesh = mesh ?? identity.root.meshID
         let commit = Commit(
-            signing: encoded, ids: encoded.map { Record.id(of: $0, in: mesh) }, scope: scope, author: author,
+            signing: encoded, ids: encoded.map { Record.id(of: $0, in: mesh) }, scope: scope,
+            author: author,
             first: first, previous: previous, key: key ?? identity.nodeKey, mesh: mesh)
         return CommitsMessage(
-            scope: scope, author: author, after: first - 1, through: commit.header.last, commits: [commit])
+            scope: scope, author: author, after: first - 1, through: commit.header.last,
+            commits: [commit])
     }
 }
 
@@ -60,7 +65,9 @@ private struct Writer {
         try #require(try await store.ingest([try CommitsMessage(decoding: message.encoded)]).first)
     }
 
-    @Test func `is stored when its author may write it, and a second time changes nothing`() async throws {
+    @Test func `is stored when its author may write it, and a second time changes nothing`()
+        async throws
+    {
         let (_, store, writer) = try await scene()
         let message = writer.message(orders, [try writer.record("a"), try writer.record("b")])
         #expect(try await judge(store, message).stored == 2)
@@ -90,7 +97,8 @@ private struct Writer {
             changed[index] ^= 0x10
             guard let message = try? CommitsMessage(decoding: changed) else { continue }
             let outcome = try #require(try await store.ingest([message]).first)
-            #expect(outcome.refusal != nil || outcome.stored == 0 || outcome.hasGap, "byte \(index)")
+            #expect(
+                outcome.refusal != nil || outcome.stored == 0 || outcome.hasGap, "byte \(index)")
             #expect(try store.text(orders, "a") == nil || outcome.hasGap, "byte \(index)")
         }
     }
@@ -106,15 +114,21 @@ private struct Writer {
     @Test func `waits for the certificate and the policy it needs`() async throws {
         let (mesh, store, writer) = try await scene()
         let unknown = Writer(mesh.identity("unknown"))
-        #expect(try await judge(store, unknown.message(orders, [try unknown.record("a")])).refusal == .authorUnknown)
+        #expect(
+            try await judge(store, unknown.message(orders, [try unknown.record("a")])).refusal
+                == .authorUnknown)
         let nowhere = Scope("nowhere@site/s1")!
-        #expect(try await judge(store, writer.message(nowhere, [try writer.record("a")])).refusal == .policyUnknown)
+        #expect(
+            try await judge(store, writer.message(nowhere, [try writer.record("a")])).refusal
+                == .policyUnknown)
     }
 
     @Test func `of a scope that is not held here is refused`() async throws {
         let (_, store, writer) = try await scene()
         let elsewhere = Scope("orders@site/s2")!
-        #expect(try await judge(store, writer.message(elsewhere, [try writer.record("a")])).refusal == .wrongAudience)
+        #expect(
+            try await judge(store, writer.message(elsewhere, [try writer.record("a")])).refusal
+                == .wrongAudience)
     }
 
     @Test func `after a gap is kept without the frontier moving over it`() async throws {
@@ -130,7 +144,10 @@ private struct Writer {
         #expect(try store.liveCount(in: orders) == 3)
     }
 
-    @Test func `that contradicts what its author wrote before is evidence, and both orders end alike`() async throws {
+    @Test
+    func `that contradicts what its author wrote before is evidence, and both orders end alike`()
+        async throws
+    {
         var roots: Set<Digest> = []
         for order in 0..<2 {
             let (_, store, writer) = try await scene()
@@ -138,7 +155,8 @@ private struct Writer {
             let two = writer.message(prices, [try writer.record("a", "two")])
             for message in order == 0 ? [one, two] : [two, one] {
                 let fill = CommitsMessage(
-                    scope: prices, author: message.author, after: 0, through: 0, commits: message.commits)
+                    scope: prices, author: message.author, after: 0, through: 0,
+                    commits: message.commits)
                 _ = try await judge(store, message)
                 _ = try await judge(store, fill)
             }
@@ -153,11 +171,14 @@ private struct Writer {
     @Test func `that does not chain to the commit before is noted`() async throws {
         let (_, store, writer) = try await scene()
         _ = try await judge(store, writer.message(prices, [try writer.record("a")]))
-        let next = writer.message(prices, [try writer.record("b")], first: 2, previous: TestMesh.bytes(4, 4))
+        let next = writer.message(
+            prices, [try writer.record("b")], first: 2, previous: TestMesh.bytes(4, 4))
         #expect(try await judge(store, next).isFork)
     }
 
-    @Test func `with a stamp of the year 2100 is stored, and the next informed write wins`() async throws {
+    @Test func `with a stamp of the year 2100 is stored, and the next informed write wins`()
+        async throws
+    {
         let (_, store, writer) = try await scene()
         let future = try writer.record("a", "future", stamp: UInt64.max)
         _ = try await judge(store, writer.message(prices, [future]))
@@ -166,7 +187,8 @@ private struct Writer {
         #expect(try store.text(prices, "a") == "now")
     }
 
-    @Test func `of an already superseded version changes nothing when it comes late`() async throws {
+    @Test func `of an already superseded version changes nothing when it comes late`() async throws
+    {
         let (_, store, writer) = try await scene()
         var seen = Context.empty
         seen.insert(Dot(author: writer.author, sequence: 1))
@@ -183,7 +205,8 @@ private struct Writer {
     @Test func `deletes a key nobody knew, which stays as context`() async throws {
         let (_, store, writer) = try await scene()
         let gone = Record(
-            kind: .delete, stamp: HybridTime(1), key: try RecordKey("ghost"), context: .empty, contentType: "", body: [])
+            kind: .delete, stamp: HybridTime(1), key: try RecordKey("ghost"), context: .empty,
+            contentType: "", body: [])
         #expect(try await judge(store, writer.message(prices, [gone])).stored == 1)
         #expect(try store.text(prices, "ghost") == nil)
         #expect(try store.liveCount(in: prices) == 1)
@@ -194,8 +217,11 @@ private struct Writer {
         let writer = Writer(mesh.identity("w"))
         let honest = writer.message(orders, [try writer.record("a")])
         let lie = CommitsMessage(
-            scope: orders, author: writer.author, after: 0, through: 1 << 60, commits: honest.commits)
-        #expect(throws: WireError.invalid("end of the run")) { try CommitsMessage(decoding: lie.encoded) }
+            scope: orders, author: writer.author, after: 0, through: 1 << 60,
+            commits: honest.commits)
+        #expect(throws: WireError.invalid("end of the run")) {
+            try CommitsMessage(decoding: lie.encoded)
+        }
     }
 
     @Test func `of this node's own lost tail makes it begin a new incarnation`() async throws {
@@ -254,7 +280,8 @@ private struct Writer {
             key: key.publicKey.id, serial: [UInt8](repeating: 1, count: 16), site: "s1", node: "n",
             isCentral: false, groups: [], grants: Grant.edge(site: "s1", groups: []))
         return TicketFile(
-            root: mesh.root, enrol: mesh.enrol, secret: mesh.secret, ticketSeed: key.seed, ticket: ticket, seeds: [])
+            root: mesh.root, enrol: mesh.enrol, secret: mesh.secret, ticketSeed: key.seed,
+            ticket: ticket, seeds: [])
     }
 
     @Test func `joins once and reads its identity back`() throws {

@@ -25,7 +25,11 @@ private let all: [String: NamespacePolicy] = ["menu": .menu, "orders": .orders, 
                 _ = try await store.write(
                     WriteRequest(
                         scope: NamespacePolicy.scope,
-                        writes: [Write(.put, try NamespacePolicy.key(of: "menu"), body: NamespacePolicy.menu.encoded)]))
+                        writes: [
+                            Write(
+                                .put, try NamespacePolicy.key(of: "menu"),
+                                body: NamespacePolicy.menu.encoded)
+                        ]))
             }
             try await store.put(menu, "soup/\(round)", "hot")
             // Every second round ends without a word, as a killed process does.
@@ -35,7 +39,8 @@ private let all: [String: NamespacePolicy] = ["menu": .menu, "orders": .orders, 
         for round in 0..<3 { #expect(try store.text(menu, "soup/\(round)") == "hot") }
     }
 
-    @Test func `begins a new incarnation unless a clean stop in this boot proves its tail`() throws {
+    @Test func `begins a new incarnation unless a clean stop in this boot proves its tail`() throws
+    {
         let mesh = try TestMesh()
         let identity = mesh.identity("n")
         let first = try mesh.store(identity)
@@ -47,7 +52,9 @@ private let all: [String: NamespacePolicy] = ["menu": .menu, "orders": .orders, 
         let third = try mesh.store(identity)
         #expect(third.author.incarnation > author.incarnation)
         third.close()
-        #expect(try mesh.store(identity, boot: "another boot").author.incarnation > third.author.incarnation)
+        #expect(
+            try mesh.store(identity, boot: "another boot").author.incarnation
+                > third.author.incarnation)
     }
 
     @Test func `refuses a newer schema and writes nothing`() throws {
@@ -57,7 +64,11 @@ private let all: [String: NamespacePolicy] = ["menu": .menu, "orders": .orders, 
         let path = mesh.path(identity)
         let shell = Process()
         shell.executableURL = URL(fileURLWithPath: "/usr/bin/python3")
-        shell.arguments = ["-c", "import sqlite3,sys; d=sqlite3.connect(sys.argv[1]); d.execute('PRAGMA user_version=9'); d.commit()", path]
+        shell.arguments = [
+            "-c",
+            "import sqlite3,sys; d=sqlite3.connect(sys.argv[1]); d.execute('PRAGMA user_version=9'); d.commit()",
+            path,
+        ]
         try shell.run()
         shell.waitUntilExit()
         let before = try Data(contentsOf: URL(fileURLWithPath: path))
@@ -101,7 +112,9 @@ private let all: [String: NamespacePolicy] = ["menu": .menu, "orders": .orders, 
         #expect(try store.text(menu, "a") == "1")
     }
 
-    @Test func `writes once under one idempotency key and refuses it for another request`() async throws {
+    @Test func `writes once under one idempotency key and refuses it for another request`()
+        async throws
+    {
         let mesh = try TestMesh()
         let store = try await mesh.centre(all)
         func request(_ text: String) throws -> WriteRequest {
@@ -113,7 +126,9 @@ private let all: [String: NamespacePolicy] = ["menu": .menu, "orders": .orders, 
         let again = try await store.write(try request("x"))
         #expect(first == again)
         #expect(try store.liveCount(in: menu) == 1)
-        await #expect(throws: StoreError.idempotencyMismatch) { try await store.write(request("y")) }
+        await #expect(throws: StoreError.idempotencyMismatch) {
+            try await store.write(request("y"))
+        }
     }
 
     @Test func `writes conditionally on the state that the writer saw`() async throws {
@@ -139,18 +154,28 @@ private let all: [String: NamespacePolicy] = ["menu": .menu, "orders": .orders, 
             try await site.put(Scope("nothing@all")!, "a", "1")
         }
         try await site.put(orders, "o/1", "coffee")
-        await #expect(throws: StoreError.exists(try RecordKey("o/1"))) { try await site.put(orders, "o/1", "tea") }
+        await #expect(throws: StoreError.exists(try RecordKey("o/1"))) {
+            try await site.put(orders, "o/1", "tea")
+        }
     }
 
     @Test func `refuses a body or a batch beyond its limit`() async throws {
         let mesh = try TestMesh()
         let store = try await mesh.centre(all)
         let big = Write(.put, try RecordKey("a"), body: [UInt8](repeating: 0, count: 65_537))
-        await #expect(throws: StoreError.self) { try await store.write(WriteRequest(scope: menu, writes: [big])) }
+        await #expect(throws: StoreError.self) {
+            try await store.write(WriteRequest(scope: menu, writes: [big]))
+        }
         let many = try (0..<1001).map { Write(.put, try RecordKey("k\($0)")) }
-        await #expect(throws: StoreError.self) { try await store.write(WriteRequest(scope: menu, writes: many)) }
-        let heavy = try (0..<20).map { Write(.put, try RecordKey("k\($0)"), body: [UInt8](repeating: 0, count: 60_000)) }
-        await #expect(throws: StoreError.self) { try await store.write(WriteRequest(scope: menu, writes: heavy)) }
+        await #expect(throws: StoreError.self) {
+            try await store.write(WriteRequest(scope: menu, writes: many))
+        }
+        let heavy = try (0..<20).map {
+            Write(.put, try RecordKey("k\($0)"), body: [UInt8](repeating: 0, count: 60_000))
+        }
+        await #expect(throws: StoreError.self) {
+            try await store.write(WriteRequest(scope: menu, writes: heavy))
+        }
     }
 
     @Test func `lists keys in order, page by page, without what was deleted`() async throws {
@@ -158,7 +183,8 @@ private let all: [String: NamespacePolicy] = ["menu": .menu, "orders": .orders, 
         let store = try await mesh.centre(all)
         for index in 0..<30 { try await store.put(menu, String(format: "d/%02d", index), "v") }
         try await store.put(menu, "e", "v")
-        _ = try await store.write(WriteRequest(scope: menu, writes: [Write(.delete, try RecordKey("d/03"))]))
+        _ = try await store.write(
+            WriteRequest(scope: menu, writes: [Write(.delete, try RecordKey("d/03"))]))
         var after: RecordKey?
         var keys: [String] = []
         while true {
@@ -186,7 +212,9 @@ private let all: [String: NamespacePolicy] = ["menu": .menu, "orders": .orders, 
 }
 
 @Suite struct `Two stores` {
-    @Test func `that were apart agree after tails alone, also where they overwrote each other`() async throws {
+    @Test func `that were apart agree after tails alone, also where they overwrote each other`()
+        async throws
+    {
         let mesh = try TestMesh()
         let centre = try await mesh.centre(all)
         let (one, two) = (try mesh.store(mesh.identity("a")), try mesh.store(mesh.identity("b")))
@@ -203,9 +231,11 @@ private let all: [String: NamespacePolicy] = ["menu": .menu, "orders": .orders, 
         // Written on both sides without knowledge of each other: both live, and both show the same one.
         let key = try RecordKey("p/30")
         #expect(try one.get(key, in: prices)?.versions.count == 2)
-        #expect(try one.get(key, in: prices)?.versions == two.get(key, in: prices).map { state in
-            state.versions.map { version in one.same(version, in: prices) ?? version }
-        })
+        #expect(
+            try one.get(key, in: prices)?.versions
+                == two.get(key, in: prices).map { state in
+                    state.versions.map { version in one.same(version, in: prices) ?? version }
+                })
         // A write that has seen them resolves them everywhere.
         try await two.put(prices, "p/30", "settled")
         #expect(try await one.reconcile(with: two) != nil)
@@ -230,7 +260,8 @@ private let all: [String: NamespacePolicy] = ["menu": .menu, "orders": .orders, 
         let site = try mesh.store(mesh.identity("a"))
         try await centre.put(menu, "soup", "hot")
         #expect(try await site.reconcile(with: centre) != nil)
-        _ = try await centre.write(WriteRequest(scope: menu, writes: [Write(.delete, try RecordKey("soup"))]))
+        _ = try await centre.write(
+            WriteRequest(scope: menu, writes: [Write(.delete, try RecordKey("soup"))]))
         #expect(try site.text(menu, "soup") == "hot")
         #expect(try await site.reconcile(with: centre) != nil)
         #expect(try site.text(menu, "soup") == nil)
@@ -271,9 +302,11 @@ private let all: [String: NamespacePolicy] = ["menu": .menu, "orders": .orders, 
         let message = try #require(try centre.everything(of: menu).last)
         let last = try #require(message.commits.last)
         let hollow = Commit(
-            header: last.header, signature: last.signature, proof: CommitProof(noneOf: last.header), records: [])
+            header: last.header, signature: last.signature, proof: CommitProof(noneOf: last.header),
+            records: [])
         let outcome = try await site.ingest([
-            CommitsMessage(scope: menu, author: message.author, after: 1, through: 2, commits: [hollow])
+            CommitsMessage(
+                scope: menu, author: message.author, after: 1, through: 2, commits: [hollow])
         ])
         #expect(outcome[0].refusal == nil)
         #expect(try site.text(menu, "k") == "old")
@@ -286,23 +319,33 @@ private let all: [String: NamespacePolicy] = ["menu": .menu, "orders": .orders, 
         for seed in 1...6 {
             let mesh = try TestMesh()
             let centre = try await mesh.centre(all)
-            let stores = [try mesh.store(mesh.identity("a")), try mesh.store(mesh.identity("b")), centre]
-            for store in stores.dropLast() { #expect(try await store.reconcile(with: centre) != nil) }
+            let stores = [
+                try mesh.store(mesh.identity("a")), try mesh.store(mesh.identity("b")), centre,
+            ]
+            for store in stores.dropLast() {
+                #expect(try await store.reconcile(with: centre) != nil)
+            }
             var generator = SeededGenerator(seed: UInt64(seed))
             for _ in 0..<60 {
                 let store = stores[Int(generator.next() % 2)]
                 switch generator.next() % 5 {
-                case 0: #expect(try await store.reconcile(with: stores[Int(generator.next() % 3)]) != nil)
+                case 0:
+                    #expect(
+                        try await store.reconcile(with: stores[Int(generator.next() % 3)]) != nil)
                 case 1:
                     let write = Write(.delete, try RecordKey("k\(generator.next() % 9)"))
                     _ = try await store.write(WriteRequest(scope: prices, writes: [write]))
-                default: try await store.put(prices, "k\(generator.next() % 9)", "\(generator.next() % 99)")
+                default:
+                    try await store.put(
+                        prices, "k\(generator.next() % 9)", "\(generator.next() % 99)")
                 }
             }
             for _ in 0..<2 {
-                for store in stores { for other in stores where other !== store {
-                    #expect(try await store.reconcile(with: other) != nil)
-                } }
+                for store in stores {
+                    for other in stores where other !== store {
+                        #expect(try await store.reconcile(with: other) != nil)
+                    }
+                }
             }
             #expect(try Set(stores.map { try $0.root(of: prices) }).count == 1)
             // The stored trees are what a store computes that gets everything anew.

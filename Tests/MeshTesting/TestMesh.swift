@@ -23,7 +23,8 @@ package final class TestMesh {
             roots: (0..<3).map { Self.key(201 + $0, seed) }, enrol: [enrol.publicKey.id])
         secret = MeshSecret(epoch: 1, value: Self.bytes(210, seed))
         directory = NSTemporaryDirectory() + "mesh-test-\(UUID().uuidString)"
-        try FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: true)
+        try FileManager.default.createDirectory(
+            atPath: directory, withIntermediateDirectories: true)
     }
 
     deinit { try? FileManager.default.removeItem(atPath: directory) }
@@ -49,11 +50,13 @@ package final class TestMesh {
         let ticketKey = SigningKey(seed: secret(2))
         let link = AgreementKey(secret: secret(3))
         let ticket = Ticket(
-            key: ticketKey.publicKey.id, serial: [UInt8](repeating: UInt8(truncatingIfNeeded: seed), count: 16), site: site,
+            key: ticketKey.publicKey.id,
+            serial: [UInt8](repeating: UInt8(truncatingIfNeeded: seed), count: 16), site: site,
             node: name, isCentral: central, groups: [],
             grants: grants ?? (central ? Grant.central : Grant.edge(site: site, groups: [])))
         let file = TicketFile(
-            root: root, enrol: enrol, secret: self.secret, ticketSeed: ticketKey.seed, ticket: ticket,
+            root: root, enrol: enrol, secret: self.secret, ticketSeed: ticketKey.seed,
+            ticket: ticket,
             seeds: [])
         return DataDirectory.Identity(
             root: root, certificate: file.certificate(node: node, linkKey: link.publicKey),
@@ -97,7 +100,8 @@ extension Store {
     /// Writes one value.
     @discardableResult
     package func put(_ scope: Scope, _ key: String, _ text: String) async throws -> Receipt {
-        let write = Write(.put, try RecordKey(key), contentType: "text/plain", body: Array(text.utf8))
+        let write = Write(
+            .put, try RecordKey(key), contentType: "text/plain", body: Array(text.utf8))
         let receipts = try await self.write(WriteRequest(scope: scope, writes: [write]))
         guard let receipt = receipts.first else { throw StoreError.closed }
         return receipt
@@ -105,7 +109,9 @@ extension Store {
 
     /// Reads one value as text; nil if there is none.
     package func text(_ scope: Scope, _ key: String) throws -> String? {
-        try get(RecordKey(key), in: scope)?.value.map { String(decoding: $0.record.body, as: UTF8.self) }
+        try get(RecordKey(key), in: scope)?.value.map {
+            String(decoding: $0.record.body, as: UTF8.self)
+        }
     }
 
     /// Every message that brings another store all this one has of a scope.
@@ -138,7 +144,9 @@ extension Store {
         var bytes = 0
         for round in 1...roundsMax {
             let salt = Salt(Sodium.random(32))
-            let mayShare: @Sendable (Scope) -> Bool = { own.allows(.read, $0) && peer.allows(.read, $0) }
+            let mayShare: @Sendable (Scope) -> Bool = {
+                own.allows(.read, $0) && peer.allows(.read, $0)
+            }
             var asking = SyncSession(role: .initiator, salt: salt, mayShare: mayShare)
             var answering = SyncSession(role: .responder, salt: salt, mayShare: mayShare)
             var turn = try consult { try asking.begin($0) }

@@ -15,7 +15,8 @@ import Testing
         let key = TestMesh.key(1, 1)
         var bytes = key.sign([1, 2, 3]).bytes
         let order: [UInt8] = [
-            0xed, 0xd3, 0xf5, 0x5c, 0x1a, 0x63, 0x12, 0x58, 0xd6, 0x9c, 0xf7, 0xa2, 0xde, 0xf9, 0xde,
+            0xed, 0xd3, 0xf5, 0x5c, 0x1a, 0x63, 0x12, 0x58, 0xd6, 0x9c, 0xf7, 0xa2, 0xde, 0xf9,
+            0xde,
             0x14, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x10,
         ]
         var carry: UInt16 = 0
@@ -76,7 +77,8 @@ import Testing
         let mesh = try TestMesh()
         let long = [UInt8](repeating: 0, count: 1_000_000)
         #expect(
-            throws: TrustError.malformed("certificate", .tooLong("certificate", 1_000_000, limit: 2048))
+            throws: TrustError.malformed(
+                "certificate", .tooLong("certificate", 1_000_000, limit: 2048))
         ) { try Certificate(decoding: long, root: mesh.root) }
     }
 
@@ -100,7 +102,9 @@ import Testing
         let root = try TestMesh().root
         var changed = root.encoded
         changed[changed.count - 1] ^= 1
-        #expect(throws: TrustError.badSignature("root document")) { try RootDocument(decoding: changed) }
+        #expect(throws: TrustError.badSignature("root document")) {
+            try RootDocument(decoding: changed)
+        }
         // Only one of three signatures left, where two are needed.
         var writer = WireWriter()
         writer.medium(root.body)
@@ -138,7 +142,8 @@ import Testing
         }
         var characters = Array(text)
         characters[40] = characters[40] == "a" ? "b" : "a"
-        #expect(throws: TrustError.notATicket("its checksum is wrong: it was cut off or mistyped")) {
+        #expect(throws: TrustError.notATicket("its checksum is wrong: it was cut off or mistyped"))
+        {
             try TicketFile(text: String(characters))
         }
     }

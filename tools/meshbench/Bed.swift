@@ -16,9 +16,12 @@ struct Bed {
     let scope = Scope(namespace: "stock", audience: .all)
 
     init() throws {
-        let base = ProcessInfo.processInfo.environment["BENCH_DIR"] ?? FileManager.default.currentDirectoryPath + "/.build"
+        let base =
+            ProcessInfo.processInfo.environment["BENCH_DIR"] ?? FileManager.default
+            .currentDirectoryPath + "/.build"
         directory = base + "/bench-\(getpid())"
-        try FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: true)
+        try FileManager.default.createDirectory(
+            atPath: directory, withIntermediateDirectories: true)
         enrol = Self.key()
         let roots = (0..<3).map { _ in Self.key() }
         root = RootDocument(

@@ -51,7 +51,9 @@ enum ReconcileBench {
                 "n": authors * perAuthor, "kind": kind, "d": count,
                 "bytes": Int(Measure.median(bytes)), "round_trips": Int(Measure.median(trips)),
             ])
-            Measure.say("\(kind) \(count): \(Int(Measure.median(bytes))) B, \(Int(Measure.median(trips))) round trips")
+            Measure.say(
+                "\(kind) \(count): \(Int(Measure.median(bytes))) B, \(Int(Measure.median(trips))) round trips"
+            )
         }
         return ["rows": rows]
     }
@@ -92,26 +94,36 @@ enum ReconcileBench {
     }
 
     /// New keys and overwritten old ones in equal parts.
-    private static func writeTail(_ bed: Bed, _ store: Store, _ count: Int, _ side: String) async throws {
+    private static func writeTail(_ bed: Bed, _ store: Store, _ count: Int, _ side: String)
+        async throws
+    {
         for start in stride(from: 0, to: count, by: 1000) {
             let writes = try (start..<min(start + 1000, count)).map { index in
-                let key = index % 2 == 0 ? "w\(index % 8)/\(index * 11 + (side == "a" ? 0 : 5))" : "new/\(side)/\(index)"
-                return Write(.put, try RecordKey(key), contentType: "text/plain", body: Array(side.utf8))
+                let key =
+                    index % 2 == 0
+                    ? "w\(index % 8)/\(index * 11 + (side == "a" ? 0 : 5))" : "new/\(side)/\(index)"
+                return Write(
+                    .put, try RecordKey(key), contentType: "text/plain", body: Array(side.utf8))
             }
             _ = try await store.write(WriteRequest(scope: bed.scope, writes: writes))
         }
     }
 
-    private static func damage(_ bed: Bed, _ stores: (Store, Store), _ count: Int, seed: UInt64) throws {
+    private static func damage(_ bed: Bed, _ stores: (Store, Store), _ count: Int, seed: UInt64)
+        throws
+    {
         var generator = SeededGenerator(seed: seed)
-        let logs = try stores.0.consult { try $0.logs(of: bed.scope) }.sorted { $0.author < $1.author }
+        let logs = try stores.0.consult { try $0.logs(of: bed.scope) }.sorted {
+            $0.author < $1.author
+        }
         var chosen: Set<Dot> = []
         while chosen.count < count {
             let log = logs[Int(generator.next() % UInt64(logs.count))]
             chosen.insert(Dot(author: log.author, sequence: generator.next() % log.frontier + 1))
         }
         let dots = chosen.sorted { ($0.sequence, $0.author) < ($1.sequence, $1.author) }
-        try stores.0.markDamaged(dots.indices.filter { $0 % 2 == 0 }.map { dots[$0] }, in: bed.scope)
+        try stores.0.markDamaged(
+            dots.indices.filter { $0 % 2 == 0 }.map { dots[$0] }, in: bed.scope)
         let rest = dots.indices.filter { $0 % 2 == 1 }.map { dots[$0] }
         if !rest.isEmpty { try stores.1.markDamaged(rest, in: bed.scope) }
     }
@@ -131,7 +143,9 @@ enum ReconcileBench {
             let question = turn.encoded
             bytes += question.count
             trips += 1
-            let answer = try second.consult { try answering.answer(try SyncTurn(decoding: question), $0) }
+            let answer = try second.consult {
+                try answering.answer(try SyncTurn(decoding: question), $0)
+            }
             found += size(answer.streams)
             let reply = answer.reply.encoded
             bytes += reply.count

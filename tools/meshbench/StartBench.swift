@@ -110,7 +110,8 @@ final class Running {
         let path = "/proc/\(process.processIdentifier)/stat"
         let text = (try? String(contentsOfFile: path, encoding: .utf8)) ?? ""
         let fields = text.split(separator: ")").last?.split(separator: " ") ?? []
-        guard fields.count > 12, let user = Double(fields[11]), let system = Double(fields[12]) else {
+        guard fields.count > 12, let user = Double(fields[11]), let system = Double(fields[12])
+        else {
             return 0
         }
         return (user + system) / Double(sysconf(Int32(_SC_CLK_TCK)))

@@ -23,7 +23,9 @@ enum WriteBench {
             WriteRequest(
                 scope: NamespacePolicy.scope,
                 writes: [
-                    Write(.put, try NamespacePolicy.key(of: bed.scope.namespace), body: policy.encoded)
+                    Write(
+                        .put, try NamespacePolicy.key(of: bed.scope.namespace), body: policy.encoded
+                    )
                 ]))
         let plain = try plainDatabase(bed)
         var figures: [String: [Double]] = [:]
@@ -40,14 +42,18 @@ enum WriteBench {
         store.close()
         let medians = figures.mapValues { Measure.rounded(Measure.median($0)) }
         var result: [String: Any] = medians
-        let ratios = zip(figures["batch_1000_records_per_s"] ?? [], figures["raw_sqlite_batch_1000_per_s"] ?? [])
+        let ratios = zip(
+            figures["batch_1000_records_per_s"] ?? [], figures["raw_sqlite_batch_1000_per_s"] ?? [])
         result["batch_to_raw_ratio"] = Measure.rounded(Measure.median(ratios.map { $0 / $1 }))
-        let gains = zip(figures["durable_64_clients_per_s"] ?? [], figures["durable_single_per_s"] ?? [])
+        let gains = zip(
+            figures["durable_64_clients_per_s"] ?? [], figures["durable_single_per_s"] ?? [])
         result["clients_to_single_ratio"] = Measure.rounded(Measure.median(gains.map { $0 / $1 }))
         return result
     }
 
-    private static func perSecond(_ count: Int, _ body: () async throws -> Void) async rethrows -> Double {
+    private static func perSecond(_ count: Int, _ body: () async throws -> Void) async rethrows
+        -> Double
+    {
         Double(count) / (try await Measure.seconds(body))
     }
 
@@ -61,9 +67,12 @@ enum WriteBench {
         Write(.put, try RecordKey(key(run, index)), contentType: "text/plain", body: body)
     }
 
-    private static func writeEach(_ bed: Bed, _ store: Store, _ count: Int, _ run: String) async throws {
+    private static func writeEach(_ bed: Bed, _ store: Store, _ count: Int, _ run: String)
+        async throws
+    {
         for index in 0..<count {
-            _ = try await store.write(WriteRequest(scope: bed.scope, writes: [try write(run, index)]))
+            _ = try await store.write(
+                WriteRequest(scope: bed.scope, writes: [try write(run, index)]))
         }
     }
 
@@ -151,7 +160,8 @@ enum ApplyBench {
         let signature = key.sign(body, for: .record, in: bed.root.meshID)
         let seconds = await Measure.seconds {
             for _ in 0..<5000 {
-                guard key.publicKey.verify(signature, of: body, for: .record, in: bed.root.meshID) else {
+                guard key.publicKey.verify(signature, of: body, for: .record, in: bed.root.meshID)
+                else {
                     fatalError("a good signature must verify")
                 }
             }

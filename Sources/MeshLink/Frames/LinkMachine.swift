@@ -126,7 +126,8 @@ package struct LinkMachine: ~Copyable {
         var reader = WireReader(Array(bytes[6..<10]))
         let epoch = (try? reader.u32()) ?? 0
         guard epoch == identity.secret.epoch else { throw .unknownEpoch(epoch) }
-        // Both preambles are part of what the handshake proves, so neither can be changed on the way.
+        // Both preambles are part of what the handshake proves, so neither can be changed on the
+        // way.
         let own = preamble()
         var prologue = SigningContext.link.label + identity.root.meshID.array
         prologue += isInitiator ? own + bytes : bytes + own
@@ -274,7 +275,8 @@ package struct LinkMachine: ~Copyable {
     /// Seals a message into as many frames as it needs; a frame's flag says whether more follow.
     package mutating func seal(_ message: [UInt8]) throws(LinkError) -> [UInt8] {
         guard phase == .open else { throw .unexpected("a message before the handshake") }
-        precondition(message.count <= LinkSpecification.messageBytesMax, "a message within its limit")
+        precondition(
+            message.count <= LinkSpecification.messageBytesMax, "a message within its limit")
         var out: [UInt8] = []
         out.reserveCapacity(message.count + 64)
         var offset = 0
@@ -287,7 +289,8 @@ package struct LinkMachine: ~Copyable {
                 out.append(UInt8(truncatingIfNeeded: sealed.count >> 8))
                 out.append(UInt8(truncatingIfNeeded: sealed.count))
                 out += sealed
-                if let messages = sending?.messages, messages % LinkSpecification.framesPerKey == 0 {
+                if let messages = sending?.messages, messages % LinkSpecification.framesPerKey == 0
+                {
                     sending?.rekey()
                 }
             } catch {

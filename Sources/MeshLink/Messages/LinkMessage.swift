@@ -4,7 +4,8 @@ package import MeshCore
 
 /// What two linked nodes say to each other. Layout: the article `LinkProtocol`.
 ///
-/// The first byte is the type; a type that is not known is skipped if even and closes the link if odd.
+/// The first byte is the type; a type that is not known is skipped if even and closes the link if
+/// odd.
 package enum LinkMessage: Hashable, Sendable {
     /// The peer should answer with the same number: for round-trip time and silence.
     case ping(UInt64)
@@ -72,7 +73,8 @@ package enum LinkMessage: Hashable, Sendable {
         fields(&writer)
     }
 
-    /// Decodes the envelope; the bytes of turns, records and certificates are decoded where they are used.
+    /// Decodes the envelope; the bytes of turns, records and certificates are decoded where they
+    /// are used.
     package init(decoding bytes: [UInt8]) throws(WireError) {
         var reader = WireReader(bytes)
         let type = try reader.u8()

@@ -5,9 +5,11 @@ internal import MeshCrypto
 
 /// The Merkle tree over the live records of one author in one scope.
 ///
-/// Ordered by sequence, not by key: two sides that were apart differ in the tails, whatever keys were
+/// Ordered by sequence, not by key: two sides that were apart differ in the tails, whatever keys
+/// were
 /// written. The shape depends on the set alone, so equal sets have equal roots. Real hashes with
-/// distinct prefixes, never XOR or a sum, which a writer who picks records can cancel. See `Digests`.
+/// distinct prefixes, never XOR or a sum, which a writer who picks records can cancel. See
+/// `Digests`.
 package enum DigestTree {
     /// Sequences of one leaf.
     package static let leafSpan: UInt64 = 64
@@ -47,7 +49,8 @@ package enum DigestTree {
 
     /// The hash of an inner node from its sixteen children.
     ///
-    /// A node at index 0 whose other children are empty is its first child: so a root does not change
+    /// A node at index 0 whose other children are empty is its first child: so a root does not
+    /// change
     /// when the tree grows a level without a live record in it.
     package static func hash(index: UInt64, children: [Digest]) -> Digest {
         let isLeaning = index == 0 && children.dropFirst().allSatisfy { $0 == .zero }
@@ -89,7 +92,8 @@ package struct LogState: Hashable, Sendable {
 
 /// A scope's digest: the authors of a scope in a trie by the hash of their names.
 ///
-/// A scope that thirty thousand nodes write to is compared by descent, not by a list of its authors.
+/// A scope that thirty thousand nodes write to is compared by descent, not by a list of its
+/// authors.
 package struct AuthorTrie: Sendable {
     /// A node with at most this many authors lists them.
     package static let bucketMax = 32

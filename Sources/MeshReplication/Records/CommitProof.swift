@@ -6,7 +6,8 @@ internal import MeshCrypto
 /// Which leaves of a commit's Merkle tree are here, and one hash for each largest part that is not.
 ///
 /// A record whose neighbours were superseded and dropped still proves its place: an absent subtree
-/// costs one hash, however many records it held. The tree's shape is that of RFC 6962: the left half
+/// costs one hash, however many records it held. The tree's shape is that of RFC 6962: the left
+/// half
 /// of `n` leaves is the largest power of two below `n`. A leaf is a record's identity.
 package struct CommitProof: Hashable, Sendable {
     /// For each leaf, whether its record is here.
@@ -120,7 +121,8 @@ package struct CommitProof: Hashable, Sendable {
         return nil
     }
 
-    /// The proof for the records of both, which are parts of one commit; nil if either is malformed.
+    /// The proof for the records of both, which are parts of one commit; nil if either is
+    /// malformed.
     package func merging(_ other: CommitProof) -> CommitProof? {
         guard present.count == other.present.count else { return nil }
         var known = Subtrees()
@@ -132,7 +134,8 @@ package struct CommitProof: Hashable, Sendable {
         return result
     }
 
-    private mutating func fill(_ low: Int, _ count: Int, _ before: [Int], _ known: Subtrees) -> Bool {
+    private mutating func fill(_ low: Int, _ count: Int, _ before: [Int], _ known: Subtrees) -> Bool
+    {
         if before[low + count] == before[low] {
             guard let hash = known.hashes[Subtrees.Place(low: low, count: count)] else {
                 return false

@@ -18,7 +18,8 @@ package struct Version: Hashable, Sendable {
         self.stamp = stamp
     }
 
-    /// Whether this version makes one at `dot` obsolete: by its context, or because one node wrote both.
+    /// Whether this version makes one at `dot` obsolete: by its context, or because one node wrote
+    /// both.
     package func supersedes(_ other: Dot) -> Bool {
         (other.author.node == dot.author.node && other < dot) || context.covers(other)
     }

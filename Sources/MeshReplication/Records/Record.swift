@@ -3,9 +3,11 @@
 package import MeshCore
 internal import MeshCrypto
 
-/// What a record supersedes: for each node that wrote the key, the highest dot that its writer had seen.
+/// What a record supersedes: for each node that wrote the key, the highest dot that its writer had
+/// seen.
 ///
-/// An entry covers every dot of its node up to it, earlier incarnations included, so a context grows
+/// An entry covers every dot of its node up to it, earlier incarnations included, so a context
+/// grows
 /// with the number of writers of a key and not with their restarts.
 package struct Context: Hashable, Sendable {
     /// Most entries of one context.
@@ -113,7 +115,8 @@ package struct Record: Hashable, Sendable {
 
     /// The canonical bytes.
     package var encoded: [UInt8] {
-        var writer = WireWriter(reserving: 32 + key.utf8.count + body.count + 48 * context.dots.count)
+        var writer = WireWriter(
+            reserving: 32 + key.utf8.count + body.count + 48 * context.dots.count)
         writer.u8(kind.rawValue)
         writer.u64(stamp.value)
         writer.medium(key.utf8)
@@ -125,7 +128,8 @@ package struct Record: Hashable, Sendable {
         return writer.bytes
     }
 
-    /// The encoded length of a record with so many bytes of its parts, and a context of so many dots.
+    /// The encoded length of a record with so many bytes of its parts, and a context of so many
+    /// dots.
     package static func size(key: Int, contentType: Int, body: Int, context: Int) -> Int {
         19 + key + contentType + body + 48 * context
     }

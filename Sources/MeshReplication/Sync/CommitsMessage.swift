@@ -5,7 +5,8 @@ package import MeshCore
 /// Records on their way to a peer: a run of one author's log, or some places of it.
 ///
 /// `after` and `through` say what the message covers: everything that lives at the sender after the
-/// one and up to the other. A receiver that knows the log up to `after` knows it up to `through` when
+/// one and up to the other. A receiver that knows the log up to `after` knows it up to `through`
+/// when
 /// it has stored the message. `through` is always the end of a signed commit in the message (or
 /// `after`, where places are filled), so no peer can push a frontier past what the author wrote.
 package struct CommitsMessage: Hashable, Sendable {
@@ -34,7 +35,8 @@ package struct CommitsMessage: Hashable, Sendable {
     /// The canonical bytes.
     package var encoded: [UInt8] {
         var writer = WireWriter(
-            reserving: 256 + commits.reduce(0) { $0 + $1.records.reduce(512) { $0 + $1.count + 4 } })
+            reserving: 256 + commits.reduce(0) { $0 + $1.records.reduce(512) { $0 + $1.count + 4 } }
+        )
         writer.scope(scope)
         writer.author(author)
         writer.u64(after)

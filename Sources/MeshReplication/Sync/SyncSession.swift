@@ -5,9 +5,12 @@ package import MeshCrypto
 
 /// One comparison of digests with one peer: a function from turn and index to turn.
 ///
-/// The initiator sends a summary and both answer turn by turn until the initiator has nothing to ask:
-/// one hash if all is equal; else roots, frontiers, and only where frontiers agree and roots do not a
-/// descent to the leaf. The session tells which records to send; it never says that anything is to be
+/// The initiator sends a summary and both answer turn by turn until the initiator has nothing to
+/// ask:
+/// one hash if all is equal; else roots, frontiers, and only where frontiers agree and roots do not
+/// a
+/// descent to the leaf. The session tells which records to send; it never says that anything is to
+/// be
 /// deleted. The protocol is specified in the article `SyncProtocol`.
 package struct SyncSession: Sendable {
     /// Which end this is.
@@ -17,7 +20,8 @@ package struct SyncSession: Sendable {
 
     /// What a turn leads to.
     package struct Outcome: Sendable {
-        /// The turn to send back; the responder always answers, the initiator stops when it is empty.
+        /// The turn to send back; the responder always answers, the initiator stops when it is
+        /// empty.
         package var reply = SyncTurn()
         /// What to send of our records.
         package var streams: [StreamRequest] = []
@@ -44,7 +48,8 @@ package struct SyncSession: Sendable {
 
     /// Begins a session.
     ///
-    /// - Parameter mayShare: whether both ends are granted to read a scope; nothing else is spoken of.
+    /// - Parameter mayShare: whether both ends are granted to read a scope; nothing else is spoken
+    ///   of.
     package init(role: Role, salt: Salt, mayShare: @escaping @Sendable (Scope) -> Bool) {
         self.role = role
         self.salt = salt
@@ -157,7 +162,8 @@ package enum SyncRefusal: Error, Hashable {
 // MARK: Scopes and authors
 
 extension SyncSession {
-    /// The responder's list comes to the initiator; the initiator's additions come to the responder.
+    /// The responder's list comes to the initiator; the initiator's additions come to the
+    /// responder.
     private mutating func compare(
         scopes theirs: [SyncPart.ScopeEntry], _ index: some RecordIndex,
         _ outcome: inout Outcome
@@ -227,7 +233,8 @@ extension SyncSession {
         }
     }
 
-    /// Frontiers first: while any differs, tails are sent and the trees are left for the next round,
+    /// Frontiers first: while any differs, tails are sent and the trees are left for the next
+    /// round,
     /// because a tail supersedes records elsewhere and would make whole ranges differ for nothing.
     private mutating func compare(
         authors theirs: [SyncPart.AuthorEntry], _ path: AuthorTrie.Path, _ isAnswer: Bool,
@@ -339,7 +346,8 @@ extension SyncSession {
         for entry in theirs {
             let mine = try records.liveBits(of: state.author, in: scope, leaf: entry.leaf).bits
             let their = entry.bits.bits
-            // Equal sets under different hashes: one dot has two records, and each end shows its own.
+            // Equal sets under different hashes: one dot has two records, and each end shows its
+            // own.
             let excess = mine == their ? mine : mine & ~their
             let lack = mine == their ? their : their & ~mine
             if excess != 0 {

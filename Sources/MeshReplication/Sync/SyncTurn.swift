@@ -34,7 +34,8 @@ package enum SyncPart: Hashable, Sendable {
     case summary([UInt8])
     /// The summary is equal here.
     case inStep
-    /// The sender's scopes with their roots; later parts name a scope by its place in all such lists.
+    /// The sender's scopes with their roots; later parts name a scope by its place in all such
+    /// lists.
     case scopes([ScopeEntry])
     /// The logs below a node of a scope's author trie.
     case authors(scope: Int, path: AuthorTrie.Path, isAnswer: Bool, [AuthorEntry])
@@ -217,7 +218,14 @@ extension SyncPart {
             let mask = try reader.u16()
             var children: [UInt64] = []
             for offset in 0..<16 {
-                children.append(mask >> UInt16(offset) & 1 == 1 ? try reader.u48() : 0)
+                guard mask >> UInt16(offset) & 1 == 1 else {
+                    children.append(0)
+                    continue
+                }
+                let hash = try reader.u48()
+                // Zero means empty, which the mask says already: one turn has one encoding.
+                guard hash != 0 else { throw .invalid("hash of a child") }
+                children.append(hash)
             }
             entries.append(NodeEntry(index: index, children: children))
         }

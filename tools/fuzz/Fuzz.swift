@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Foundation
+import MeshCore
+import MeshCrypto
+import MeshDiscovery
+import MeshLink
+import MeshReplication
+import MeshTrust
+
+/// Decoders of bytes from outside, by name; `FUZZ_TARGET` chooses one.
+///
+/// None may trap on any bytes, and what is accepted must be written again as the same bytes.
+private let targets: [String: @Sendable ([UInt8]) -> Void] = [
+    "beacon": { _ = try? Beacon(decoding: $0, mesh: .zero, key: .zero) },
+    "root": { bytes in
+        if let root = try? RootDocument(decoding: bytes) { check(root.encoded, bytes) }
+    },
+    "ticket": { _ = try? TicketFile(text: String(decoding: $0, as: UTF8.self)) },
+    "ticket-body": { bytes in
+        if let ticket = try? Ticket(decodingBody: bytes) { check(ticket.body, bytes) }
+    },
+    "certificate": { _ = try? Certificate(decoding: $0, root: Fixed.root) },
+    "link-message": { bytes in
+        guard let message = try? LinkMessage(decoding: bytes) else { return }
+        if case .unknown = message { return }
+        check(message.encoded, bytes)
+    },
+    "link": { bytes in
+        var machine = LinkMachine(
+            identity: Fixed.link, isInitiator: false, expecting: nil,
+            ephemeral: AgreementKey(secret: Blake2b.hash([1])))
+        _ = try? machine.receive(bytes)
+    },
+    "record": { bytes in
+        if let record = try? Record(decoding: bytes) { check(record.encoded, bytes) }
+    },
+    "commit-header": { bytes in
+        if let header = try? CommitHeader(decoding: bytes) { check(header.encoded, bytes) }
+    },
+    "commits": { bytes in
+        guard let message = try? CommitsMessage(decoding: bytes) else { return }
+        check(message.encoded, bytes)
+        for commit in message.commits { _ = commit.verifiedIDs(in: .zero) }
+    },
+    "policy": { bytes in
+        if let policy = try? NamespacePolicy(decoding: bytes) { check(policy.encoded, bytes) }
+    },
+    "turn": { bytes in
+        if let turn = try? SyncTurn(decoding: bytes) { check(turn.encoded, bytes) }
+    },
+    "session": { bytes in
+        var session = SyncSession(role: .responder, salt: Salt([1])) { _ in true }
+        guard let turn = try? SyncTurn(decoding: bytes) else { return }
+        _ = try? session.answer(turn, Fixed())
+        _ = try? session.answer(turn, Fixed())
+    },
+]
+
+private func check(_ written: [UInt8], _ read: [UInt8]) {
+    precondition(written == read, "what was accepted is written as other bytes")
+}
+
+/// A mesh and an index that stand still, for the decoders that need one.
+private struct Fixed: RecordIndex {
+    static let scope = Scope(namespace: "a", audience: .all)
+    static let author = Author(node: Blake2b.hash([1]), incarnation: Incarnation(1))
+    static let key = SigningKey(seed: Blake2b.hash([9]))
+    static let root = RootDocument(
+        name: "fuzz", created: 0, threshold: 1, roots: [key], enrol: [key.publicKey.id])
+    static let link: LinkIdentity = {
+        let agreement = AgreementKey(secret: Blake2b.hash([3]))
+        let secret = MeshSecret(epoch: 1, value: Blake2b.hash([4]))
+        let ticket = Ticket(
+            key: key.publicKey.id, serial: [UInt8](repeating: 0, count: 16), site: "s", node: "n",
+            isCentral: true, groups: [], grants: Grant.central)
+        let file = TicketFile(
+            root: root, enrol: key, secret: secret, ticketSeed: key.seed, ticket: ticket, seeds: [])
+        return LinkIdentity(
+            certificate: file.certificate(node: key, linkKey: agreement.publicKey), key: agreement,
+            root: root, secret: secret, version: "1")
+    }()
+
+    func scopes() -> [Scope] { [Self.scope] }
+    func logs(of scope: Scope) -> [LogState] {
+        [LogState(author: Self.author, frontier: 5000, root: Blake2b.hash([2]))]
+    }
+    func children(of author: Author, in scope: Scope, level: Int, index: UInt64) -> [Digest] {
+        [Digest](repeating: Blake2b.hash([UInt8(level & 255)]), count: 16)
+    }
+    func liveBits(of author: Author, in scope: Scope, leaf: UInt64) -> LeafBits { LeafBits(leaf) }
+}
+
+private let chosen: @Sendable ([UInt8]) -> Void = {
+    let name = ProcessInfo.processInfo.environment["FUZZ_TARGET"] ?? ""
+    guard let target = targets[name] else { preconditionFailure("FUZZ_TARGET names no target") }
+    try? Sodium.start()
+    return target
+}()
+
+@_cdecl("LLVMFuzzerTestOneInput")
+public func fuzzOne(_ start: UnsafePointer<UInt8>, _ count: Int) -> CInt {
+    chosen(Array(UnsafeBufferPointer(start: start, count: count)))
+    return 0
+}
