@@ -141,6 +141,15 @@ let package = Package(
                 "MeshStore",
             ],
             swiftSettings: settings),
+        .testTarget(
+            name: "MeshDiscoveryTests", dependencies: ["MeshTesting", "MeshCore", "MeshDiscovery"],
+            swiftSettings: settings),
+        .testTarget(
+            name: "MeshEngineTests",
+            dependencies: [
+                "MeshTesting", "MeshCore", "MeshCrypto", "MeshTrust", "MeshReplication", "MeshLink",
+                "MeshStore", "MeshEngine",
+            ], swiftSettings: settings),
     ],
     swiftLanguageModes: [.v6]
 )

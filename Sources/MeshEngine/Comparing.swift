@@ -18,9 +18,20 @@ extension Engine {
         link.isSyncWanted = false
         link.askedForSync = now
         link.hasMoved = false
+        link.lastProgress = now
         link.isEndHeard = false
         links[id] = link
         emit(.compare(id, session, nil))
+    }
+
+    /// Gives up a comparison that the peer has left unanswered.
+    private mutating func abandon(_ id: LinkID, _ now: Instant) {
+        links[id]?.initiated = nil
+        links[id]?.owesEnd = false
+        links[id]?.rounds = 0
+        links[id]?.fruitless += 1
+        counters.add("sync_unanswered")
+        postpone(id, now)
     }
 
     private func session(with link: LinkState, _ role: SyncSession.Role) -> SyncSession {
@@ -37,6 +48,11 @@ extension Engine {
     /// Begins a comparison that is due or wanted, or asks the peer to.
     mutating func syncIfDue(_ id: LinkID, _ now: Instant) {
         guard let link = links[id] else { return }
+        if link.initiated != nil, !link.isComparing, !link.isStreaming, link.judging == 0,
+            now.since(link.lastProgress) > tuning.syncSilenceMax
+        {
+            return abandon(id, now)
+        }
         let isRested = link.askedForSync.map { now.since($0) >= tuning.syncPause } ?? true
         let isWanted = link.isSyncWanted && isRested
         if link.isInitiator {
@@ -64,6 +80,7 @@ extension Engine {
             return close(id, "too many turns at once")
         }
         link.waiting.append((turn, isAnswer))
+        link.lastProgress = now
         links[id] = link
         compareNext(id)
     }

@@ -201,6 +201,7 @@ extension Engine {
         case .credit(let count):
             let left = (links[id]?.inFlight ?? 0) - Int(count)
             links[id]?.inFlight = max(0, left)
+            links[id]?.lastProgress = now
             pump(id)
         case .certificate(let bytes): emit(.keep(id, bytes))
         case .wantCertificate(let node): emit(.show(id, node))

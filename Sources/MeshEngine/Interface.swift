@@ -128,6 +128,8 @@ package struct EngineTuning: Sendable {
     package var syncInterval = Duration.seconds(15)
     /// The least pause between comparisons that are wanted because something is missing.
     package var syncPause = Duration.milliseconds(500)
+    /// Silence in a comparison after which it is given up, so that another can begin.
+    package var syncSilenceMax = Duration.seconds(30)
     /// The longest pause where comparisons lead to nothing.
     package var syncIntervalMax = Duration.seconds(600)
     /// Rounds that follow each other at once.

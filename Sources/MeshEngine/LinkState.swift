@@ -31,6 +31,7 @@ struct LinkState {
     var isSyncWanted = false
     var askedForSync: Instant?
     var isEndHeard = false
+    var lastProgress: Instant
     var lastInStep: Instant?
     var behind: UInt64?
 
@@ -48,6 +49,7 @@ struct LinkState {
         lastHeard = now
         nextPing = now
         nextSync = now
+        lastProgress = now
     }
 
     var node: NodeID { peer.certificate.node }

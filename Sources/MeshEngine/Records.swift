@@ -14,6 +14,7 @@ extension Engine {
         }
         let ticket = IngestTicket(message: message, byteCount: bytes.count)
         links[id]?.judging += 1
+        links[id]?.lastProgress = now
         // What follows a message that waits for a certificate waits behind it.
         if links[id]?.parked.contains(where: { $0.author == message.author.node }) == true {
             links[id]?.parked.append((message.author.node, ticket, now))

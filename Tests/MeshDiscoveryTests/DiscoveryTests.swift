@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import MeshCore
+import MeshDiscovery
+import MeshTesting
+import Testing
+
+private let mesh = TestMesh.bytes(1, 1)
+private let key = TestMesh.bytes(2, 2)
+
+@Suite struct `A beacon` {
+    private let beacon = Beacon(
+        epoch: 1, node: TestMesh.bytes(3, 3), incarnation: Incarnation(7), port: 7374, counter: 9)
+
+    @Test func `is read by whoever knows the mesh and its key`() throws {
+        #expect(try Beacon(decoding: beacon.encoded(mesh: mesh, key: key), mesh: mesh, key: key) == beacon)
+        #expect(beacon.encoded(mesh: mesh, key: key).count <= Beacon.byteCountMax)
+    }
+
+    @Test(arguments: [
+        ([UInt8](), BeaconRefusal.malformed), ([1], .malformed),
+        ([UInt8](repeating: 0, count: 300), .tooLong), ([UInt8](repeating: 7, count: 84), .foreign),
+        (Array("MSHB".utf8) + [1, 0], .malformed), (Array("MSHB".utf8) + [2, 0, 0, 0], .unknownVersion),
+    ])
+    func `is dropped when it is anything else`(bytes: [UInt8], refusal: BeaconRefusal) {
+        #expect(throws: refusal) { try Beacon(decoding: bytes, mesh: mesh, key: key) }
+    }
+
+    @Test func `of another mesh is foreign, under another key not authentic`() {
+        let other = TestMesh.bytes(4, 4)
+        #expect(throws: BeaconRefusal.foreign) {
+            try Beacon(decoding: beacon.encoded(mesh: other, key: key), mesh: mesh, key: key)
+        }
+        #expect(throws: BeaconRefusal.notAuthentic) {
+            try Beacon(decoding: beacon.encoded(mesh: mesh, key: other), mesh: mesh, key: key)
+        }
+    }
+
+    @Test func `is dropped when any byte of it is changed, or one is added`() {
+        let bytes = beacon.encoded(mesh: mesh, key: key)
+        for index in bytes.indices {
+            var changed = bytes
+            changed[index] ^= 1
+            #expect(throws: BeaconRefusal.self) { try Beacon(decoding: changed, mesh: mesh, key: key) }
+        }
+        #expect(throws: BeaconRefusal.malformed) { try Beacon(decoding: bytes + [0], mesh: mesh, key: key) }
+    }
+
+    @Test func `with port 0 is dropped`() {
+        let zero = Beacon(epoch: 1, node: mesh, incarnation: Incarnation(1), port: 0, counter: 0)
+        #expect(throws: BeaconRefusal.malformed) {
+            try Beacon(decoding: zero.encoded(mesh: mesh, key: key), mesh: mesh, key: key)
+        }
+    }
+}
+
+@Suite struct `A plan of dials` {
+    private let low = TestMesh.bytes(3, 3)
+    private let start = Instant(nanoseconds: 0)
+
+    private func plan(_ own: NodeID, seeds: [String] = []) -> DialPlan {
+        DialPlan(
+            own: own, seeds: seeds, tuning: DialPlan.Tuning(), entropy: SeededGenerator(seed: 1), now: start)
+    }
+
+    private func after(_ seconds: Double) -> Instant { start.advanced(by: .seconds(seconds)) }
+
+    @Test func `tries a seed for ever, ever more slowly, and never later than its longest pause`() {
+        var plan = plan(.zero, seeds: ["a:1"])
+        var now = start
+        var last = start
+        for attempt in 0..<40 {
+            while plan.due(now: now, linked: []).isEmpty {
+                now = now.advanced(by: .milliseconds(100))
+                #expect(now.since(last) <= .seconds(38))
+            }
+            if attempt > 8 { #expect(now.since(last) >= .seconds(22)) }
+            last = now
+            plan.failed("a:1", "refused", isSelf: false, now: now)
+        }
+    }
+
+    @Test func `lets the lower identity dial at once and the higher wait a second`() {
+        let (lower, higher) = low < mesh ? (low, mesh) : (mesh, low)
+        var first = plan(lower)
+        first.hear(higher, Incarnation(1), at: "h:1", now: start)
+        #expect(first.due(now: start, linked: []) == ["h:1"])
+        var second = plan(higher)
+        second.hear(lower, Incarnation(1), at: "l:1", now: start)
+        #expect(second.due(now: start, linked: []).isEmpty)
+        #expect(second.due(now: after(1.1), linked: []) == ["l:1"])
+    }
+
+    @Test func `dials an address that a replayed beacon tells no more than once in five seconds`() {
+        var plan = plan(.zero)
+        var dials = 0
+        for tenth in 0..<200 {
+            let now = after(Double(tenth) / 10)
+            plan.hear(low, Incarnation(1), at: "x:1", now: now)
+            for address in plan.due(now: now, linked: []) {
+                dials += 1
+                plan.failed(address, "refused", isSelf: false, now: now)
+            }
+        }
+        #expect((3...6).contains(dials))
+    }
+
+    @Test func `dials at once a node that came up again`() {
+        var plan = plan(.zero)
+        plan.hear(low, Incarnation(1), at: "x:1", now: start)
+        _ = plan.due(now: start, linked: [])
+        for _ in 0..<6 { plan.failed("x:1", "refused", isSelf: false, now: after(10)) }
+        plan.hear(low, Incarnation(2), at: "x:1", now: after(11))
+        #expect(plan.due(now: after(11.1), linked: []) == ["x:1"])
+    }
+
+    @Test func `never dials itself again, nor a node that is linked`() {
+        var plan = plan(.zero, seeds: ["self:1"])
+        #expect(plan.due(now: start, linked: []) == ["self:1"])
+        plan.failed("self:1", "self", isSelf: true, now: start)
+        #expect(plan.due(now: after(1000), linked: []).isEmpty)
+        plan.hear(low, Incarnation(1), at: "x:1", now: after(1000))
+        #expect(plan.due(now: after(1001), linked: [low]).isEmpty)
+    }
+
+    @Test func `keeps no more addresses than its limit, whoever shouts`() {
+        var plan = plan(.zero)
+        for index in 0..<5000 {
+            plan.hear(TestMesh.bytes(UInt8(index & 255), UInt8(index >> 8)), Incarnation(1), at: "h\(index):1", now: start)
+        }
+        #expect(plan.known.count == DialPlan.Tuning().targetsMax)
+    }
+}

@@ -1,0 +1,279 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import MeshCore
+import MeshCrypto
+@testable import MeshEngine
+@testable import MeshLink
+import MeshReplication
+import MeshStore
+import MeshTesting
+import MeshTrust
+import Testing
+
+/// An engine with a hand on its inputs and an eye on its effects.
+private struct Bench: ~Copyable {
+    var engine: Engine
+    var now = Instant(nanoseconds: 0)
+    private var nextLink: UInt64 = 1
+
+    init(_ own: Certificate, limits: EngineLimits = EngineLimits()) {
+        engine = Engine(own: own, seeds: [], limits: limits, seed: 1, now: now)
+    }
+
+    mutating func give(_ input: Input) -> [Effect] { engine.step(input, at: now) }
+
+    mutating func link(_ peer: Certificate, dialled: Bool) -> (LinkID, [Effect]) {
+        let id = LinkID(nextLink)
+        nextLink += 1
+        let machine = LinkMachine.Peer(certificate: peer, version: "9", salt: Salt([1]))
+        let origin = LinkOrigin(remote: "h:1", dialled: dialled ? "h:1" : nil, isLocal: true)
+        return (id, give(.linkUp(id, machine, origin)))
+    }
+
+    mutating func wait(_ seconds: Double) -> [Effect] {
+        var effects: [Effect] = []
+        for _ in 0..<Int(seconds * 5) {
+            now = now.advanced(by: .milliseconds(200))
+            effects += give(.tick)
+        }
+        return effects
+    }
+}
+
+extension [Effect] {
+    fileprivate var closed: [LinkID] {
+        compactMap { if case .close(let id, _) = $0 { id } else { nil } }
+    }
+    fileprivate var sent: [(id: LinkID, message: LinkMessage)] {
+        compactMap { if case .send(let id, let message) = $0 { (id, message) } else { nil } }
+    }
+    fileprivate var comparisons: Int {
+        count { if case .compare = $0 { true } else { false } }
+    }
+    fileprivate var ingested: [IngestTicket] {
+        compactMap { if case .ingest(_, let ticket) = $0 { ticket } else { nil } }
+    }
+}
+
+@Suite struct `An engine` {
+    private let mesh: TestMesh
+    private let own: Certificate
+    private let peer: Certificate
+    private let third: Certificate
+
+    init() throws {
+        mesh = try TestMesh()
+        own = mesh.identity("own").certificate
+        peer = mesh.identity("peer").certificate
+        third = mesh.identity("centre", site: "hq", central: true).certificate
+    }
+
+    private func message(_ author: Certificate, bytes: Int = 10) throws -> CommitsMessage {
+        let record = Record(
+            kind: .put, stamp: HybridTime(1), key: try RecordKey("k"), context: .empty, contentType: "",
+            body: [UInt8](repeating: 0, count: bytes))
+        let commit = Commit(
+            signing: [record.encoded], ids: [Record.id(of: record.encoded, in: mesh.root.meshID)],
+            scope: Scope("prices@site/s1")!,
+            author: Author(node: author.node, incarnation: Incarnation(1)), first: 1, previous: .zero,
+            key: TestMesh.key(1, 1), mesh: mesh.root.meshID)
+        return CommitsMessage(
+            scope: commit.header.scope, author: commit.header.author, after: 0, through: 1, commits: [commit])
+    }
+
+    @Test func `compares at once with whom it dialled, and waits for whom dialled it`() {
+        var bench = Bench(own)
+        #expect(bench.link(peer, dialled: true).1.comparisons == 1)
+        #expect(bench.link(third, dialled: false).1.comparisons == 0)
+    }
+
+    @Test func `keeps of two links the one that the lower identity dialled`() {
+        let (lower, higher) = own.node < peer.node ? (own, peer) : (peer, own)
+        for order in [[true, false], [false, true]] {
+            var low = Bench(lower)
+            var high = Bench(higher)
+            var survivors: [Bool] = []
+            var lowClosed: [LinkID] = []
+            var highClosed: [LinkID] = []
+            for lowDialled in order {
+                lowClosed += low.link(higher, dialled: lowDialled).1.closed
+                highClosed += high.link(lower, dialled: !lowDialled).1.closed
+            }
+            // Both ends closed the same one, and what is left was dialled by the lower.
+            #expect(lowClosed == highClosed)
+            survivors = low.engine.peers.map { $0.origin.dialled != nil }
+            #expect(survivors == [true])
+        }
+    }
+
+    @Test func `closes a link that falls silent and not one that answers`() {
+        var bench = Bench(own)
+        let (quiet, _) = bench.link(peer, dialled: true)
+        let (alive, _) = bench.link(third, dialled: false)
+        var closed: [LinkID] = []
+        for _ in 0..<30 {
+            let effects = bench.wait(1)
+            closed += effects.closed
+            for (id, message) in effects.sent where id == alive {
+                if case .ping(let number) = message {
+                    _ = bench.give(.message(alive, LinkMessage.pong(number).encoded))
+                }
+            }
+        }
+        #expect(Set(closed) == [quiet])
+        #expect(bench.engine.peers.first { $0.certificate == third }?.roundTrip != nil)
+    }
+
+    @Test func `closes a link on a malformed message, an unasked answer or a turn out of order`() {
+        for bytes in [[201], LinkMessage.syncAnswer(SyncTurn([.inStep]).encoded).encoded,
+            LinkMessage.syncTurn(SyncTurn([.inStep]).encoded).encoded, LinkMessage.commits([1, 2]).encoded]
+        {
+            var bench = Bench(own)
+            let (id, _) = bench.link(peer, dialled: false)
+            #expect(bench.give(.message(id, bytes)).closed == [id])
+        }
+    }
+
+    @Test func `skips a message of a later version that may be skipped`() {
+        var bench = Bench(own)
+        let (id, _) = bench.link(peer, dialled: false)
+        #expect(bench.give(.message(id, [200, 1, 2])).closed.isEmpty)
+        #expect(bench.engine.counters.events["message_unknown"] == 1)
+    }
+
+    @Test func `parks what it cannot judge until the certificate comes, in order`() throws {
+        var bench = Bench(own)
+        let (id, _) = bench.link(peer, dialled: false)
+        let bytes = LinkMessage.commits(try message(third).encoded).encoded
+        let ticket = try #require(bench.give(.message(id, bytes)).ingested.first)
+        var unknown = IngestOutcome()
+        unknown.refusal = .authorUnknown
+        let asked = bench.give(.ingested(id, ticket, unknown)).sent
+        #expect(asked.contains { $0.message == .wantCertificate(third.node) })
+        #expect(bench.give(.message(id, bytes)).ingested.isEmpty)
+        #expect(bench.give(.certificate(id, third.node)).ingested.count == 2)
+    }
+
+    @Test func `forgets what waited for a certificate too long, and gives the room back`() throws {
+        var bench = Bench(own)
+        let (id, _) = bench.link(peer, dialled: false)
+        let bytes = LinkMessage.commits(try message(third).encoded).encoded
+        let ticket = try #require(bench.give(.message(id, bytes)).ingested.first)
+        var unknown = IngestOutcome()
+        unknown.refusal = .authorUnknown
+        _ = bench.give(.ingested(id, ticket, unknown))
+        var credits = 0
+        for _ in 0..<40 {
+            let effects = bench.wait(1)
+            for (id, message) in effects.sent {
+                if case .ping(let number) = message { _ = bench.give(.message(id, LinkMessage.pong(number).encoded)) }
+                if case .credit = message { credits += 1 }
+            }
+        }
+        #expect(credits == 1)
+        #expect(bench.engine.counters.events["refused_author_unknown"] == 1)
+    }
+
+    @Test func `closes the link of a peer whose records fail their signatures three times a minute`() throws {
+        var bench = Bench(own)
+        let (id, _) = bench.link(peer, dialled: false)
+        let ticket = try #require(
+            bench.give(.message(id, LinkMessage.commits(try message(peer).encoded).encoded)).ingested.first)
+        var bad = IngestOutcome()
+        bad.refusal = .badSignature
+        #expect(bench.give(.ingested(id, ticket, bad)).closed.isEmpty)
+        #expect(bench.give(.ingested(id, ticket, bad)).closed.isEmpty)
+        #expect(bench.give(.ingested(id, ticket, bad)).closed == [id])
+    }
+
+    @Test func `tells its own commits to all who may read them, and others' only where they are wanted`() throws {
+        var bench = Bench(own)
+        let (neighbour, _) = bench.link(peer, dialled: false)
+        let (centre, _) = bench.link(third, dialled: false)
+        let told = bench.give(.committed([try message(own)])).sent.map(\.id)
+        #expect(Set(told) == [neighbour, centre])
+        // What a neighbour wrote it tells the centre itself.
+        var stored = IngestOutcome()
+        stored.stored = 1
+        stored.authorSite = "s1"
+        let ticket = IngestTicket(message: try message(peer), byteCount: 1)
+        #expect(!bench.give(.ingested(neighbour, ticket, stored)).sent.contains { $0.id == centre })
+        // What the centre wrote the neighbour may not have heard.
+        stored.authorSite = "hq"
+        let news = IngestTicket(message: try message(third), byteCount: 1)
+        #expect(bench.give(.ingested(centre, news, stored)).sent.contains { $0.id == neighbour })
+    }
+
+    @Test func `never has more on its way to a peer than its limit`() throws {
+        var limits = EngineLimits()
+        limits.bytesInFlight = 100_000
+        var bench = Bench(own, limits: limits)
+        let (id, _) = bench.link(peer, dialled: false)
+        let big = try message(own, bytes: 60_000)
+        var sent = 0
+        for _ in 0..<10 { sent += bench.give(.committed([big])).sent.count }
+        #expect(sent == 2)
+        #expect(bench.engine.counters.events["push_over_limit"] == 8)
+        _ = bench.give(.message(id, LinkMessage.credit(200_000).encoded))
+        #expect(bench.give(.committed([big])).sent.count == 1)
+    }
+
+    @Test func `compares ever more seldom with a peer that never agrees`() {
+        var bench = Bench(own)
+        let (id, first) = bench.link(peer, dialled: true)
+        var comparisons = 0
+        var effects = first
+        for _ in 0..<3600 {
+            for effect in effects + bench.wait(1) {
+                switch effect {
+                case .send(_, .ping(let number)):
+                    _ = bench.give(.message(id, LinkMessage.pong(number).encoded))
+                case .compare(_, let session, _):
+                    comparisons += 1
+                    _ = bench.give(.compared(id, session, .outcome(SyncSession.Outcome())))
+                    _ = bench.give(.message(id, LinkMessage.syncEnd.encoded))
+                default: break
+                }
+            }
+            effects = []
+        }
+        #expect((4...16).contains(comparisons))
+    }
+
+    @Test func `gives up a comparison that the peer never answers, and begins another`() {
+        var bench = Bench(own)
+        let (id, first) = bench.link(peer, dialled: true)
+        guard case .compare(_, let session, _)? = first.last else {
+            Issue.record("no comparison began")
+            return
+        }
+        var asked = SyncSession.Outcome()
+        asked.reply = SyncTurn([.summary([UInt8](repeating: 0, count: 16))])
+        _ = bench.give(.compared(id, session, .outcome(asked)))
+        var comparisons = 0
+        for _ in 0..<120 {
+            for effect in bench.wait(1) {
+                if case .send(_, .ping(let number)) = effect {
+                    _ = bench.give(.message(id, LinkMessage.pong(number).encoded))
+                }
+                if case .compare = effect { comparisons += 1 }
+            }
+        }
+        #expect(comparisons >= 1)
+        #expect(bench.engine.counters.events["sync_unanswered"] == 1)
+    }
+
+    @Test func `gives the same effects for the same seed and inputs`() throws {
+        func trace() throws -> [String] {
+            var bench = Bench(own)
+            let (id, first) = bench.link(peer, dialled: true)
+            var effects = first
+            for _ in 0..<50 {
+                effects += bench.wait(1)
+                effects += bench.give(.message(id, LinkMessage.ping(3).encoded))
+            }
+            return effects.compactMap { if case .compare = $0 { nil } else { "\($0)" } }
+        }
+        #expect(try trace() == trace())
+    }
+}

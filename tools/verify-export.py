@@ -1,0 +1,185 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""verify-export.py FILE [--mesh ID]: verifies a file of 'meshctl export NS --signed' with nothing of this project.
+
+Written from the articles RecordFormat, CommitFormat and TrustDocuments alone, on PyNaCl. Checks every certificate
+up to the root document, every commit's signature and Merkle proof, and prints what is proven. Exit 1 at the first
+thing that is not. With --mesh the root document must be that mesh's, else the file proves itself only.
+"""
+import hashlib
+import json
+import sys
+
+from nacl.exceptions import BadSignatureError
+from nacl.signing import VerifyKey
+
+
+class Refused(Exception):
+    pass
+
+
+class Reader:
+    def __init__(self, data):
+        self.data, self.at = data, 0
+
+    def take(self, count):
+        if self.at + count > len(self.data):
+            raise Refused("truncated")
+        self.at += count
+        return self.data[self.at - count:self.at]
+
+    def number(self, count):
+        return int.from_bytes(self.take(count), "little")
+
+    def short(self):
+        return self.take(self.number(1))
+
+    def medium(self):
+        return self.take(self.number(2))
+
+    def long(self):
+        return self.take(self.number(4))
+
+    def finish(self):
+        if self.at != len(self.data):
+            raise Refused(f"{len(self.data) - self.at} bytes too many")
+
+
+def blake(data):
+    return hashlib.blake2b(data, digest_size=32).digest()
+
+
+def message(label, mesh, body):
+    return label.encode().ljust(32, b"\0") + mesh + len(body).to_bytes(8, "little") + body
+
+
+def verify(key, signature, data, what):
+    try:
+        VerifyKey(key).verify(data, signature)
+    except BadSignatureError:
+        raise Refused(f"the signature of {what} does not verify") from None
+
+
+def audience(reader):
+    kind = reader.number(1)
+    if kind == 0:
+        return "@all"
+    if kind in (1, 2):
+        return ("@site/" if kind == 1 else "@group/") + reader.short().decode()
+    if kind == 0xFF:
+        return "*"
+    raise Refused("an unknown audience")
+
+
+def read_root(data):
+    reader = Reader(data)
+    body = reader.medium()
+    signatures = [(reader.number(1), reader.take(64)) for _ in range(reader.number(1))]
+    reader.finish()
+    fields = Reader(body)
+    fields.number(4)
+    name = fields.short().decode()
+    fields.number(8)
+    threshold = fields.number(1)
+    roots = [fields.take(32) for _ in range(fields.number(1))]
+    enrol = [fields.take(32) for _ in range(fields.number(1))]
+    signed = message("MESH1 root", bytes(32), body)
+    for index, signature in signatures:
+        verify(roots[index], signature, signed, "the root document")
+    if len({index for index, _ in signatures}) < max(1, threshold):
+        raise Refused("the root document has too few signatures")
+    return blake(signed), name, enrol
+
+
+def read_certificate(data, mesh, enrol):
+    reader = Reader(data)
+    body, by_ticket, by_node = reader.medium(), reader.take(64), reader.take(64)
+    reader.finish()
+    fields = Reader(body)
+    node, _link = fields.take(32), fields.take(32)
+    ticket, enrol_key, by_enrol = fields.medium(), fields.take(32), fields.take(64)
+    fields.finish()
+    if enrol_key not in enrol:
+        raise Refused("a ticket was issued by a key that the root document does not name")
+    verify(enrol_key, by_enrol, message("MESH1 ticket", mesh, ticket), "a ticket")
+    fields = Reader(ticket)
+    ticket_key, _serial = fields.take(32), fields.take(16)
+    site, name, _central = fields.short().decode(), fields.short().decode(), fields.number(1)
+    signed = message("MESH1 nodecert", mesh, body)
+    verify(ticket_key, by_ticket, signed, f"{name}'s certificate")
+    verify(node, by_node, signed, f"{name}'s certificate")
+    return node, f"{name}@{site}"
+
+
+def root_of(present, ids, hashes, low, count):
+    """The Merkle root of count leaves from low on: absent subtrees give one hash, the tree is RFC 6962's."""
+    if not any(present[low:low + count]):
+        return next(hashes)
+    if count == 1:
+        return next(ids)
+    left = 1 << ((count - 1).bit_length() - 1)
+    first = root_of(present, ids, hashes, low, left)
+    return blake(b"\x01" + first + root_of(present, ids, hashes, low + left, count - left))
+
+
+def read_commit(data, mesh, nodes):
+    reader = Reader(data)
+    header, signature = reader.medium(), reader.take(64)
+    fields = Reader(header)
+    scope = fields.short().decode() + audience(fields)
+    author, incarnation = fields.take(32), fields.number(8)
+    first, count = fields.number(8), fields.number(2)
+    _previous, root = fields.take(32), fields.take(32)
+    bits = reader.take((count + 7) // 8)
+    present = [bits[i // 8] >> i % 8 & 1 == 1 for i in range(count)]
+    hashes = [reader.take(32) for _ in range(reader.number(2))]
+    records = [reader.long() for _ in range(sum(present))]
+    reader.finish()
+    if author not in nodes:
+        raise Refused("a commit's author has no certificate in the file")
+    where = f"commit {first} of {nodes[author]} in {scope}"
+    verify(author, signature, message("MESH1 commit", mesh, header), where)
+    ids = iter([blake(message("MESH1 record", mesh, record)) for record in records])
+    rest = iter(hashes)
+    try:
+        proven = root_of(present, ids, rest, 0, count) == root
+    except StopIteration:
+        proven = False
+    if not proven or next(ids, None) or next(rest, None):
+        raise Refused(f"the records of {where} are not those that were signed")
+    return len(records)
+
+
+def main():
+    wanted = sys.argv[3] if len(sys.argv) > 3 and sys.argv[2] == "--mesh" else None
+    mesh, enrol, nodes, commits, records = None, [], {}, 0, 0
+    with open(sys.argv[1], encoding="utf-8") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                entry = json.loads(line)
+                if entry["kind"] == "mesh":
+                    mesh, name, enrol = read_root(bytes.fromhex(entry["root"]))
+                    if wanted and mesh.hex() != wanted:
+                        raise Refused(f"the file is of the mesh {mesh.hex()}")
+                    print(f"mesh {name} {mesh.hex()}")
+                elif mesh is None:
+                    raise Refused("the root document does not come first")
+                elif entry["kind"] == "certificate":
+                    node, title = read_certificate(bytes.fromhex(entry["bytes"]), mesh, enrol)
+                    nodes[node] = title
+                elif entry["kind"] == "commit":
+                    records += read_commit(bytes.fromhex(entry["bytes"]), mesh, nodes)
+                    commits += 1
+                else:
+                    raise Refused("an unknown kind of line")
+            except (Refused, ValueError, KeyError, IndexError) as error:
+                print(f"{sys.argv[1]}:{number}: refused: {error}")
+                return 1
+    if commits == 0:
+        print(f"{sys.argv[1]}: refused: it holds no commit")
+        return 1
+    print(f"verified: {commits} commits, {records} records, {len(nodes)} authors")
+    return 0
+
+
+sys.exit(main())
