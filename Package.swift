@@ -150,6 +150,8 @@ let package = Package(
                 "MeshTesting", "MeshCore", "MeshCrypto", "MeshTrust", "MeshReplication", "MeshLink",
                 "MeshStore", "MeshEngine",
             ], swiftSettings: settings),
+        .testTarget(
+            name: "ProgramTests", dependencies: ["meshd", "meshctl"], swiftSettings: settings),
     ],
     swiftLanguageModes: [.v6]
 )

@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Foundation
+import Synchronization
+
+/// The built programs, run as a user runs them.
+enum Programs {
+    static let build = URL(fileURLWithPath: CommandLine.arguments[0]).deletingLastPathComponent().path
+    static let top = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
+        .deletingLastPathComponent().deletingLastPathComponent().path
+
+    struct Result {
+        let code: Int32
+        let output: String
+        let errors: String
+    }
+
+    @discardableResult
+    static func run(_ program: String, _ arguments: [String], input: String? = nil, environment: [String: String] = [:]) throws -> Result {
+        let process = Process()
+        let path = program.hasPrefix("/") ? program : "\(build)/\(program)"
+        process.executableURL = URL(fileURLWithPath: path)
+        process.arguments = arguments
+        process.environment = ProcessInfo.processInfo.environment.merging(environment) { $1 }
+        let (output, errors, inward) = (Pipe(), Pipe(), Pipe())
+        process.standardOutput = output
+        process.standardError = errors
+        process.standardInput = inward
+        try process.run()
+        if let input { inward.fileHandleForWriting.write(Data(input.utf8)) }
+        try inward.fileHandleForWriting.close()
+        let text = output.fileHandleForReading.readDataToEndOfFile()
+        let complaints = errors.fileHandleForReading.readDataToEndOfFile()
+        process.waitUntilExit()
+        return Result(
+            code: process.terminationStatus, output: String(decoding: text, as: UTF8.self),
+            errors: String(decoding: complaints, as: UTF8.self))
+    }
+
+    static func ctl(_ node: Node, _ arguments: String..., input: String? = nil) throws -> Result {
+        try run("meshctl", arguments + ["--data", node.data], input: input)
+    }
+}
+
+/// A folder that goes away.
+final class Scratch {
+    let path = NSTemporaryDirectory() + "mesh-programs-\(UUID().uuidString)"
+
+    init() throws {
+        try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
+    }
+
+    deinit { try? FileManager.default.removeItem(atPath: path) }
+
+    func file(_ name: String, _ text: String) throws -> String {
+        try text.write(toFile: "\(path)/\(name)", atomically: true, encoding: .utf8)
+        return "\(path)/\(name)"
+    }
+}
+
+/// A meshd of its own on loopback, without beacons.
+final class Node {
+    private static let ports = Mutex(20_000 + Int(getpid()) % 20_000)
+    let scratch: Scratch
+    let data: String
+    let port: Int
+    let link: Int
+    private let seeds: [String]
+    private var process = Process()
+    private(set) var log = ""
+
+    /// Makes a mesh and its first, central node; or joins another's mesh.
+    init(_ name: String = "centre", site: String = "hq", joining other: Node? = nil) throws {
+        scratch = try other?.scratch ?? Scratch()
+        data = "\(scratch.path)/\(name)"
+        (port, link) = Self.ports.withLock {
+            $0 += 2
+            return ($0, $0 + 1)
+        }
+        seeds = other.map { ["127.0.0.1:\($0.link)"] } ?? []
+        let keys = "\(scratch.path)/keys"
+        if other == nil { try Programs.run("meshctl", ["mesh", "create", keys, "--name", "test"]) }
+        let ticket = "\(data).ticket"
+        try Programs.run(
+            "meshctl",
+            ["ticket", "create", "--keys", keys, "--site", site, "--node", name, "--out", ticket]
+                + (other == nil ? ["--central"] : []))
+        try Programs.run("meshctl", ["join", ticket, "--data", data])
+        try start()
+    }
+
+    func start() throws {
+        process = Process()
+        log = ""
+        process.executableURL = URL(fileURLWithPath: "\(Programs.build)/meshd")
+        process.arguments = [
+            "--data", data, "--mesh-listen", "127.0.0.1:\(link)", "--http-listen", "127.0.0.1:\(port)",
+            "--discovery-enabled", "false", "--store-volatile",
+        ]
+        if !seeds.isEmpty { process.arguments? += ["--mesh-seeds", seeds.joined(separator: ",")] }
+        let pipe = Pipe()
+        process.standardError = pipe
+        try process.run()
+        while !log.hasSuffix("meshd: ready\n") {
+            let data = pipe.fileHandleForReading.availableData
+            guard !data.isEmpty else { throw NSError(domain: "meshd ended: \(log)", code: 1) }
+            log += String(decoding: data, as: UTF8.self)
+        }
+        pipe.fileHandleForReading.readabilityHandler = { _ = $0.availableData }
+    }
+
+    /// How long it took to end.
+    func stop() -> Double {
+        let start = Date()
+        process.terminate()
+        process.waitUntilExit()
+        return Date().timeIntervalSince(start)
+    }
+
+    var exitCode: Int32 { process.terminationStatus }
+
+    func kill() {
+        Glibc.kill(process.processIdentifier, SIGKILL)
+        process.waitUntilExit()
+    }
+
+    deinit { if process.isRunning { kill() } }
+
+    /// curl's answer: the status, then the body.
+    func curl(_ path: String, _ arguments: String...) throws -> (status: Int, body: String) {
+        let result = try Programs.run(
+            "/usr/bin/curl",
+            ["-s", "--max-time", "30", "-w", "\n%{http_code}", "--path-as-is"] + arguments
+                + ["http://127.0.0.1:\(port)\(path)"])
+        let lines = result.output.split(separator: "\n", omittingEmptySubsequences: false)
+        return (Int(lines.last ?? "") ?? 0, lines.dropLast().joined(separator: "\n"))
+    }
+}
