@@ -152,6 +152,12 @@ let package = Package(
             ], swiftSettings: settings),
         .testTarget(
             name: "ProgramTests", dependencies: ["meshd", "meshctl"], swiftSettings: settings),
+        .testTarget(
+            name: "VectorTests",
+            dependencies: [
+                "MeshTesting", "MeshCore", "MeshCrypto", "MeshTrust", "MeshReplication", "MeshLink",
+                "MeshDiscovery",
+            ], exclude: ["Vectors"], swiftSettings: settings),
     ],
     swiftLanguageModes: [.v6]
 )
