@@ -13,14 +13,17 @@ private let key = TestMesh.bytes(2, 2)
         epoch: 1, node: TestMesh.bytes(3, 3), incarnation: Incarnation(7), port: 7374, counter: 9)
 
     @Test func `is read by whoever knows the mesh and its key`() throws {
-        #expect(try Beacon(decoding: beacon.encoded(mesh: mesh, key: key), mesh: mesh, key: key) == beacon)
+        #expect(
+            try Beacon(decoding: beacon.encoded(mesh: mesh, key: key), mesh: mesh, key: key)
+                == beacon)
         #expect(beacon.encoded(mesh: mesh, key: key).count <= Beacon.byteCountMax)
     }
 
     @Test(arguments: [
         ([UInt8](), BeaconRefusal.malformed), ([1], .malformed),
         ([UInt8](repeating: 0, count: 300), .tooLong), ([UInt8](repeating: 7, count: 84), .foreign),
-        (Array("MSHB".utf8) + [1, 0], .malformed), (Array("MSHB".utf8) + [2, 0, 0, 0], .unknownVersion),
+        (Array("MSHB".utf8) + [1, 0], .malformed),
+        (Array("MSHB".utf8) + [2, 0, 0, 0], .unknownVersion),
     ])
     func `is dropped when it is anything else`(bytes: [UInt8], refusal: BeaconRefusal) {
         #expect(throws: refusal) { try Beacon(decoding: bytes, mesh: mesh, key: key) }
@@ -41,9 +44,13 @@ private let key = TestMesh.bytes(2, 2)
         for index in bytes.indices {
             var changed = bytes
             changed[index] ^= 1
-            #expect(throws: BeaconRefusal.self) { try Beacon(decoding: changed, mesh: mesh, key: key) }
+            #expect(throws: BeaconRefusal.self) {
+                try Beacon(decoding: changed, mesh: mesh, key: key)
+            }
         }
-        #expect(throws: BeaconRefusal.malformed) { try Beacon(decoding: bytes + [0], mesh: mesh, key: key) }
+        #expect(throws: BeaconRefusal.malformed) {
+            try Beacon(decoding: bytes + [0], mesh: mesh, key: key)
+        }
     }
 
     @Test func `with port 0 is dropped`() {
@@ -60,7 +67,8 @@ private let key = TestMesh.bytes(2, 2)
 
     private func plan(_ own: NodeID, seeds: [String] = []) -> DialPlan {
         DialPlan(
-            own: own, seeds: seeds, tuning: DialPlan.Tuning(), entropy: SeededGenerator(seed: 1), now: start)
+            own: own, seeds: seeds, tuning: DialPlan.Tuning(), entropy: SeededGenerator(seed: 1),
+            now: start)
     }
 
     private func after(_ seconds: Double) -> Instant { start.advanced(by: .seconds(seconds)) }
@@ -126,7 +134,9 @@ private let key = TestMesh.bytes(2, 2)
     @Test func `keeps no more addresses than its limit, whoever shouts`() {
         var plan = plan(.zero)
         for index in 0..<5000 {
-            plan.hear(TestMesh.bytes(UInt8(index & 255), UInt8(index >> 8)), Incarnation(1), at: "h\(index):1", now: start)
+            plan.hear(
+                TestMesh.bytes(UInt8(index & 255), UInt8(index >> 8)), Incarnation(1),
+                at: "h\(index):1", now: start)
         }
         #expect(plan.known.count == DialPlan.Tuning().targetsMax)
     }

@@ -70,15 +70,18 @@ extension [Effect] {
 
     private func message(_ author: Certificate, bytes: Int = 10) throws -> CommitsMessage {
         let record = Record(
-            kind: .put, stamp: HybridTime(1), key: try RecordKey("k"), context: .empty, contentType: "",
+            kind: .put, stamp: HybridTime(1), key: try RecordKey("k"), context: .empty,
+            contentType: "",
             body: [UInt8](repeating: 0, count: bytes))
         let commit = Commit(
             signing: [record.encoded], ids: [Record.id(of: record.encoded, in: mesh.root.meshID)],
             scope: Scope("prices@site/s1")!,
-            author: Author(node: author.node, incarnation: Incarnation(1)), first: 1, previous: .zero,
+            author: Author(node: author.node, incarnation: Incarnation(1)), first: 1,
+            previous: .zero,
             key: TestMesh.key(1, 1), mesh: mesh.root.meshID)
         return CommitsMessage(
-            scope: commit.header.scope, author: commit.header.author, after: 0, through: 1, commits: [commit])
+            scope: commit.header.scope, author: commit.header.author, after: 0, through: 1,
+            commits: [commit])
     }
 
     @Test func `compares at once with whom it dialled, and waits for whom dialled it`() {
@@ -125,9 +128,11 @@ extension [Effect] {
     }
 
     @Test func `closes a link on a malformed message, an unasked answer or a turn out of order`() {
-        for bytes in [[201], LinkMessage.syncAnswer(SyncTurn([.inStep]).encoded).encoded,
-            LinkMessage.syncTurn(SyncTurn([.inStep]).encoded).encoded, LinkMessage.commits([1, 2]).encoded]
-        {
+        for bytes in [
+            [201], LinkMessage.syncAnswer(SyncTurn([.inStep]).encoded).encoded,
+            LinkMessage.syncTurn(SyncTurn([.inStep]).encoded).encoded,
+            LinkMessage.commits([1, 2]).encoded,
+        ] {
             var bench = Bench(own)
             let (id, _) = bench.link(peer, dialled: false)
             #expect(bench.give(.message(id, bytes)).closed == [id])
@@ -166,7 +171,9 @@ extension [Effect] {
         for _ in 0..<40 {
             let effects = bench.wait(1)
             for (id, message) in effects.sent {
-                if case .ping(let number) = message { _ = bench.give(.message(id, LinkMessage.pong(number).encoded)) }
+                if case .ping(let number) = message {
+                    _ = bench.give(.message(id, LinkMessage.pong(number).encoded))
+                }
                 if case .credit = message { credits += 1 }
             }
         }
@@ -174,11 +181,15 @@ extension [Effect] {
         #expect(bench.engine.counters.events["refused_author_unknown"] == 1)
     }
 
-    @Test func `closes the link of a peer whose records fail their signatures three times a minute`() throws {
+    @Test
+    func `closes the link of a peer whose records fail their signatures three times a minute`()
+        throws
+    {
         var bench = Bench(own)
         let (id, _) = bench.link(peer, dialled: false)
         let ticket = try #require(
-            bench.give(.message(id, LinkMessage.commits(try message(peer).encoded).encoded)).ingested.first)
+            bench.give(.message(id, LinkMessage.commits(try message(peer).encoded).encoded))
+                .ingested.first)
         var bad = IngestOutcome()
         bad.refusal = .badSignature
         #expect(bench.give(.ingested(id, ticket, bad)).closed.isEmpty)
@@ -186,7 +197,10 @@ extension [Effect] {
         #expect(bench.give(.ingested(id, ticket, bad)).closed == [id])
     }
 
-    @Test func `tells its own commits to all who may read them, and others' only where they are wanted`() throws {
+    @Test
+    func `tells its own commits to all who may read them, and others' only where they are wanted`()
+        throws
+    {
         var bench = Bench(own)
         let (neighbour, _) = bench.link(peer, dialled: false)
         let (centre, _) = bench.link(third, dialled: false)

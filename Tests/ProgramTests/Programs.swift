@@ -5,7 +5,8 @@ import Synchronization
 
 /// The built programs, run as a user runs them.
 enum Programs {
-    static let build = URL(fileURLWithPath: CommandLine.arguments[0]).deletingLastPathComponent().path
+    static let build = URL(fileURLWithPath: CommandLine.arguments[0]).deletingLastPathComponent()
+        .path
     static let top = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
         .deletingLastPathComponent().deletingLastPathComponent().path
 
@@ -16,7 +17,10 @@ enum Programs {
     }
 
     @discardableResult
-    static func run(_ program: String, _ arguments: [String], input: String? = nil, environment: [String: String] = [:]) throws -> Result {
+    static func run(
+        _ program: String, _ arguments: [String], input: String? = nil,
+        environment: [String: String] = [:]
+    ) throws -> Result {
         let process = Process()
         let path = program.hasPrefix("/") ? program : "\(build)/\(program)"
         process.executableURL = URL(fileURLWithPath: path)
@@ -94,7 +98,8 @@ final class Node {
         log = ""
         process.executableURL = URL(fileURLWithPath: "\(Programs.build)/meshd")
         process.arguments = [
-            "--data", data, "--mesh-listen", "127.0.0.1:\(link)", "--http-listen", "127.0.0.1:\(port)",
+            "--data", data, "--mesh-listen", "127.0.0.1:\(link)", "--http-listen",
+            "127.0.0.1:\(port)",
             "--discovery-enabled", "false", "--store-volatile",
         ]
         if !seeds.isEmpty { process.arguments? += ["--mesh-seeds", seeds.joined(separator: ",")] }

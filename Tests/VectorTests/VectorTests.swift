@@ -22,24 +22,29 @@ struct Vector {
     let bytes: [UInt8]
 
     static func all() throws -> [Vector] {
-        try FileManager.default.contentsOfDirectory(atPath: folder.path).filter { $0.hasSuffix(".txt") }
-            .sorted().map { name in
-                let text = try String(contentsOf: folder.appendingPathComponent(name), encoding: .utf8)
-                var fields: [String: String] = [:]
-                for line in text.split(separator: "\n") where !line.hasPrefix("#") {
-                    let parts = line.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false)
-                    fields[String(parts[0])] = parts.last?.trimmingCharacters(in: .whitespaces)
-                }
-                return Vector(
-                    name: name, format: try #require(fields["format"]),
-                    expect: try #require(fields["expect"]),
-                    bytes: try #require(Hex.decode(fields["bytes"] ?? "")))
+        try FileManager.default.contentsOfDirectory(atPath: folder.path).filter {
+            $0.hasSuffix(".txt")
+        }
+        .sorted().map { name in
+            let text = try String(contentsOf: folder.appendingPathComponent(name), encoding: .utf8)
+            var fields: [String: String] = [:]
+            for line in text.split(separator: "\n") where !line.hasPrefix("#") {
+                let parts = line.split(
+                    separator: ":", maxSplits: 1, omittingEmptySubsequences: false)
+                fields[String(parts[0])] = parts.last?.trimmingCharacters(in: .whitespaces)
             }
+            return Vector(
+                name: name, format: try #require(fields["format"]),
+                expect: try #require(fields["expect"]),
+                bytes: try #require(Hex.decode(fields["bytes"] ?? "")))
+        }
     }
 
     func write(_ comment: String) throws {
-        let text = "# \(comment)\nformat: \(format)\nexpect: \(expect)\nbytes: \(Hex.encode(bytes))\n"
-        try text.write(to: Self.folder.appendingPathComponent(name), atomically: true, encoding: .utf8)
+        let text =
+            "# \(comment)\nformat: \(format)\nexpect: \(expect)\nbytes: \(Hex.encode(bytes))\n"
+        try text.write(
+            to: Self.folder.appendingPathComponent(name), atomically: true, encoding: .utf8)
     }
 }
 
@@ -56,7 +61,8 @@ struct Vector {
         case "commits":
             let message = try CommitsMessage(decoding: bytes)
             for commit in message.commits {
-                guard commit.verifiedIDs(in: mesh.root.meshID) != nil, commit.isSigned(in: mesh.root.meshID)
+                guard commit.verifiedIDs(in: mesh.root.meshID) != nil,
+                    commit.isSigned(in: mesh.root.meshID)
                 else { throw Refusal.badSignature }
             }
             return message.encoded
@@ -93,9 +99,13 @@ struct Vector {
     @Test(.enabled(if: ProcessInfo.processInfo.environment["WRITE_VECTORS"] != nil))
     func `are written anew where that is asked for`() throws {
         let identity = mesh.identity("till")
-        let author = Author(node: identity.certificate.node, incarnation: Incarnation(start: 2, random: 7))
+        let author = Author(
+            node: identity.certificate.node, incarnation: Incarnation(start: 2, random: 7))
         var context = Context.empty
-        context.insert(Dot(author: Author(node: TestMesh.bytes(8, 8), incarnation: Incarnation(1)), sequence: 41))
+        context.insert(
+            Dot(
+                author: Author(node: TestMesh.bytes(8, 8), incarnation: Incarnation(1)),
+                sequence: 41))
         let record = Record(
             kind: .put, stamp: HybridTime(1_700_000_000_000 << 16), key: try RecordKey("soup/1"),
             context: context, contentType: "text/plain", body: Array("hot".utf8))
@@ -114,37 +124,54 @@ struct Vector {
         let message = CommitsMessage(
             scope: whole.header.scope, author: author, after: 4, through: 7, commits: [part])
         let leaf = SyncPart.LeafEntry(leaf: 9, bits: LeafBits(0b1010))
-        let turn = SyncTurn([.summary([UInt8](repeating: 3, count: 16)), .inStep, .wants(scope: 0, author: 7, [leaf])])
+        let turn = SyncTurn([
+            .summary([UInt8](repeating: 3, count: 16)), .inStep,
+            .wants(scope: 0, author: 7, [leaf]),
+        ])
         let beacon = Beacon(
             epoch: 1, node: author.node, incarnation: author.incarnation, port: 7374, counter: 3)
         let ticketKey = TestMesh.key(5, 5)
         let ticket = TicketFile(
             root: mesh.root, enrol: mesh.enrol, secret: mesh.secret, ticketSeed: ticketKey.seed,
             ticket: Ticket(
-                key: ticketKey.publicKey.id, serial: [UInt8](repeating: 1, count: 16), site: "s1", node: "n",
+                key: ticketKey.publicKey.id, serial: [UInt8](repeating: 1, count: 16), site: "s1",
+                node: "n",
                 isCentral: false, groups: [], grants: Grant.edge(site: "s1", groups: [])),
             seeds: ["centre.example:7374"])
         func good(_ format: String, _ bytes: [UInt8], _ comment: String) throws {
-            try Vector(name: "\(format)-ok.txt", format: format, expect: "ok", bytes: bytes).write(comment)
-            for (fault, bytes) in [("trailing", bytes + [0]), ("truncated", Array(bytes.dropLast()))] {
-                let bad = Vector(name: "\(format)-\(fault).txt", format: format, expect: "", bytes: bytes)
+            try Vector(name: "\(format)-ok.txt", format: format, expect: "ok", bytes: bytes).write(
+                comment)
+            for (fault, bytes) in [
+                ("trailing", bytes + [0]), ("truncated", Array(bytes.dropLast())),
+            ] {
+                let bad = Vector(
+                    name: "\(format)-\(fault).txt", format: format, expect: "", bytes: bytes)
                 do {
                     _ = try again(bad)
                 } catch {
-                    try Vector(name: bad.name, format: format, expect: "refused \(error)", bytes: bytes)
-                        .write("The one above, \(fault) by a byte.")
+                    try Vector(
+                        name: bad.name, format: format, expect: "refused \(error)", bytes: bytes
+                    )
+                    .write("The one above, \(fault) by a byte.")
                 }
             }
         }
         try good("record", record.encoded, "A value that supersedes dot 41 of another node.")
-        try good("commit-header", whole.header.encoded, "Three records of an author from sequence 5 on.")
-        try good("commits", message.encoded, "The last of the three, with one hash for the two that are gone.")
-        try good("policy", NamespacePolicy.orders.encoded, "A log for each site, written by the site.")
+        try good(
+            "commit-header", whole.header.encoded, "Three records of an author from sequence 5 on.")
+        try good(
+            "commits", message.encoded,
+            "The last of the three, with one hash for the two that are gone.")
+        try good(
+            "policy", NamespacePolicy.orders.encoded, "A log for each site, written by the site.")
         try good("turn", turn.encoded, "A summary, its answer, and two sequences that are wanted.")
         try good("link-message", LinkMessage.ping(7).encoded, "A ping.")
-        try good("root", mesh.root.encoded, "A root document with three keys, two of which must sign.")
+        try good(
+            "root", mesh.root.encoded, "A root document with three keys, two of which must sign.")
         try good("certificate", identity.certificate.encoded, "A server of the site s1.")
-        try good("beacon", beacon.encoded(mesh: mesh.root.meshID, key: mesh.secret.beaconKey), "A beacon.")
+        try good(
+            "beacon", beacon.encoded(mesh: mesh.root.meshID, key: mesh.secret.beaconKey),
+            "A beacon.")
         try good("ticket", Array(ticket.text.utf8), "A ticket with a seed, as text.")
     }
 }

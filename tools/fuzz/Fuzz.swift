@@ -98,6 +98,7 @@ private let chosen: @Sendable ([UInt8]) -> Void = {
     return target
 }()
 
+/// What libFuzzer calls with each input.
 @_cdecl("LLVMFuzzerTestOneInput")
 public func fuzzOne(_ start: UnsafePointer<UInt8>, _ count: Int) -> CInt {
     chosen(Array(UnsafeBufferPointer(start: start, count: count)))
