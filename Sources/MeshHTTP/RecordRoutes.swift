@@ -307,7 +307,7 @@ private struct ChangeFeed {
     mutating func next() throws -> ByteBuffer? {
         while true {
             let (changes, reached) = try routes.store.changes(
-                after: position, scopes: nil, limit: 500)
+                after: position, scopes: nil, limit: 100)
             guard reached > position else { return nil }
             position = reached
             var buffer = ByteBuffer()

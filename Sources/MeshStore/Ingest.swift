@@ -48,7 +48,7 @@ extension Writer {
                 outcome.hasGap = true
             }
         }
-        if message.author == author, outcome.stored > 0 {
+        if isRun, message.author == author, outcome.stored > 0 {
             // Others know more of our log than we do: its tail was lost here. Begin anew.
             author = Author(
                 node: author.node, incarnation: Startup.next(after: author.incarnation))

@@ -111,6 +111,8 @@ struct Writer {
                     result.answers.append { done(.failure(refusal.error)) }
                 }
             case .ingest(let messages, let done):
+                // What a peer sends may end this incarnation: our own commits are closed before it.
+                try sealDrafts(db, &result)
                 var outcomes: [IngestOutcome] = []
                 for message in messages { outcomes.append(try ingest(db, message)) }
                 let answer = outcomes

@@ -292,6 +292,64 @@ private func author(_ node: UInt8, _ start: UInt32 = 1) -> Author {
     }
 }
 
+/// An index of one log, for turns that no honest peer sends.
+private struct OneLog: RecordIndex {
+    let state = LogState(author: author(1), frontier: 5000, root: TestMesh.bytes(1, 1))
+    func scopes() -> [Scope] { [Scope("menu@all")!] }
+    func logs(of scope: Scope) -> [LogState] { [state] }
+    func children(of author: Author, in scope: Scope, level: Int, index: UInt64) -> [Digest] {
+        [Digest](repeating: TestMesh.bytes(UInt8(level), 3), count: 16)
+    }
+    func liveBits(of author: Author, in scope: Scope, leaf: UInt64) -> LeafBits { LeafBits(1) }
+}
+
+@Suite struct `A comparison with a liar` {
+    private func session() throws -> (SyncSession, UInt64) {
+        let salt = Salt([1])
+        var session = SyncSession(role: .responder, salt: salt) { _ in true }
+        let first = SyncTurn([.summary([UInt8](repeating: 0, count: 16))])
+        let outcome = try session.answer(first, OneLog())
+        #expect(outcome.reply.parts.count == 1)
+        var writer = WireWriter()
+        writer.author(OneLog().state.author)
+        return (session, salt.short(Blake2b.hash(writer.bytes)))
+    }
+
+    @Test func `ends at a node or a leaf beyond the log's end`() throws {
+        let index: UInt64 = 1 << 56
+        let node = SyncPart.NodeEntry(index: index, children: [UInt64](repeating: 7, count: 16))
+        var (one, tag) = try session()
+        #expect(throws: SyncRefusal.unexpected) {
+            try one.answer(SyncTurn([.nodes(scope: 0, author: tag, level: 2, [node])]), OneLog())
+        }
+        var (two, _) = try session()
+        let leaf = SyncPart.LeafEntry(leaf: index, bits: LeafBits(1))
+        #expect(throws: SyncRefusal.unexpected) {
+            try two.answer(SyncTurn([.leaves(scope: 0, author: tag, [leaf])]), OneLog())
+        }
+    }
+
+    @Test func `counts what he claims without overflowing`() throws {
+        var (session, _) = try session()
+        let claims = (1...10).map { SyncPart.AuthorEntry(tag: $0, frontier: 1 << 62, hash: 1) }
+        let outcome = try session.answer(
+            SyncTurn([.authors(scope: 0, path: .root, isAnswer: false, claims)]), OneLog())
+        #expect(outcome.weLack == .max)
+    }
+
+    @Test func `ends when he never stops, and at a scope nobody agreed on`() throws {
+        var (session, tag) = try session()
+        let turn = SyncTurn([.wants(scope: 0, author: tag, [])])
+        #expect(throws: SyncRefusal.endless) {
+            for _ in 0..<100 { _ = try session.answer(turn, OneLog()) }
+        }
+        var (other, _) = try self.session()
+        #expect(throws: SyncRefusal.unknownScope) {
+            try other.answer(SyncTurn([.wants(scope: 9, author: tag, [])]), OneLog())
+        }
+    }
+}
+
 @Suite struct `The digest tree` {
     @Test func `has a root that does not change when it grows a level without a record in it`() {
         let leaf = DigestTree.hash(leaf: 0, records: [(offset: 3, id: TestMesh.bytes(1, 1))])

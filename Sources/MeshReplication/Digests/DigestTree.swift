@@ -32,6 +32,11 @@ package enum DigestTree {
         return level
     }
 
+    /// The index of the last node of a level that a log up to `frontier` can have.
+    package static func last(at level: Int, of frontier: UInt64) -> UInt64 {
+        frontier == 0 ? 0 : leaf(of: frontier) >> UInt64(4 * level)
+    }
+
     /// The hash of a leaf: its index, then the offset and identity of each live record, ascending.
     ///
     /// - Returns: zero for a leaf without live records.

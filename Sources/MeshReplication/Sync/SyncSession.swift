@@ -194,7 +194,7 @@ extension SyncSession {
         for (scope, _) in onlyMine {
             for state in try index.logs(of: scope) {
                 outcome.streams.append(.tail(scope, state.author, after: 0))
-                outcome.theyLack += state.frontier
+                outcome.theyLack.add(state.frontier)
             }
         }
     }
@@ -253,16 +253,16 @@ extension SyncSession {
             let frontier = their?.frontier ?? 0
             if frontier < state.frontier {
                 outcome.streams.append(.tail(scope, state.author, after: frontier))
-                outcome.theyLack += state.frontier - frontier
+                outcome.theyLack.add(state.frontier - frontier)
             } else if frontier > state.frontier {
-                outcome.weLack += frontier - state.frontier
+                outcome.weLack.add(frontier - state.frontier)
                 behind.append(own)
             } else if their?.hash != own.hash {
                 damaged.append(state)
             }
         }
         for entry in theirs where unmet[entry.tag] != nil {
-            outcome.weLack += entry.frontier
+            outcome.weLack.add(entry.frontier)
             behind.append(SyncPart.AuthorEntry(tag: entry.tag, frontier: 0, hash: 0))
         }
         if isAnswer { return }
@@ -310,6 +310,8 @@ extension SyncSession {
         let scope = try scope(place)
         guard let state = try state(of: tag, in: scope, records) else { return }
         guard level <= DigestTree.height(of: state.frontier) else { throw SyncRefusal.unexpected }
+        let last = DigestTree.last(at: level, of: state.frontier)
+        guard theirs.allSatisfy({ $0.index <= last }) else { throw SyncRefusal.unexpected }
         var nodes: [SyncPart.NodeEntry] = []
         var leaves: [SyncPart.LeafEntry] = []
         for entry in theirs where replyBytes < SyncTuning.turnBytes {
@@ -341,6 +343,8 @@ extension SyncSession {
     ) throws {
         let scope = try scope(place)
         guard let state = try state(of: tag, in: scope, records) else { return }
+        let last = DigestTree.last(at: 0, of: state.frontier)
+        guard theirs.allSatisfy({ $0.leaf <= last }) else { throw SyncRefusal.unexpected }
         var send: [SyncPart.LeafEntry] = []
         var want: [SyncPart.LeafEntry] = []
         for entry in theirs {
@@ -359,5 +363,13 @@ extension SyncSession {
         }
         if !send.isEmpty { outcome.streams.append(.dots(scope, state.author, send)) }
         if !want.isEmpty { add(.wants(scope: place, author: tag, want), &outcome) }
+    }
+}
+
+extension UInt64 {
+    /// Adds what a peer claims, held at the end of the range.
+    fileprivate mutating func add(_ more: UInt64) {
+        let (sum, overflow) = addingReportingOverflow(more)
+        self = overflow ? .max : sum
     }
 }
