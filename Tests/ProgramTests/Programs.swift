@@ -49,12 +49,25 @@ enum Programs {
 /// A folder that goes away.
 final class Scratch {
     let path = NSTemporaryDirectory() + "mesh-programs-\(UUID().uuidString)"
+    private var isMounted = false
 
     init() throws {
         try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
     }
 
-    deinit { try? FileManager.default.removeItem(atPath: path) }
+    /// A disk of its own; nil where this user may not mount one.
+    init?(mebibytes: Int) throws {
+        try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
+        let result = try Programs.run(
+            "/bin/mount", ["-t", "tmpfs", "-o", "size=\(mebibytes)m", "none", path])
+        guard result.code == 0 else { return nil }
+        isMounted = true
+    }
+
+    deinit {
+        if isMounted { _ = try? Programs.run("/bin/umount", ["-l", path]) }
+        try? FileManager.default.removeItem(atPath: path)
+    }
 
     func file(_ name: String, _ text: String) throws -> String {
         try text.write(toFile: "\(path)/\(name)", atomically: true, encoding: .utf8)
@@ -70,18 +83,23 @@ final class Node {
     let port: Int
     let link: Int
     private let seeds: [String]
+    private let multicast: Int?
     private var process = Process()
     private(set) var log = ""
 
     /// Makes a mesh and its first, central node; or joins another's mesh.
-    init(_ name: String = "centre", site: String = "hq", joining other: Node? = nil) throws {
-        scratch = try other?.scratch ?? Scratch()
+    init(
+        _ name: String = "centre", site: String = "hq", joining other: Node? = nil,
+        multicast: Int? = nil, in folder: Scratch? = nil
+    ) throws {
+        self.multicast = multicast
+        scratch = try folder ?? other?.scratch ?? Scratch()
         data = "\(scratch.path)/\(name)"
         (port, link) = Self.ports.withLock {
             $0 += 2
             return ($0, $0 + 1)
         }
-        seeds = other.map { ["127.0.0.1:\($0.link)"] } ?? []
+        seeds = multicast == nil ? other.map { ["127.0.0.1:\($0.link)"] } ?? [] : []
         let keys = "\(scratch.path)/keys"
         if other == nil { try Programs.run("meshctl", ["mesh", "create", keys, "--name", "test"]) }
         let ticket = "\(data).ticket"
@@ -93,6 +111,21 @@ final class Node {
         try start()
     }
 
+    /// A second server from a copy of another's disk.
+    init(copying other: Node) throws {
+        multicast = other.multicast
+        scratch = other.scratch
+        data = other.data + "-copy"
+        (port, link) = Self.ports.withLock {
+            $0 += 2
+            return ($0, $0 + 1)
+        }
+        seeds = []
+        try Programs.run("/bin/cp", ["-r", other.data, data])
+        try? FileManager.default.removeItem(atPath: data + "/admin.sock")
+        try start()
+    }
+
     func start() throws {
         process = Process()
         log = ""
@@ -100,8 +133,15 @@ final class Node {
         process.arguments = [
             "--data", data, "--mesh-listen", "127.0.0.1:\(link)", "--http-listen",
             "127.0.0.1:\(port)",
-            "--discovery-enabled", "false", "--store-volatile",
+            "--store-volatile",
         ]
+        if let multicast {
+            process.arguments? += [
+                "--discovery-interfaces", "lo", "--discovery-port", "\(multicast)",
+            ]
+        } else {
+            process.arguments? += ["--discovery-enabled", "false"]
+        }
         if !seeds.isEmpty { process.arguments? += ["--mesh-seeds", seeds.joined(separator: ",")] }
         let pipe = Pipe()
         process.standardError = pipe

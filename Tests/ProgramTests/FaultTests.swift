@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Foundation
+import Testing
+
+@Suite struct `A connection to a server` {
+    /// Runs a few lines against a port; gives what came back and how long it lasted.
+    private func talk(_ port: Int, _ script: String) throws -> (text: String, seconds: Double) {
+        let start = Date()
+        let whole = "exec 3<>/dev/tcp/127.0.0.1/\(port); \(script)"
+        let result = try Programs.run("/bin/bash", ["-c", whole])
+        return (result.output, Date().timeIntervalSince(start))
+    }
+
+    @Test(arguments: [
+        "timeout 20 cat <&3",
+        "for i in $(seq 12); do printf x >&3 || break; sleep 1; done; timeout 9 cat <&3",
+        "printf 'MSH1' >&3; for i in $(seq 12); do printf '\\001' >&3 || break; sleep 1; done; timeout 9 cat <&3",
+    ])
+    func `to its link port is closed within five seconds if it proves nothing`(script: String)
+        throws
+    {
+        let node = try Node()
+        let (_, seconds) = try talk(node.link, script)
+        #expect(seconds < 14)
+        #expect(try node.curl("/metrics").body.contains("event=\"handshake_failed\"} 1"))
+    }
+
+    @Test func `to its link port that speaks HTTP is closed at the first bytes`() throws {
+        let node = try Node()
+        let (text, seconds) = try talk(
+            node.link, "printf 'GET / HTTP/1.1\\r\\n\\r\\n' >&3; timeout 4 cat <&3")
+        #expect(text.isEmpty)
+        #expect(seconds < 3)
+        #expect(try node.curl("/metrics").body.contains("event=\"link_not_a_peer\"} 1"))
+    }
+
+    @Test func `beyond four half-open ones from a host is refused, and the server goes on`() throws
+    {
+        let node = try Node()
+        let many =
+            "for i in $(seq 40); do (exec 4<>/dev/tcp/127.0.0.1/\(node.link); sleep 2) & done; wait"
+        _ = try Programs.run("/bin/bash", ["-c", many])
+        let metrics = try node.curl("/metrics").body
+        let line = metrics.split(separator: "\n").first { $0.contains("half_open_refused") }
+        #expect(Int(line?.split(separator: " ").last ?? "0") ?? 0 >= 30)
+    }
+
+    @Test func `that sends its body drop by drop is told so after ten seconds`() throws {
+        let node = try Node()
+        let (text, seconds) = try talk(
+            node.port,
+            "printf 'POST /v1/batch HTTP/1.1\\r\\nHost: localhost\\r\\nContent-Length: 100\\r\\n\\r\\n{' >&3; timeout 25 head -n 1 <&3"
+        )
+        #expect(text.contains("408"))
+        #expect(seconds < 20)
+    }
+}
+
+@Suite struct `A full disk` {
+    @Test func `refuses writes, serves reads, and takes writes again when there is room`() throws {
+        guard let disk = try Scratch(mebibytes: 8) else { return }
+        let node = try Node(in: disk)
+        _ = try Programs.ctl(
+            node, "namespace", "create", "menu", "--audience", "all", "--writers", "central",
+            "--merge", "register")
+        #expect(try node.curl("/v1/records/menu/first", "-X", "PUT", "-d", "kept").status == 201)
+        let ballast = try disk.file("ballast", String(repeating: "b", count: 3 << 20))
+        let body = try disk.file("body", String(repeating: "x", count: 60_000))
+        var statuses: [Int] = []
+        for index in 0..<120 where statuses.last != 507 {
+            statuses.append(
+                try node.curl(
+                    "/v1/records/menu/k\(index)", "-X", "PUT", "--data-binary", "@\(body)"
+                ).status)
+        }
+        #expect(statuses.last == 507)
+        #expect(try node.curl("/v1/records/menu/first").body == "kept")
+        // Everything that was acknowledged is there.
+        for (index, status) in statuses.enumerated() where status == 201 {
+            #expect(try node.curl("/v1/records/menu/k\(index)").status == 200)
+        }
+        try FileManager.default.removeItem(atPath: ballast)
+        #expect(try node.curl("/v1/records/menu/after", "-X", "PUT", "-d", "again").status == 201)
+    }
+}
+
+@Suite(.serialized) struct `Servers on one segment` {
+    private static func port() -> Int { 30_000 + Int.random(in: 0..<20_000) }
+
+    private func alive(_ node: Node) throws -> Int {
+        try Programs.ctl(node, "peers", "--state", "alive", "-o", "name").output.split(
+            separator: "\n"
+        ).count
+    }
+
+    @Test func `find each other with nothing configured but their certificates, in either order`()
+        throws
+    {
+        let port = Self.port()
+        let first = try Node(multicast: port)
+        let second = try Node("b", site: "s1", joining: first, multicast: port)
+        for _ in 0..<50 where try alive(first) != 1 || alive(second) != 1 { usleep(100_000) }
+        #expect(try alive(first) == 1 && alive(second) == 1)
+        // And again when one of them was killed and comes back.
+        first.kill()
+        try first.start()
+        for _ in 0..<100 where try alive(first) != 1 || alive(second) != 1 { usleep(100_000) }
+        #expect(try alive(first) == 1 && alive(second) == 1)
+        #expect(try first.curl("/metrics").body.contains("event=\"beacon_own\""))
+    }
+
+    @Test func `report a copy of themselves`() throws {
+        let node = try Node(multicast: Self.port())
+        let copy = try Node(copying: node)
+        var found = false
+        for _ in 0..<100 where !found {
+            found = try node.curl("/metrics").body.contains("event=\"duplicate_node\"")
+            usleep(100_000)
+        }
+        #expect(found)
+        #expect(
+            try Programs.ctl(node, "peers").output.contains(
+                "! another server runs with this node's key"))
+        _ = copy.stop()
+    }
+}
