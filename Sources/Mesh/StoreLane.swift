@@ -11,8 +11,7 @@ internal import Synchronization
 /// Does what the engine asks of the store, in order, on a thread of its own.
 ///
 /// In order, so that a comparison sees what was sent before it. Messages of commits that wait
-/// together
-/// are stored in one transaction.
+/// together are stored in one transaction.
 final class StoreLane: Sendable {
     enum Work: Sendable {
         case ingest(LinkID, IngestTicket)

@@ -3,8 +3,7 @@
 /// One life of a node's logs.
 ///
 /// A node that cannot prove that the tail of its own log is whole starts a new incarnation, so that
-/// a
-/// sequence number is never used twice. The high half counts starts, the low half is random: two
+/// a sequence number is never used twice. The high half counts starts, the low half is random: two
 /// copies of one disk that both start again do not collide.
 public struct Incarnation: Hashable, Comparable, Sendable {
     /// `start counter << 32 | random`.

@@ -61,8 +61,8 @@ package struct VerifyingKey: Hashable, Sendable {
     /// Verifies by the strict rule: R a valid point, then libsodium's own check.
     ///
     /// The key itself must have passed `isValid`. The first check makes the answer the same in
-    /// every
-    /// release of libsodium, cofactored or not, so that two nodes never disagree about one record.
+    /// every release of libsodium, cofactored or not, so that two nodes never disagree about one
+    /// record.
     package func verify(_ signature: Signature, over message: [UInt8]) -> Bool {
         guard Sodium.isValidPoint(Array(signature.bytes.prefix(32))) else { return false }
         return crypto_sign_verify_detached(

@@ -9,8 +9,7 @@ package import MeshTrust
 /// A node as a value: inputs and the time come in, effects go out, in order.
 ///
 /// It owns no socket, clock, disk or chance of its own, so the same seed and the same inputs give
-/// the
-/// same effects: the real node and a simulator run this very code. One owner, never re-entered.
+/// the same effects: the real node and a simulator run this very code. One owner, never re-entered.
 package struct Engine: ~Copyable {
     let own: Certificate
     let limits: EngineLimits

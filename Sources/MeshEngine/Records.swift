@@ -65,9 +65,8 @@ extension Engine {
     /// Sends a commit on at once to those who hold its scope and do not get it from someone nearer.
     ///
     /// An author tells every peer it is linked with. Whoever hears it tells on what came from
-    /// another
-    /// site to its own site, and what is not of its own site to further sites. What this misses
-    /// (a link that only one of two neighbours has) the next comparison brings.
+    /// another site to its own site, and what is not of its own site to further sites. What this
+    /// misses (a link that only one of two neighbours has) the next comparison brings.
     mutating func push(_ message: CommitsMessage, from source: LinkID?, _ authorSite: String?) {
         guard message.through > message.after else { return }
         let home = own.ticket.site

@@ -61,8 +61,7 @@ struct Gatekeeper: Sendable {
     }
 
     /// A name that a foreign page resolves to this host (DNS rebinding) is not one of ours; a page
-    /// of
-    /// another origin (CSRF) says so in `Origin`.
+    /// of another origin (CSRF) says so in `Origin`.
     private func checkHost(_ request: Request) throws {
         let authority = request.head.authority ?? ""
         let host = Self.host(of: authority)

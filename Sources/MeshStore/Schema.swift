@@ -8,9 +8,8 @@ internal import MeshReplication
 /// The tables, and the settings under which SQLite keeps its promises.
 ///
 /// Records lie in the order of arrival, which for each log is its own order; `record_dot` finds
-/// them
-/// by author and sequence, `record_key` by key. `node` holds the digest trees, `dirty` the leaves
-/// that changed since. Everything about one write changes in one transaction.
+/// them by author and sequence, `record_key` by key. `node` holds the digest trees, `dirty` the
+/// leaves that changed since. Everything about one write changes in one transaction.
 enum Schema {
     /// Counts changes of the layout; kept in `PRAGMA user_version`.
     static let version = 1

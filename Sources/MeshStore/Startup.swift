@@ -8,8 +8,7 @@ internal import MeshTrust
 /// What a start finds: which incarnation writes, and where the counters stand.
 ///
 /// The log's tail is proven whole only by a clean stop in the same boot of the machine, whose mark
-/// is
-/// taken away before the first write. Any other start, a restored image among them, begins a new
+/// is taken away before the first write. Any other start, a restored image among them, begins a new
 /// incarnation, so that no dot is used twice.
 struct Startup {
     let author: Author

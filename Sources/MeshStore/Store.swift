@@ -11,10 +11,9 @@ package import Synchronization
 /// The records of one node on disk: one writer, readers beside it, one process.
 ///
 /// Jobs that wait together share one transaction, one signature for each scope and one sync to
-/// disk.
-/// A job is answered after COMMIT returned, never before. After an error of the disk nothing more
-/// is
-/// acknowledged: `failed` is called and the process is to end and come up again through recovery.
+/// disk. A job is answered after COMMIT returned, never before. After an error of the disk nothing
+/// more is acknowledged: `failed` is called and the process is to end and come up again through
+/// recovery.
 package final class Store: Sendable {
     /// What others want to hear of the store.
     package struct Observers: Sendable {

@@ -12,10 +12,8 @@ internal import Synchronization
 /// Multicast datagrams on every interface that is up, IPv4 and IPv6: bytes and addresses only.
 ///
 /// One socket a family receives; one socket for each interface sends, since the outgoing interface
-/// is
-/// a setting of the socket. Groups are joined by interface name, and again at each `refresh`,
-/// because
-/// addresses change and switches forget.
+/// is a setting of the socket. Groups are joined by interface name, and again at each `refresh`,
+/// because addresses change and switches forget.
 package final class BeaconPort: Sendable {
     /// Where beacons go.
     package struct Group: Sendable {

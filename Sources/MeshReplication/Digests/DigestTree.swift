@@ -6,9 +6,8 @@ internal import MeshCrypto
 /// The Merkle tree over the live records of one author in one scope.
 ///
 /// Ordered by sequence, not by key: two sides that were apart differ in the tails, whatever keys
-/// were
-/// written. The shape depends on the set alone, so equal sets have equal roots. Real hashes with
-/// distinct prefixes, never XOR or a sum, which a writer who picks records can cancel. See
+/// were written. The shape depends on the set alone, so equal sets have equal roots. Real hashes
+/// with distinct prefixes, never XOR or a sum, which a writer who picks records can cancel. See
 /// `Digests`.
 package enum DigestTree {
     /// Sequences of one leaf.
@@ -55,8 +54,7 @@ package enum DigestTree {
     /// The hash of an inner node from its sixteen children.
     ///
     /// A node at index 0 whose other children are empty is its first child: so a root does not
-    /// change
-    /// when the tree grows a level without a live record in it.
+    /// change when the tree grows a level without a live record in it.
     package static func hash(index: UInt64, children: [Digest]) -> Digest {
         let isLeaning = index == 0 && children.dropFirst().allSatisfy { $0 == .zero }
         if isLeaning { return children.first ?? .zero }

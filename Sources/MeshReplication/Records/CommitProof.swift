@@ -7,8 +7,7 @@ internal import MeshCrypto
 ///
 /// A record whose neighbours were superseded and dropped still proves its place: an absent subtree
 /// costs one hash, however many records it held. The tree's shape is that of RFC 6962: the left
-/// half
-/// of `n` leaves is the largest power of two below `n`. A leaf is a record's identity.
+/// half of `n` leaves is the largest power of two below `n`. A leaf is a record's identity.
 package struct CommitProof: Hashable, Sendable {
     /// For each leaf, whether its record is here.
     package private(set) var present: [Bool]

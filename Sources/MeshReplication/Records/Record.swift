@@ -7,8 +7,7 @@ internal import MeshCrypto
 /// seen.
 ///
 /// An entry covers every dot of its node up to it, earlier incarnations included, so a context
-/// grows
-/// with the number of writers of a key and not with their restarts.
+/// grows with the number of writers of a key and not with their restarts.
 package struct Context: Hashable, Sendable {
     /// Most entries of one context.
     package static let entriesMax = 64

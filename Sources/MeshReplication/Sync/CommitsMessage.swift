@@ -6,9 +6,9 @@ package import MeshCore
 ///
 /// `after` and `through` say what the message covers: everything that lives at the sender after the
 /// one and up to the other. A receiver that knows the log up to `after` knows it up to `through`
-/// when
-/// it has stored the message. `through` is always the end of a signed commit in the message (or
-/// `after`, where places are filled), so no peer can push a frontier past what the author wrote.
+/// when it has stored the message. `through` is always the end of a signed commit in the message
+/// (or `after`, where places are filled), so no peer can push a frontier past what the author
+/// wrote.
 package struct CommitsMessage: Hashable, Sendable {
     /// Where the records live.
     package let scope: Scope

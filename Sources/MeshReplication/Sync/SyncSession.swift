@@ -6,12 +6,9 @@ package import MeshCrypto
 /// One comparison of digests with one peer: a function from turn and index to turn.
 ///
 /// The initiator sends a summary and both answer turn by turn until the initiator has nothing to
-/// ask:
-/// one hash if all is equal; else roots, frontiers, and only where frontiers agree and roots do not
-/// a
-/// descent to the leaf. The session tells which records to send; it never says that anything is to
-/// be
-/// deleted. The protocol is specified in the article `SyncProtocol`.
+/// ask: one hash if all is equal; else roots, frontiers, and only where frontiers agree and roots
+/// do not a descent to the leaf. The session tells which records to send; it never says that
+/// anything is to be deleted. The protocol is specified in the article `SyncProtocol`.
 package struct SyncSession: Sendable {
     /// Which end this is.
     package enum Role: Sendable {
@@ -234,8 +231,8 @@ extension SyncSession {
     }
 
     /// Frontiers first: while any differs, tails are sent and the trees are left for the next
-    /// round,
-    /// because a tail supersedes records elsewhere and would make whole ranges differ for nothing.
+    /// round, because a tail supersedes records elsewhere and would make whole ranges differ for
+    /// nothing.
     private mutating func compare(
         authors theirs: [SyncPart.AuthorEntry], _ path: AuthorTrie.Path, _ isAnswer: Bool,
         at place: Int, _ index: some RecordIndex, _ outcome: inout Outcome
