@@ -120,7 +120,7 @@ let package = Package(
             swiftSettings: settings),
         .testTarget(
             name: "MeshTrustTests",
-            dependencies: ["MeshTesting", "MeshCore", "MeshCrypto", "MeshTrust"],
+            dependencies: ["MeshTesting", "CSodium", "MeshCore", "MeshCrypto", "MeshTrust"],
             swiftSettings: settings),
         .testTarget(
             name: "MeshReplicationTests",
@@ -149,6 +149,13 @@ let package = Package(
             dependencies: [
                 "MeshTesting", "MeshCore", "MeshCrypto", "MeshTrust", "MeshReplication", "MeshLink",
                 "MeshStore", "MeshEngine",
+            ], swiftSettings: settings),
+        .testTarget(
+            name: "MeshTransportTests",
+            dependencies: [
+                "MeshTesting", "MeshCore", "MeshCrypto", "MeshLink", "MeshStore", "MeshTransport",
+                "Mesh", .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
             ], swiftSettings: settings),
         .testTarget(
             name: "ProgramTests", dependencies: ["meshd", "meshctl"], swiftSettings: settings),

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+internal import CSodium
 import MeshCore
 import MeshCrypto
 internal import MeshStore
@@ -34,6 +35,25 @@ import Testing
         var bytes = key.sign([1]).bytes
         bytes.replaceSubrange(0..<32, with: [1] + [UInt8](repeating: 0, count: 31))
         #expect(!key.publicKey.verify(try #require(Signature(bytes)), over: [1]))
+    }
+
+    @Test func `refuses a key or an R with a part of small order, which releases judge apart`()
+        throws
+    {
+        func adding(order8 point: [UInt8]) throws -> [UInt8] {
+            let torsion = try #require(
+                Hex.decode("c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a"))
+            var sum = [UInt8](repeating: 0, count: 32)
+            #expect(crypto_core_ed25519_add(&sum, point, torsion) == 0)
+            return sum
+        }
+        let key = TestMesh.key(1, 1)
+        let mixed = try #require(Bytes32(try adding(order8: key.publicKey.id.array)))
+        #expect(key.publicKey.isValid)
+        #expect(!VerifyingKey(mixed).isValid)
+        let bytes = key.sign([1]).bytes
+        let torsion = try adding(order8: Array(bytes.prefix(32))) + bytes.suffix(32)
+        #expect(!key.publicKey.verify(try #require(Signature(torsion)), over: [1]))
     }
 
     @Test func `binds a signature to its purpose and its mesh`() throws {
