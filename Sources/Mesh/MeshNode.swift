@@ -20,8 +20,14 @@ internal import Synchronization
 /// One task owns the engine and performs its effects; it never waits between a step and handing the
 /// effects on. Records go through a lane of their own, so that the disk never holds up the links.
 public final class MeshNode: Sendable {
-    /// How many inputs may wait for the engine; a link whose message finds no room is closed.
-    private static let inboxDepth = 65_536
+    /// What may wait for the engine of one link, in messages and bytes; beyond it the link is closed.
+    /// Everything else that waits answers the engine itself, and is never dropped.
+    private static let backlogMax = Backlog(messages: 4096, bytes: 16 << 20)
+
+    private struct Backlog {
+        var messages = 0
+        var bytes = 0
+    }
 
     private enum Item: Sendable {
         case input(Input)
@@ -42,6 +48,7 @@ public final class MeshNode: Sendable {
     private let failure = Mutex<(any Error)?>(nil)
     private let changeHub = ChangeHub()
     private let beaconInterfaces = Mutex<[String]>([])
+    private let backlog = Mutex<[LinkID: Backlog]>([:])
 
     /// Opens the data directory of a joined node; nothing is on the network yet.
     ///
@@ -53,21 +60,17 @@ public final class MeshNode: Sendable {
         let identity = try directory.identity()
         if !configuration.allowVolatile { try directory.checkFileSystem() }
         let lock = try directory.lock()
-        let boot = FileManager.default.contents(atPath: "/proc/sys/kernel/random/boot_id") ?? Data()
+        let name = "mesh-\(identity.certificate.node.description.prefix(32))"
         store = try Store(
             path: directory.database, identity: identity, lock: lock,
-            bootID: String(decoding: boot, as: UTF8.self),
+            proof: TailProof(path: "/dev/shm/\(name)"),
             wallMilliseconds: { UInt64(max(0, Date().timeIntervalSince1970 * 1000)) })
         self.configuration = configuration
         self.logger = logger
         group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
-        (inbox, feed) = AsyncStream.makeStream(
-            of: Item.self, bufferingPolicy: .bufferingOldest(Self.inboxDepth))
+        (inbox, feed) = AsyncStream.makeStream(of: Item.self)
         let feed = feed
-        lane = StoreLane(store: store) { input in
-            if case .dropped = feed.yield(.input(input)) { return false }
-            return true
-        }
+        lane = StoreLane(store: store) { _ = feed.yield(.input($0)) }
         let hub = changeHub
         var observers = Store.Observers()
         observers.committed = { _ = feed.yield(.input(.committed($0))) }
@@ -148,9 +151,7 @@ public final class MeshNode: Sendable {
         }
     }
 
-    private func post(_ input: Input) {
-        if case .dropped = feed.yield(.input(input)) { count("inbox_dropped") }
-    }
+    private func post(_ input: Input) { feed.yield(.input(input)) }
 
     package func count(_ name: String) { counters.withLock { $0[name, default: 0] += 1 } }
 
@@ -180,6 +181,7 @@ public final class MeshNode: Sendable {
         for await item in inbox {
             switch item {
             case .input(let input):
+                if case .message(let id, let bytes) = input { taken(id, bytes.count) }
                 for effect in engine.step(input, at: now) {
                     perform(effect, port, beacons, listening)
                 }
@@ -210,10 +212,7 @@ public final class MeshNode: Sendable {
         case .ingest(let id, let ticket): lane.add(.ingest(id, ticket))
         case .read(let id, let request): lane.add(.read(id, request))
         case .keep(let id, let bytes): lane.add(.keep(id, bytes))
-        case .show(let id, let node):
-            if let certificate = try? store.certificate(of: node) {
-                connection(id)?.send([LinkMessage.certificate(certificate.encoded).encoded])
-            }
+        case .show(let id, let node): lane.add(.show(id, node))
         case .beacon(let counter):
             guard configuration.discovery, let port = UInt16(exactly: listening) else { return }
             let beacon = Beacon(
@@ -242,15 +241,33 @@ extension MeshNode {
             secret: identity.secret, version: meshVersion)
         let callbacks = LinkCallbacks(
             established: { connection, peer in self.established(connection, peer) },
-            message: { connection, bytes in
-                let item = Item.input(.message(LinkID(connection.number), bytes))
-                if case .dropped = self.feed.yield(item) {
-                    self.count("inbox_dropped")
-                    connection.close()
-                }
-            },
+            message: { connection, bytes in self.received(connection, bytes) },
             closed: { connection, error, reason in self.closed(connection, error, reason) })
         return LinkPort(group: group, identity: link, callbacks: callbacks)
+    }
+
+    private func received(_ connection: LinkConnection, _ bytes: [UInt8]) {
+        let id = LinkID(connection.number)
+        let waiting = backlog.withLock { backlog in
+            backlog[id, default: Backlog()].messages += 1
+            backlog[id, default: Backlog()].bytes += bytes.count
+            return backlog[id, default: Backlog()]
+        }
+        let most = Self.backlogMax
+        guard waiting.messages <= most.messages, waiting.bytes <= most.bytes else {
+            count("backlog_over_limit")
+            taken(id, bytes.count)
+            return connection.close()
+        }
+        post(.message(id, bytes))
+    }
+
+    private func taken(_ id: LinkID, _ byteCount: Int) {
+        backlog.withLock { backlog in
+            backlog[id]?.messages -= 1
+            backlog[id]?.bytes -= byteCount
+            if backlog[id]?.messages == 0 { backlog[id] = nil }
+        }
     }
 
     private func established(_ connection: LinkConnection, _ peer: LinkMachine.Peer) {

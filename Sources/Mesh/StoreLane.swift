@@ -18,6 +18,7 @@ final class StoreLane: Sendable {
         case compare(LinkID, SyncSession, SyncTurn?)
         case read(LinkID, StreamRequest)
         case keep(LinkID, [UInt8])
+        case show(LinkID, NodeID)
     }
 
     private struct State {
@@ -26,12 +27,12 @@ final class StoreLane: Sendable {
     }
 
     private let store: Store
-    private let answer: @Sendable (Input) -> Bool
+    private let answer: @Sendable (Input) -> Void
     private let queue = DispatchQueue(label: "mesh.lane")
     private let state = Mutex(State())
 
-    /// - Parameter answer: takes an answer to the engine; false if there is no room.
-    init(store: Store, answer: @escaping @Sendable (Input) -> Bool) {
+    /// - Parameter answer: takes an answer to the engine.
+    init(store: Store, answer: @escaping @Sendable (Input) -> Void) {
         self.store = store
         self.answer = answer
     }
@@ -70,16 +71,17 @@ final class StoreLane: Sendable {
     private func ingest(_ tickets: inout [(LinkID, IngestTicket)]) {
         if tickets.isEmpty { return }
         let done = DispatchSemaphore(value: 0)
-        let outcomes = Mutex<[IngestOutcome]>([])
+        // Where the store could not take them, a later comparison brings them again.
+        var unavailable = IngestOutcome()
+        unavailable.refusal = .unavailable
+        let outcomes = Mutex(Array(repeating: unavailable, count: tickets.count))
         store.ingest(tickets.map(\.1.message)) { result in
             if case .success(let all) = result { outcomes.withLock { $0 = all } }
             done.signal()
         }
         done.wait()
-        // After a failure of the disk nothing is answered: the peer gets no credit and the node
-        // ends.
         for ((id, ticket), outcome) in zip(tickets, outcomes.withLock { $0 }) {
-            _ = answer(.ingested(id, ticket, outcome))
+            answer(.ingested(id, ticket, outcome))
         }
         tickets = []
     }
@@ -105,18 +107,20 @@ final class StoreLane: Sendable {
             } catch {
                 result = .failed
             }
-            _ = answer(.compared(id, session, result))
+            answer(.compared(id, session, result))
         case .read(let id, let request):
             let chunk = (try? store.next(request)) ?? StreamChunk()
-            _ = answer(.chunk(id, chunk.messages, rest: chunk.rest))
+            answer(.chunk(id, chunk.messages, rest: chunk.rest))
         case .keep(let id, let bytes):
             do {
                 let certificate = try Certificate(decoding: bytes, root: store.identity.root)
                 try store.keep(certificate)
-                _ = answer(.certificate(id, certificate.node))
+                answer(.certificate(id, certificate.node))
             } catch {
-                _ = answer(.certificate(id, nil))
+                answer(.certificate(id, nil))
             }
+        case .show(let id, let node):
+            answer(.shown(id, (try? store.certificate(of: node))?.encoded))
         }
     }
 

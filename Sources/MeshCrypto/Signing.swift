@@ -13,6 +13,7 @@ package enum SigningContext: String, CaseIterable, Sendable {
     case record = "MESH1 record"
     case commit = "MESH1 commit"
     case link = "MESH1 link"
+    case presence = "MESH1 presence"
 
     /// The label, padded with zeros to 32 bytes.
     package var label: [UInt8] {

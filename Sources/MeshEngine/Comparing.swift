@@ -26,6 +26,9 @@ extension Engine {
 
     /// Gives up a comparison that the peer has left unanswered.
     private mutating func abandon(_ id: LinkID, _ now: Instant) {
+        // Every turn is answered once and in order, however late: unless what is due is an end.
+        if links[id]?.isTurnOut == true { links[id]?.answersLate += 1 }
+        links[id]?.isTurnOut = false
         links[id]?.initiated = nil
         links[id]?.owesEnd = false
         links[id]?.rounds = 0
@@ -66,6 +69,10 @@ extension Engine {
 
     mutating func receive(_ id: LinkID, turn bytes: [UInt8], isAnswer: Bool, _ now: Instant) {
         guard var link = links[id] else { return }
+        if isAnswer, link.answersLate > 0 {
+            links[id]?.answersLate -= 1
+            return counters.add("sync_late")
+        }
         guard isAnswer == link.isInitiator, !isAnswer || link.initiated != nil else {
             counters.add("sync_unexpected")
             return close(id, "a turn that was not asked for")
@@ -79,6 +86,7 @@ extension Engine {
             counters.add("sync_over_limit")
             return close(id, "too many turns at once")
         }
+        if isAnswer { link.isTurnOut = false }
         link.waiting.append((turn, isAnswer))
         link.lastProgress = now
         links[id] = link
@@ -108,8 +116,10 @@ extension Engine {
         link.isComparing = false
         switch result {
         case .failed:
-            link.initiated = nil
+            counters.add("sync_failed")
             links[id] = link
+            if session.role == .responder { return send(id, .syncAnswer([])) }
+            links[id]?.initiated = nil
             return postpone(id, now)
         case .refused(let refusal):
             counters.add("sync_refused")
@@ -164,6 +174,7 @@ extension Engine {
                 finishStreams(id)
             }
         } else {
+            links[id]?.isTurnOut = true
             send(id, .syncTurn(outcome.reply.encoded))
         }
     }

@@ -54,6 +54,7 @@ package struct Engine: ~Copyable {
         case .compared(let id, let session, let result): compared(id, session, result, now)
         case .chunk(let id, let messages, let rest): chunk(id, messages, rest)
         case .certificate(let id, let node): certificate(id, node, now)
+        case .shown(let id, let bytes): shown(id, bytes)
         case .heard(let node, let incarnation, let address): heard(node, incarnation, address, now)
         case .dialFailed(let address, let reason, let isSelf):
             dials.failed(address, reason, isSelf: isSelf, now: now)
@@ -132,7 +133,8 @@ extension Engine {
         let twins = links.filter { $0.value.node == peer.certificate.node }.keys.sorted()
         for other in twins where !resolve(id, origin, other) { return }
         links[id] = LinkState(peer, origin, now: now)
-        emit(.keep(id, peer.certificate.encoded))
+        links[id]?.askedFor.insert(peer.certificate.node)
+        receive(id, certificate: peer.certificate.encoded)
         if origin.dialled != nil { beginSync(id, now) }
     }
 
@@ -202,10 +204,24 @@ extension Engine {
             links[id]?.inFlight = max(0, left)
             links[id]?.lastProgress = now
             pump(id)
-        case .certificate(let bytes): emit(.keep(id, bytes))
-        case .wantCertificate(let node): emit(.show(id, node))
+        case .certificate(let bytes): receive(id, certificate: bytes)
+        case .wantCertificate(let node): show(id, node)
         case .unknown: counters.add("message_unknown")
         }
+    }
+
+    private mutating func show(_ id: LinkID, _ node: NodeID) {
+        guard let link = links[id], link.showing < limits.certificatesWanted else {
+            return counters.add("certificate_over_limit")
+        }
+        links[id]?.showing += 1
+        emit(.show(id, node))
+    }
+
+    private mutating func shown(_ id: LinkID, _ certificate: [UInt8]?) {
+        guard links[id] != nil else { return }
+        links[id]?.showing -= 1
+        if let certificate { send(id, .certificate(certificate)) }
     }
 
     /// Three messages in a minute that break their own signatures close a link.

@@ -36,6 +36,8 @@ package enum Input: Sendable {
     case chunk(LinkID, [CommitsMessage], rest: StreamRequest?)
     /// A certificate was verified and kept, or refused.
     case certificate(LinkID, NodeID?)
+    /// A certificate that a peer wants was looked up; nil if it is not known.
+    case shown(LinkID, [UInt8]?)
     /// An authentic beacon of another node was heard.
     case heard(NodeID, Incarnation, address: String)
     /// A dial came to nothing.
@@ -97,7 +99,7 @@ package enum Effect: Sendable {
     case read(LinkID, StreamRequest)
     /// Verify and keep a certificate.
     case keep(LinkID, [UInt8])
-    /// Send a peer the certificate of a node, if it is known.
+    /// Look up the certificate of a node for a peer.
     case show(LinkID, NodeID)
     /// Send a beacon on every interface.
     case beacon(counter: UInt64)
@@ -113,6 +115,8 @@ package struct EngineLimits: Sendable {
     package var bytesInFlight = 4 << 20
     /// Streams that wait for one peer.
     package var streams = 65_536
+    /// Certificates that are looked up for one peer at once.
+    package var certificatesWanted = 64
     /// Turns of a peer that wait while one is compared.
     package var turnsWaiting = 4
     /// Messages of a peer that break its own signatures before its link is closed.

@@ -28,6 +28,9 @@ struct LinkState {
     var fruitless = 0
     var hasMoved = false
     var owesEnd = false
+    /// Answers that are still to come to turns that were given up.
+    var answersLate = 0
+    var isTurnOut = false
     var isSyncWanted = false
     var askedForSync: Instant?
     var isEndHeard = false
@@ -40,6 +43,10 @@ struct LinkState {
     var isReading = false
     var inFlight = 0
     var judging = 0
+    var unjudged = 0
+    var askedFor: Set<NodeID> = []
+    var certificatesDue = 0
+    var showing = 0
     var parked: [(author: NodeID, ticket: IngestTicket, at: Instant)] = []
 
     init(_ peer: LinkMachine.Peer, _ origin: LinkOrigin, now: Instant) {

@@ -13,6 +13,13 @@ extension Engine {
             return close(id, "records are malformed: \(error)")
         }
         let ticket = IngestTicket(message: message, byteCount: bytes.count)
+        // What is sent waits for credit; a peer that does not wait would fill this node's memory.
+        let unjudged = (links[id]?.unjudged ?? 0) + bytes.count
+        guard unjudged <= 2 * limits.bytesInFlight else {
+            counters.add("commits_over_credit")
+            return close(id, "the peer sends more than it has credit for")
+        }
+        links[id]?.unjudged = unjudged
         links[id]?.judging += 1
         links[id]?.lastProgress = now
         // What follows a message that waits for a certificate waits behind it.
@@ -29,6 +36,7 @@ extension Engine {
         if outcome.refusal == .authorUnknown, let link = links[id] {
             let author = ticket.message.author.node
             if !link.parked.contains(where: { $0.author == author }) {
+                links[id]?.askedFor.insert(author)
                 send(id, .wantCertificate(author))
             }
             links[id]?.parked.append((author, ticket, now))
@@ -41,7 +49,7 @@ extension Engine {
             counters.add("refused_\(refusal.rawValue)")
             switch refusal {
             case .badSignature, .malformed: strike(id, "records that do not verify", now)
-            case .policyUnknown: wantSync(id)
+            case .policyUnknown, .unavailable: wantSync(id)
             default: break
             }
             return
@@ -102,6 +110,11 @@ extension Engine {
         guard !link.streams.isEmpty else { return finishStreams(id) }
         guard link.inFlight < limits.bytesInFlight else { return }
         let request = link.streams.removeFirst()
+        guard link.peer.certificate.allows(.read, request.scope) else {
+            links[id] = link
+            counters.add("stream_not_granted")
+            return pump(id)
+        }
         link.isReading = true
         links[id] = link
         emit(.read(id, request))
@@ -115,13 +128,25 @@ extension Engine {
         pump(id)
     }
 
-    /// A certificate came; what waited for it is judged again.
+    /// A certificate came; only as many are verified as were asked for.
+    mutating func receive(_ id: LinkID, certificate bytes: [UInt8]) {
+        guard let link = links[id], link.certificatesDue < link.askedFor.count else {
+            counters.add("certificate_unasked")
+            return
+        }
+        links[id]?.certificatesDue += 1
+        emit(.keep(id, bytes))
+    }
+
+    /// A certificate was judged; what waited for it is judged again.
     mutating func certificate(_ id: LinkID, _ node: NodeID?, _ now: Instant) {
+        links[id]?.certificatesDue -= 1
         guard let node else {
             counters.add("certificate_refused")
             return strike(id, "certificates that do not verify", now)
         }
         guard let link = links[id] else { return }
+        links[id]?.askedFor.remove(node)
         let ready = link.parked.filter { $0.author == node }
         links[id]?.parked.removeAll { $0.author == node }
         for parked in ready { emit(.ingest(id, parked.ticket)) }
@@ -132,6 +157,7 @@ extension Engine {
         let late = link.parked.filter { now.since($0.at) > tuning.parkedMax }
         if late.isEmpty { return }
         counters.add("refused_author_unknown", UInt64(late.count))
+        for parked in late { links[id]?.askedFor.remove(parked.author) }
         links[id]?.parked.removeAll { now.since($0.at) > tuning.parkedMax }
         for parked in late { settle(id, parked.ticket) }
         finishRound(id, now)
@@ -141,6 +167,7 @@ extension Engine {
     private mutating func settle(_ id: LinkID, _ ticket: IngestTicket) {
         guard let link = links[id] else { return }
         links[id]?.judging = max(0, link.judging - 1)
+        links[id]?.unjudged = max(0, link.unjudged - ticket.byteCount)
         send(id, .credit(UInt32(clamping: ticket.byteCount)))
     }
 }

@@ -93,6 +93,10 @@ public struct APIServer: Sendable {
         let responder = CallbackResponder<MeshRequestContext> { request, context in
             do {
                 if request.uri.path == "/healthz" { return Routes.plain("ok\n") }
+                if request.uri.path == "/metrics", request.method == .get {
+                    return Routes.plain(
+                        try await routes.metrics(), type: "text/plain; version=0.0.4")
+                }
                 let access = try gate.access(request, context)
                 return try await routes.respond(request, access)
             } catch let problem as Problem {

@@ -119,6 +119,7 @@ extension Problem {
             case .exists: ("exists", 409, "Already written")
             case .idempotencyMismatch: ("idempotency_mismatch", 422, "Idempotency key reused")
             case .limit: ("limit", 413, "Over a limit")
+            case .busy: ("busy", 503, "Too busy")
             case .closed, .database, .newerSchema, .otherNode, .inUse, .unusable:
                 ("storage", 503, "Storage failed")
             }

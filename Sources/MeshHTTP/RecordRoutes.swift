@@ -38,9 +38,7 @@ extension Routes {
             }
             return try read(request, try scope(namespace, request), key)
         case .put, .delete:
-            guard access.mayWrite(namespace) else {
-                throw Problem.forbidden("the token does not allow to write \(namespace)")
-            }
+            try mayWrite(namespace, access)
             try checkAck(request)
             return try await write(request, try scope(namespace, request), key)
         default:
@@ -50,18 +48,37 @@ extension Routes {
         }
     }
 
+    /// What the mesh keeps for itself has routes of its own, which check what is written.
+    private func mayWrite(_ namespace: String, _ access: Access) throws {
+        guard !namespace.hasPrefix("_") else {
+            throw Problem.forbidden("\(namespace) is the mesh's own (policies: meshctl namespace)")
+        }
+        guard access.mayWrite(namespace) else {
+            throw Problem.forbidden("the token does not allow to write \(namespace)")
+        }
+    }
+
     private func checkAck(_ request: Request) throws {
         guard let ack = parameter(request, "ack"), ack != "local" else { return }
         throw Problem.bad("bad_ack", "ack=\(ack): this version acknowledges 'local' only")
     }
 
     private func read(_ request: Request, _ scope: Scope, _ key: RecordKey) throws -> Response {
-        guard let state = try store.get(key, in: scope), let value = state.value else {
+        guard let state = try store.get(key, in: scope) else {
             throw Problem.notFound("\(scope) has no '\(key)'")
         }
-        if parameter(request, "siblings") == "all" {
+        if parameter(request, "siblings") == "all",
+            state.versions.contains(where: { $0.record.kind == .put })
+        {
             let records = state.versions.map { view(scope, state, $0) }
             return try Self.json(RecordsView(records: records, next: nil))
+        }
+        guard let value = state.value else {
+            // Deleted; a value that was written at the same time may still live beside it.
+            var answer = Self.answer(.notFound("\(scope) has no '\(key)'"))
+            answer.headers[.eTag] = "\"\(state.etag)\""
+            answer.headers[.siblings] = "\(state.versions.count - 1)"
+            return answer
         }
         var headers: HTTPFields = [
             .eTag: "\"\(state.etag)\"", .siblings: "\(state.versions.count - 1)",
@@ -101,7 +118,7 @@ extension Routes {
         else { throw Problem.bad("bad_content_type", "the content type is too long or not ASCII") }
         let write = Write(
             isPut ? .put : .delete, key, contentType: isPut ? type : "", body: body,
-            ifMatch: request.headers[.ifMatch].flatMap { Self.tags($0).first },
+            ifMatch: try ifMatch(request),
             ifAbsent: request.headers[.ifNoneMatch] == "*")
         var job = WriteRequest(scope: scope, writes: [write])
         job.idempotency = try idempotency(request, "\(request.method) \(scope) \(key)", body)
@@ -110,6 +127,15 @@ extension Routes {
         let headers: HTTPFields = [.eTag: "\"\(receipt.etag)\""]
         return try Self.json(
             view(receipts), status: isPut && receipt.isNew ? .created : .ok, headers: headers)
+    }
+
+    private func ifMatch(_ request: Request) throws -> String? {
+        guard let header = request.headers[.ifMatch] else { return nil }
+        let tags = Self.tags(header)
+        guard tags.count == 1, let tag = tags.first, !tag.isEmpty else {
+            throw Problem.bad("bad_if_match", "If-Match takes one entity tag, or *")
+        }
+        return tag
     }
 
     private func idempotency(
@@ -132,9 +158,7 @@ extension Routes {
         // Text may stand escaped, and base64 is longer than its bytes.
         let limit = 4 * CommitHeader.recordBytesMax
         let batch = try await json(BatchRequest.self, request, upTo: limit)
-        guard access.mayWrite(batch.namespace) else {
-            throw Problem.forbidden("the token does not allow to write \(batch.namespace)")
-        }
+        try mayWrite(batch.namespace, access)
         try checkAck(request)
         let scope = try scope(batch.namespace, request, site: batch.site)
         let writes = try batch.writes.enumerated().map { try write($1, at: $0) }
@@ -146,8 +170,8 @@ extension Routes {
 
     private func write(_ item: BatchWrite, at index: Int) throws -> Write {
         let key: RecordKey
-        do throws(KeyError) { key = try RecordKey(item.key) } catch {
-            throw Problem.bad("bad_key", "write \(index): \(error)")
+        do { key = try self.key(validating: Array(item.key.utf8)) } catch let problem as Problem {
+            throw Problem.bad("bad_key", "write \(index): \(problem.detail)")
         }
         switch item.op {
         case "put":

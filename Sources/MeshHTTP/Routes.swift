@@ -23,12 +23,10 @@ struct Routes: Sendable {
         let segments = request.uri.path.split(separator: "/", omittingEmptySubsequences: false)
             .dropFirst().map(String.init)
         let method = request.method
-        guard segments.first == "v1" || segments == ["metrics"] else {
+        guard segments.first == "v1" else {
             throw Problem.notFound("there is nothing at \(request.uri.path)")
         }
         switch (method, segments.dropFirst().first, segments.count) {
-        case (.get, nil, 1):
-            return Self.plain(try await metrics(), type: "text/plain; version=0.0.4")
         case (.get, "records", 3): return try list(request, namespace: segments[2], access)
         case (_, "records", 4...):
             let path = segments[3...].joined(separator: "/")
@@ -124,6 +122,11 @@ struct Routes: Sendable {
         guard let bytes = Self.percentDecoded(path) else {
             throw Problem.bad("bad_key", "the key has a malformed percent escape")
         }
+        return try key(validating: bytes)
+    }
+
+    /// A key that no client can take for another by decoding it once more.
+    func key(validating bytes: [UInt8]) throws -> RecordKey {
         let again = String(decoding: bytes, as: UTF8.self)
         let escape = try Regex("%[0-9A-Fa-f]{2}")
         guard again.firstMatch(of: escape) == nil else {

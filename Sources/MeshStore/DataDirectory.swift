@@ -55,12 +55,13 @@ package struct DataDirectory: Sendable {
         try FileManager.default.createDirectory(
             atPath: path, withIntermediateDirectories: true,
             attributes: [.posixPermissions: 0o700])
-        for name in ["node.key", "link.key", "certificate", "mesh.sqlite"]
+        for name in ["certificate", "mesh.sqlite"]
         where FileManager.default.fileExists(atPath: file(name)) {
             throw StoreError.unusable("\(file(name)) is here already: a node has joined in \(path)")
         }
-        guard let nodeSeed = Bytes32(Sodium.random(32)), let linkSeed = Bytes32(Sodium.random(32))
-        else { throw StoreError.unusable("no random bytes") }
+        // Keys without a certificate are of a join that was cut off: it goes on with them.
+        let nodeSeed = try secretOrNew("node.key")
+        let linkSeed = try secretOrNew("link.key")
         let nodeKey = SigningKey(seed: nodeSeed)
         let linkKey = AgreementKey(secret: linkSeed)
         let certificate = ticket.certificate(node: nodeKey, linkKey: linkKey.publicKey)
@@ -98,6 +99,14 @@ package struct DataDirectory: Sendable {
         return Identity(
             root: root, certificate: certificate, nodeKey: nodeKey, linkKey: linkKey,
             secret: meshSecret, seeds: seeds)
+    }
+
+    private func secretOrNew(_ name: String) throws -> Bytes32 {
+        if FileManager.default.fileExists(atPath: file(name)) { return try secret(name) }
+        guard let value = Bytes32(Sodium.random(32)) else {
+            throw StoreError.unusable("no random bytes")
+        }
+        return value
     }
 
     private func secret(_ name: String) throws -> Bytes32 {
@@ -143,6 +152,12 @@ package struct DataDirectory: Sendable {
             throw StoreError.unusable(
                 "\(path) cannot be renamed: \(String(cString: strerror(errno)))")
         }
+        // The name itself is durable once its folder is.
+        let parent = (path as NSString).deletingLastPathComponent
+        let folder = open(parent.isEmpty ? "." : parent, O_RDONLY | O_DIRECTORY)
+        guard folder >= 0 else { return }
+        defer { close(folder) }
+        fsync(folder)
     }
 
     /// Holds the directory for this process until the lock is released.

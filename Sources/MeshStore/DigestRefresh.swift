@@ -65,10 +65,15 @@ struct DigestRefresh {
             "SELECT frontier FROM log WHERE scope = ? AND author = ?", .int(log.scope),
             .int(log.author)
         ) { $0.sequence(0) }
+        // What lies beyond a gap is in leaves above the frontier: the nodes over them are computed
+        // now, since nothing marks them when the frontier arrives there.
         let height = DigestTree.height(of: frontier ?? 0)
+        let last = leaves.last ?? 0
+        let highest = DigestTree.height(of: max(frontier ?? 0, (last + 1) * DigestTree.leafSpan))
         var changed = leaves
-        for level in stride(from: 1, through: height, by: 1) {
-            var parents: [UInt64] = []
+        for level in stride(from: 1, through: highest, by: 1) {
+            // The leftmost node of each level too: a lower tree did not need it.
+            var parents: [UInt64] = [0]
             for index in changed where parents.last != index / DigestTree.fanOut {
                 parents.append(index / DigestTree.fanOut)
             }

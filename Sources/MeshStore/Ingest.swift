@@ -33,12 +33,16 @@ extension Writer {
         }
         // Everything is verified before anything is stored, so a refusal leaves no trace.
         let verified = try message.commits.map { try verify($0, policy.merge) }
+        var isWhole = true
         for (commit, ids) in verified {
-            try store(db, log, commit, ids, policy.merge, isFill: !isRun, &outcome)
+            if try !store(db, log, commit, ids, policy.merge, isFill: !isRun, &outcome) {
+                isWhole = false
+            }
         }
-        if message.scope == NamespacePolicy.scope { directory.forgetPolicies() }
+        if message.scope == NamespacePolicy.scope { forgetPolicies() }
         statistics.recordsIngested.add(outcome.stored, ordering: .relaxed)
-        if isRun, let last = message.commits.last {
+        // A commit that lost against another of its author proves nothing about where the log ends.
+        if isRun, isWhole, let last = message.commits.last {
             if message.after <= head.frontier {
                 noteChain(message, head, &outcome)
                 outcome.hasAdvanced = true
@@ -48,12 +52,20 @@ extension Writer {
                 outcome.hasGap = true
             }
         }
-        if isRun, message.author == author, outcome.stored > 0 {
-            // Others know more of our log than we do: its tail was lost here. Begin anew.
-            author = Author(
-                node: author.node, incarnation: Startup.next(after: author.incarnation))
-            try Startup.setIncarnation(db, author.incarnation)
-        }
+        if message.author.node == author.node { try beginAnew(db, message.author, outcome) }
+    }
+
+    /// Begins a new incarnation where others know more of this node's logs than it does itself: a
+    /// tail was lost here, a whole life, or a copy of this node is at work.
+    private mutating func beginAnew(
+        _ db: Database, _ known: Author, _ outcome: IngestOutcome
+    ) throws {
+        let isLost = known == author && (outcome.stored > 0 || outcome.isFork)
+        guard isLost || known.incarnation > author.incarnation else { return }
+        let highest = max(known.incarnation, author.incarnation)
+        author = Author(
+            node: author.node, incarnation: Startup.next(after: highest, wall: wall()))
+        try Startup.setIncarnation(db, author.incarnation)
     }
 
     private func admit(
@@ -104,20 +116,18 @@ extension Writer {
         statistics.forks.add(1, ordering: .relaxed)
     }
 
+    /// - Returns: whether the commit stands; not if another of its author in its place does.
     private mutating func store(
         _ db: Database, _ log: LogKey, _ commit: Commit,
         _ records: [(id: Digest, record: Record)], _ merge: MergeKind, isFill: Bool,
         _ outcome: inout IngestOutcome
-    ) throws {
+    ) throws -> Bool {
         let header = commit.header
-        var known: Queries.Batch?
-        for existing in try Queries.batches(db, log.scope, log.author, header.first...header.last) {
-            if existing.header == header {
-                known = existing
-            } else if try !settleFork(db, log, commit, existing, &outcome) {
-                return
-            }
-        }
+        let existing = try Queries.batches(
+            db, log.scope, log.author, header.first...header.last)
+        let known = existing.first { $0.header == header }
+        let rivals = existing.filter { $0.header != header }
+        if !rivals.isEmpty, try !settleFork(db, log, commit, rivals, &outcome) { return false }
         var gone: [Int: Digest] = [:]
         for (index, sequence) in commit.sequences.enumerated() {
             let (id, record) = records[index]
@@ -156,6 +166,7 @@ extension Writer {
                 .int(log.scope), .int(log.author), .sequence(header.first),
                 .sequence(header.last))
         }
+        return true
     }
 
     /// Takes away a record of the very commit that is being stored.
@@ -173,40 +184,65 @@ extension Writer {
             scope, dot.author, [SyncPart.LeafEntry(leaf: leaf, bits: LeafBits(1 << offset))])
     }
 
-    /// One author, one place, two commits: both headers are kept as evidence, the lower identity
-    /// lives.
+    /// One author, one place, two commits: the headers are kept as evidence, the lowest identity
+    /// lives, and the others go with all they claimed. Who still shows a loser is sent the winner.
     ///
-    /// - Returns: whether the new commit takes the place of the one that is here.
+    /// - Returns: whether the new commit takes the place of those that are here.
     private mutating func settleFork(
-        _ db: Database, _ log: LogKey, _ commit: Commit, _ existing: Queries.Batch,
+        _ db: Database, _ log: LogKey, _ commit: Commit, _ rivals: [Queries.Batch],
         _ outcome: inout IngestOutcome
     ) throws -> Bool {
         outcome.isFork = true
         statistics.forks.add(1, ordering: .relaxed)
         let mesh = identity.root.meshID
-        for (header, signature) in [
-            (existing.header, existing.signature), (commit.header, commit.signature),
-        ] {
-            let kept = try db.first(
-                "SELECT count(*) FROM evidence WHERE scope = ? AND author = ?", .int(log.scope),
-                .int(log.author)
-            ) { $0.int(0) }
-            guard (kept ?? 0) < 2 else { break }
-            try db.run(
-                "INSERT OR IGNORE INTO evidence(scope, author, header, signature) VALUES(?, ?, ?, ?)",
-                .int(log.scope), .int(log.author), .bytes(header.encoded),
-                .bytes(signature.bytes))
+        for rival in rivals { try keepEvidence(db, log, rival.header, rival.signature) }
+        try keepEvidence(db, log, commit.header, commit.signature)
+        let id = commit.header.id(in: mesh)
+        let winners = rivals.filter { $0.header.id(in: mesh) < id }
+        if !winners.isEmpty {
+            for winner in winners {
+                let sequences = winner.proof.presentOffsets.map {
+                    winner.header.first + UInt64($0)
+                }
+                outcome.evidence.append(
+                    .dots(winner.header.scope, winner.header.author, Store.entries(sequences)))
+            }
+            return false
         }
-        guard commit.header.id(in: mesh) < existing.header.id(in: mesh) else { return false }
-        for sequence in existing.header.first...existing.header.last {
+        let head = try head(db, log)
+        for rival in rivals {
+            let range = rival.header.first...rival.header.last
+            for sequence in range {
+                try db.run(
+                    "DELETE FROM record WHERE scope = ? AND author = ? AND sequence = ?",
+                    .int(log.scope), .int(log.author), .sequence(sequence))
+                try markDirty(db, log, sequence)
+                // What was to be taken out of the rival's proof is gone with it.
+                dropped[log]?[sequence] = nil
+            }
             try db.run(
-                "DELETE FROM record WHERE scope = ? AND author = ? AND sequence = ?",
-                .int(log.scope), .int(log.author), .sequence(sequence))
-            try markDirty(db, log, sequence)
+                "DELETE FROM batch WHERE scope = ? AND author = ? AND first = ?",
+                .int(log.scope), .int(log.author), .sequence(rival.header.first))
+            // The log ended with the rival: now it ends with what took its place.
+            if head.id == rival.header.id(in: mesh) {
+                try advance(
+                    db, log, to: commit.header.last, header: commit.header,
+                    signature: commit.signature)
+            }
         }
-        try db.run(
-            "DELETE FROM batch WHERE scope = ? AND author = ? AND first = ?", .int(log.scope),
-            .int(log.author), .sequence(existing.header.first))
         return true
+    }
+
+    private func keepEvidence(
+        _ db: Database, _ log: LogKey, _ header: CommitHeader, _ signature: Signature
+    ) throws {
+        let kept = try db.first(
+            "SELECT count(*) FROM evidence WHERE scope = ? AND author = ?", .int(log.scope),
+            .int(log.author)
+        ) { $0.int(0) }
+        guard (kept ?? 0) < StoreLimits.evidence else { return }
+        try db.run(
+            "INSERT OR IGNORE INTO evidence(scope, author, header, signature) VALUES(?, ?, ?, ?)",
+            .int(log.scope), .int(log.author), .bytes(header.encoded), .bytes(signature.bytes))
     }
 }

@@ -45,6 +45,9 @@ extension Writer {
         var size = 0
         var seen: [RecordKey: [LiveRow]] = [:]
         for write in request.writes {
+            guard policy.merge != .log || seen[write.key] == nil else {
+                throw refusal(.exists(write.key))
+            }
             let rows = try live(db, scopeID, write.key)
             size += try check(db, write, scopeID, policy.merge, rows.map(\.version))
             seen[write.key] = rows
@@ -70,7 +73,7 @@ extension Writer {
             let rows = try seen.removeValue(forKey: write.key) ?? live(db, scopeID, write.key)
             receipts.append(try apply(db, write, request.scope, scopeID, policy.merge, rows))
         }
-        if request.scope == NamespacePolicy.scope { directory.forgetPolicies() }
+        if request.scope == NamespacePolicy.scope { forgetPolicies() }
         if let (name, request) = request.idempotency {
             try remember(db, name, request, receipts)
         }
@@ -118,14 +121,17 @@ extension Writer {
                 throw refusal(.limit("records of a log cannot be deleted"))
             }
         }
-        guard live.count < StoreLimits.siblings else {
-            throw refusal(.limit("'\(write.key)' has \(live.count) siblings; resolve them first"))
+        let context = merge.context(after: live, writer: author.node).dots.count
+        guard context <= Context.entriesMax else {
+            throw refusal(
+                .limit(
+                    "'\(write.key)' was written by \(context) nodes; at most \(Context.entriesMax)")
+            )
         }
         return 4
             + Record.size(
                 key: write.key.utf8.count, contentType: write.contentType.utf8.count,
-                body: write.body.count,
-                context: merge.context(after: live, writer: author.node).dots.count)
+                body: write.body.count, context: context)
     }
 
     private mutating func kind(_ db: Database, _ scope: Int64, _ dot: Dot) throws -> Record.Kind? {
@@ -211,7 +217,7 @@ extension Writer {
         while reader.left > 0 {
             let isNew = try reader.u8() == 1
             var live: [Dot] = []
-            for _ in 0..<(try reader.count("live", limit: StoreLimits.siblings + 1)) {
+            for _ in 0..<(try reader.count("live", limit: .max)) {
                 live.append(Dot(author: try reader.author(), sequence: try reader.sequence()))
             }
             guard let dot = live.last else { continue }

@@ -30,6 +30,8 @@ package enum StoreError: Error, Hashable {
     case idempotencyMismatch
     /// A write of the wrong size, and which limit it breaks.
     case limit(String)
+    /// Too many jobs wait for the writer.
+    case busy
     /// The store was closed.
     case closed
 }
@@ -52,6 +54,7 @@ extension StoreError: CustomStringConvertible {
         case .exists(let key): "'\(key)' is already written, and the namespace is write-once"
         case .idempotencyMismatch: "the idempotency key was used for another request"
         case .limit(let what): what
+        case .busy: "too many writes are waiting; try again"
         case .closed: "the store is closed"
         }
     }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+internal import Foundation
 internal import GRDB
 internal import MeshCore
 internal import MeshCrypto
@@ -7,19 +8,19 @@ internal import MeshTrust
 
 /// What a start finds: which incarnation writes, and where the counters stand.
 ///
-/// The log's tail is proven whole only by a clean stop in the same boot of the machine, whose mark
-/// is taken away before the first write. Any other start, a restored image among them, begins a new
-/// incarnation, so that no dot is used twice.
+/// The log's tail is proven whole only by a clean stop whose token still lies outside the data
+/// directory, in memory: it goes with a reboot, and is taken away before the first write. Any other
+/// start, a restored image or a copy among them, begins a new incarnation, so that no dot is used
+/// twice.
 struct Startup {
     let author: Author
     let arrival: UInt64
     let stamp: HybridTime
     let dirtyLeaves: Int
     let instance: String
-    let bootID: String
 
     static func begin(
-        _ db: Database, identity: DataDirectory.Identity, bootID: String
+        _ db: Database, identity: DataDirectory.Identity, proof: TailProof?, wall: UInt64
     ) throws -> Startup {
         let node = identity.certificate.node
         if let owner = try meta(db, "node"), owner != node.array { throw StoreError.otherNode }
@@ -34,9 +35,10 @@ struct Startup {
             return Incarnation(try reader.u64())
         }
         var incarnation = last
-        if try meta(db, "clean") != Array(bootID.utf8) { incarnation = nil }
+        let token = proof?.take()
+        if try token == nil || token != meta(db, "clean") { incarnation = nil }
         try db.run("DELETE FROM meta WHERE name = 'clean'")
-        let chosen = incarnation ?? next(after: last)
+        let chosen = incarnation ?? next(after: last, wall: wall)
         try setIncarnation(db, chosen)
         // The certificate of this node itself is needed to show its own records to others.
         try db.run(
@@ -45,14 +47,21 @@ struct Startup {
         let dirty = try db.first("SELECT count(*) FROM dirty") { Int($0.int(0)) } ?? 0
         return Startup(
             author: Author(node: node, incarnation: chosen), arrival: arrival, stamp: stamp,
-            dirtyLeaves: dirty, instance: Hex.encode(instance), bootID: bootID)
+            dirtyLeaves: dirty, instance: Hex.encode(instance))
     }
 
-    static func next(after last: Incarnation?) -> Incarnation {
+    /// The incarnation after `last`, and after those that a lost database may have known.
+    ///
+    /// A node that lost its database does not know how often it started. The clock's seconds are
+    /// higher than any count of starts; where the clock is wrong, peers tell of the higher one.
+    ///
+    /// - Parameter wall: the wall clock, in milliseconds since 1970.
+    static func next(after last: Incarnation?, wall: UInt64) -> Incarnation {
         var reader = WireReader(Sodium.random(4))
         let random = (try? reader.u32()) ?? 0
-        let start = last.map { $0.start == .max ? .max : $0.start + 1 } ?? 1
-        return Incarnation(start: start, random: random)
+        let following = last.map { $0.start == .max ? .max : $0.start + 1 } ?? 1
+        let seconds = UInt32(clamping: min(wall / 1000, UInt64(UInt32.max / 2)))
+        return Incarnation(start: max(following, seconds), random: random)
     }
 
     static func setIncarnation(_ db: Database, _ incarnation: Incarnation) throws {
@@ -69,9 +78,10 @@ struct Startup {
     }
 
     /// Marks a clean stop.
-    static func end(_ db: Database, writer: Writer) throws {
+    static func end(_ db: Database, writer: Writer, proof: TailProof?) throws {
         try saveCounters(db, arrival: writer.arrival, stamp: writer.stamp)
-        try set(db, "clean", Array(writer.bootID.utf8))
+        let token = Sodium.random(16)
+        if let proof, proof.leave(token) { try set(db, "clean", token) }
     }
 
     static func meta(_ db: Database, _ name: String) throws -> [UInt8]? {
@@ -80,5 +90,28 @@ struct Startup {
 
     static func set(_ db: Database, _ name: String, _ value: [UInt8]) throws {
         try db.run("INSERT OR REPLACE INTO meta VALUES(?, ?)", .text(name), .bytes(value))
+    }
+}
+
+/// Where a clean stop leaves its token: a file in memory, outside the data directory.
+package struct TailProof: Sendable {
+    private let path: String
+
+    /// Names the file.
+    package init(path: String) { self.path = path }
+
+    /// Reads the token and takes it away; nil if there is none, or it cannot be taken away.
+    func take() -> [UInt8]? {
+        guard let data = FileManager.default.contents(atPath: path), data.count <= 64,
+            (try? FileManager.default.removeItem(atPath: path)) != nil
+        else { return nil }
+        return Array(data)
+    }
+
+    /// - Returns: whether the token was left.
+    func leave(_ token: [UInt8]) -> Bool {
+        try? FileManager.default.removeItem(atPath: path)
+        return FileManager.default.createFile(
+            atPath: path, contents: Data(token), attributes: [.posixPermissions: 0o600])
     }
 }

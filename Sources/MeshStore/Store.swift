@@ -37,17 +37,20 @@ package final class Store: Sendable {
         var jobs: [Job] = []
         var isDraining = false
         var isClosed = false
+        var hasFailed = false
         var observers = Observers()
     }
 
     /// The directory's lock, held as long as the store lives.
     private let lock: DataDirectory.Lock?
+    private let proof: TailProof?
     let pool: DatabasePool
     /// This node's identity.
     package let identity: DataDirectory.Identity
     private let queue = DispatchQueue(label: "mesh.store.writer")
     private let waiting = Mutex(Waiting())
     private let writer: Mutex<Writer>
+    private let present: Mutex<Author>
     let directoryCache: TrustDirectory
     /// Counters for metrics.
     package let statistics = StoreStatistics()
@@ -59,10 +62,11 @@ package final class Store: Sendable {
     ///
     /// - Parameters:
     ///   - wallMilliseconds: the wall clock, for stamps.
-    ///   - bootID: names this boot of the machine; a clean stop proves the log's tail only within
-    /// one.
+    ///   - proof: where a clean stop leaves its token; without one each start begins a new
+    ///     incarnation.
     package init(
-        path: String, identity: DataDirectory.Identity, lock: DataDirectory.Lock?, bootID: String,
+        path: String, identity: DataDirectory.Identity, lock: DataDirectory.Lock?,
+        proof: TailProof?,
         wallMilliseconds: @escaping @Sendable () -> UInt64
     ) throws(StoreError) {
         do {
@@ -70,13 +74,16 @@ package final class Store: Sendable {
             pool = try DatabasePool(path: path, configuration: Schema.configuration())
             try Schema.prepare(pool)
             let start = try pool.write { db in
-                try Startup.begin(db, identity: identity, bootID: bootID)
+                try Startup.begin(
+                    db, identity: identity, proof: proof, wall: wallMilliseconds())
             }
             self.identity = identity
             self.lock = lock
+            self.proof = proof
             instance = start.instance
             directoryCache = TrustDirectory(root: identity.root)
             feedEnd = Mutex(start.arrival)
+            present = Mutex(start.author)
             writer = Mutex(
                 Writer(
                     identity: identity, start: start, directory: directoryCache,
@@ -90,7 +97,7 @@ package final class Store: Sendable {
     package func observe(_ observers: Observers) { waiting.withLock { $0.observers = observers } }
 
     /// This node's present author.
-    package var author: Author { writer.withLock { $0.author } }
+    package var author: Author { present.withLock { $0 } }
 
     /// The last position of the change feed.
     package var lastArrival: UInt64 { feedEnd.withLock { $0 } }
@@ -124,7 +131,7 @@ package final class Store: Sendable {
         let verdict: Verdict = waiting.withLock { waiting in
             if waiting.isClosed { return .refused(.closed) }
             guard waiting.jobs.count < StoreLimits.jobsWaiting else {
-                return .refused(.limit("too many writes are waiting"))
+                return .refused(.busy)
             }
             waiting.jobs.append(job)
             if waiting.isDraining { return .queued }
@@ -167,27 +174,40 @@ package final class Store: Sendable {
         let observers = waiting.withLock { $0.observers }
         do {
             let result = try writer.withLock { writer in
+                let author = writer.author
                 do {
-                    return try pool.write { db in try writer.transact(db, jobs) }
+                    let result = try pool.write { db in try writer.transact(db, jobs) }
+                    present.withLock { $0 = writer.author }
+                    return result
                 } catch {
+                    writer.author = author
                     writer.forget()
                     throw error
                 }
             }
             statistics.transactions.add(1, ordering: .relaxed)
             feedEnd.withLock { $0 = max($0, result.arrival) }
+            if result.touchesPolicies { directoryCache.forgetPolicies() }
             for answer in result.answers { answer() }
             if !result.committed.isEmpty { observers.committed(result.committed) }
             if result.hasChanged { observers.changed(result.arrival) }
-            if result.dirtyLeaves > StoreLimits.dirtyLeaves { try refreshDigests() }
+            // The jobs are answered: what fails from here on is nobody's answer.
+            guard result.dirtyLeaves > StoreLimits.dirtyLeaves else { return }
+            do { try refreshDigests() } catch { stopUnlessFull(StoreError(error), observers) }
         } catch {
             let failure = StoreError(error)
             Self.fail(jobs, failure)
-            if failure != .diskFull {
-                waiting.withLock { $0.isClosed = true }
-                observers.failed(failure)
-            }
+            stopUnlessFull(failure, observers)
         }
+    }
+
+    private func stopUnlessFull(_ failure: StoreError, _ observers: Observers) {
+        if failure == .diskFull { return }
+        waiting.withLock {
+            $0.isClosed = true
+            $0.hasFailed = true
+        }
+        observers.failed(failure)
     }
 
     /// Brings the stored digest trees up to date with the records; cheap when nothing changed.
@@ -224,8 +244,10 @@ package final class Store: Sendable {
     package func close() {
         waiting.withLock { $0.isClosed = true }
         queue.sync {}
-        try? writer.withLock { writer in
-            try pool.write { db in try Startup.end(db, writer: writer) }
+        if !waiting.withLock({ $0.hasFailed }) {
+            try? writer.withLock { writer in
+                try pool.write { db in try Startup.end(db, writer: writer, proof: proof) }
+            }
         }
         try? pool.writeWithoutTransaction { db in _ = try db.checkpoint(.truncate) }
         try? pool.close()

@@ -14,8 +14,10 @@ package enum StoreLimits {
     static let cached = 20_000
     /// Idempotency keys that are remembered.
     static let idempotencyKeys = 100_000
-    /// Live versions of one key; a writer beyond it is told of a conflict.
-    static let siblings = 64
+    /// Headers of one log that are kept as evidence that its author wrote two things in one place.
+    static let evidence = 2
+    /// Sequences that one read for a peer looks up at most.
+    static let dotsPerRead = 4096
     /// Changed leaves above which the digests are brought up to date in the background.
     static let dirtyLeaves = 512
 }

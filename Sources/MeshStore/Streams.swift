@@ -71,7 +71,11 @@ extension Store {
         if commits.count == batches.count, batches.count < 256 {
             // Nothing lives after these: the log's last header proves where it ends.
             if through < frontier {
-                commits.append(try head(headHeader, headSignature))
+                let end = try head(headHeader, headSignature)
+                guard end.header.first > through || commits.isEmpty else {
+                    throw StoreError.unusable("the end of \(author)'s log in \(scope) overlaps it")
+                }
+                commits.append(end)
                 through = frontier
             }
         } else {
@@ -103,8 +107,10 @@ extension Store {
             entry.bits.offsets.map { entry.leaf * DigestTree.leafSpan + 1 + UInt64($0) }
         }[...]
         var bytes = 0
+        var looked = 0
         while let sequence = wanted.first {
-            guard bytes < SyncTuning.commitsBytes else {
+            looked += 1
+            guard bytes < SyncTuning.commitsBytes, looked <= StoreLimits.dotsPerRead else {
                 chunk.rest = .dots(scope, author, Self.entries(wanted))
                 break
             }
@@ -126,7 +132,7 @@ extension Store {
         return chunk
     }
 
-    private static func entries(_ sequences: ArraySlice<UInt64>) -> [SyncPart.LeafEntry] {
+    static func entries(_ sequences: some Collection<UInt64>) -> [SyncPart.LeafEntry] {
         var entries: [SyncPart.LeafEntry] = []
         for sequence in sequences {
             let leaf = DigestTree.leaf(of: sequence)
@@ -145,6 +151,7 @@ extension Store {
         var records: [[UInt8]] = []
         var dropped: [Int: Digest] = [:]
         var missing = Set(batch.proof.presentOffsets)
+        var rotten: [Dot] = []
         let mesh = identity.root.meshID
         let header = batch.header
         try db.each(
@@ -157,7 +164,7 @@ extension Store {
             let sequence = row.sequence(0)
             let offset = Int(sequence - header.first)
             let id = row.digest(1) ?? .zero
-            missing.remove(offset)
+            guard missing.remove(offset) != nil else { return true }
             guard wanted?.contains(sequence) ?? true else {
                 dropped[offset] = id
                 return true
@@ -166,14 +173,14 @@ extension Store {
             if Record.id(of: bytes, in: mesh) == id {
                 records.append(bytes)
             } else {
-                dropped[offset] = id
-                damaged.append(Dot(author: header.author, sequence: sequence))
+                rotten.append(Dot(author: header.author, sequence: sequence))
             }
             return true
         }
-        guard missing.isEmpty else {
-            // Rows are gone without their proof: nothing of this commit can be shown to belong to
-            // it.
+        guard missing.isEmpty, rotten.isEmpty else {
+            // Rows are gone or rotten: nothing of this commit can be shown to belong to it until
+            // they are mended.
+            damaged += rotten
             damaged += missing.sorted().map {
                 Dot(author: header.author, sequence: header.first + UInt64($0))
             }
@@ -192,20 +199,54 @@ extension Store {
             guard let scopeID = try Queries.scopeID(db, scope) else { return }
             for dot in dots {
                 guard let author = try Queries.authorID(db, dot.author) else { continue }
-                try Self.makeHole(db, Writer.LogKey(scope: scopeID, author: author), dot.sequence)
+                try Self.makeHole(
+                    db, Writer.LogKey(scope: scopeID, author: author), dot.sequence,
+                    identity.root.meshID)
             }
         }
         statistics.damaged.add(dots.count, ordering: .relaxed)
         try writerForgets()
     }
 
-    private static func makeHole(_ db: Database, _ log: Writer.LogKey, _ sequence: UInt64) throws {
+    /// Where the records prove themselves against the signed root, what rotted is the identities
+    /// beside them: those are written anew.
+    ///
+    /// - Returns: whether all of the commit's records are whole.
+    private static func mendIdentities(
+        _ db: Database, _ log: Writer.LogKey, _ batch: Queries.Batch, _ mesh: MeshID
+    ) throws -> Bool {
+        let rows = try db.rows(
+            """
+            SELECT sequence, bytes FROM record WHERE scope = ? AND author = ?
+            AND sequence BETWEEN ? AND ? ORDER BY sequence
+            """, .int(log.scope), .int(log.author), .sequence(batch.header.first),
+            .sequence(batch.header.last)
+        ) { (sequence: $0.sequence(0), id: Record.id(of: $0.bytes(1), in: mesh)) }
+        let sequences = batch.proof.presentOffsets.map { batch.header.first + UInt64($0) }
+        guard rows.map(\.sequence) == sequences,
+            batch.proof.root(present: rows.map(\.id)) == batch.header.root
+        else { return false }
+        for row in rows {
+            try db.run(
+                "UPDATE record SET id = ? WHERE scope = ? AND author = ? AND sequence = ?",
+                .digest(row.id), .int(log.scope), .int(log.author), .sequence(row.sequence))
+            try db.run(
+                "INSERT OR IGNORE INTO dirty VALUES(?, ?, ?)", .int(log.scope), .int(log.author),
+                .sequence(DigestTree.leaf(of: row.sequence)))
+        }
+        return true
+    }
+
+    private static func makeHole(
+        _ db: Database, _ log: Writer.LogKey, _ sequence: UInt64, _ mesh: MeshID
+    ) throws {
         let values: [SQLValue] = [.int(log.scope), .int(log.author), .sequence(sequence)]
         guard let batch = try Queries.batch(db, log.scope, log.author, holding: sequence) else {
             return
         }
         let offset = Int(sequence - batch.header.first)
         guard batch.proof.present[offset] else { return }
+        if try mendIdentities(db, log, batch, mesh) { return }
         try db.run("INSERT OR IGNORE INTO damage VALUES(?, ?, ?)", values[0], values[1], values[2])
         let id = try db.first(
             "SELECT id FROM record WHERE scope = ? AND author = ? AND sequence = ?", values[0],

@@ -11,6 +11,7 @@ package final class TrustDirectory: Sendable {
     private struct Known {
         var certificates: [NodeID: Certificate] = [:]
         var policies: [String: NamespacePolicy] = [:]
+        var generation = 0
     }
 
     /// The mesh's root document.
@@ -40,20 +41,28 @@ package final class TrustDirectory: Sendable {
     /// The policy of a namespace: its earliest record, since policies are write-once.
     func policy(of namespace: String, _ db: Database) throws -> NamespacePolicy? {
         if namespace == NamespacePolicy.meshNamespace { return .mesh }
-        if let policy = known.withLock({ $0.policies[namespace] }) { return policy }
+        let (remembered, generation) = known.withLock { ($0.policies[namespace], $0.generation) }
+        if let remembered { return remembered }
         guard let key = try? NamespacePolicy.key(of: namespace),
             let state = try Queries.state(db, of: key, in: NamespacePolicy.scope, merge: .log),
             let record = state.value?.record,
             let policy = try? NamespacePolicy(decoding: record.body)
         else { return nil }
         known.withLock {
+            // What was read before a change is not remembered after it.
+            guard $0.generation == generation else { return }
             if $0.policies.count >= StoreLimits.cached { $0.policies.removeAll() }
             $0.policies[namespace] = policy
         }
         return policy
     }
 
-    func forgetPolicies() { known.withLock { $0.policies.removeAll() } }
+    func forgetPolicies() {
+        known.withLock {
+            $0.policies.removeAll()
+            $0.generation += 1
+        }
+    }
 }
 
 extension Store {

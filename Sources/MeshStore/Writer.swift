@@ -36,19 +36,20 @@ struct Writer {
         var hasChanged = false
         var arrival: UInt64 = 0
         var dirtyLeaves = 0
+        var touchesPolicies = false
     }
 
     let identity: DataDirectory.Identity
     let directory: TrustDirectory
     let statistics: StoreStatistics
-    let bootID: String
-    private let wall: @Sendable () -> UInt64
+    let wall: @Sendable () -> UInt64
 
     var author: Author
     var arrival: UInt64
     var stamp: HybridTime
     var drafts: [Int64: Draft] = [:]
     var dropped: [LogKey: [UInt64: Digest]] = [:]
+    var touchesPolicies = false
     private(set) var dirtyCount: Int
     private var dirty: Set<DirtyLeaf> = []
     private var lastDirty: DirtyLeaf?
@@ -70,17 +71,24 @@ struct Writer {
         self.directory = directory
         self.statistics = statistics
         self.wall = wall
-        bootID = start.bootID
         author = start.author
         arrival = start.arrival
         stamp = start.stamp
         dirtyCount = start.dirtyLeaves
     }
 
+    /// A policy was written: what is remembered of policies no longer holds, here at once, and for
+    /// readers once it is durable.
+    mutating func forgetPolicies() {
+        directory.forgetPolicies()
+        touchesPolicies = true
+    }
+
     /// Forgets everything that a rollback may have undone.
     mutating func forget() {
         drafts = [:]
         dropped = [:]
+        touchesPolicies = false
         dirty = []
         lastDirty = nil
         dirtyCount = max(dirtyCount, 1)
@@ -126,6 +134,8 @@ struct Writer {
         if result.hasChanged { try Startup.saveCounters(db, arrival: arrival, stamp: stamp) }
         result.arrival = arrival
         result.dirtyLeaves = dirtyCount
+        result.touchesPolicies = touchesPolicies
+        touchesPolicies = false
         return result
     }
 

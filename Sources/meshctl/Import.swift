@@ -36,14 +36,13 @@ struct Import: AsyncParsableCommand {
         let columns = key.split(separator: ",").map(String.init)
         let rows =
             file.hasSuffix(".csv") ? try csv(Array(data), columns) : try ndjson(data, columns)
-        let fingerprint = Blake2b.hash(Array(data)).description.prefix(32)
+        let target = "\(namespace) \(place.site ?? "") \(columns.joined(separator: "+"))"
+        let fingerprint = Blake2b.hash(Array(target.utf8) + [0] + data).description.prefix(32)
         var done = 0
         for start in stride(from: 0, to: rows.count, by: batch) {
             let part = Array(rows[start..<min(start + batch, rows.count)])
-            // The name says which rows of which file these are, so that a second run writes
-            // nothing.
-            let name =
-                "import-\(fingerprint)-\(columns.joined(separator: "+").hashed)-\(start)-\(batch)"
+            // The name says which rows of which file go where, so that a second run writes nothing.
+            let name = "import-\(fingerprint)-\(start)-\(batch)"
             do {
                 _ = try await client.batch(
                     BatchRequest(namespace: namespace, site: place.site, writes: part),
@@ -114,10 +113,6 @@ struct Import: AsyncParsableCommand {
         }
         return key
     }
-}
-
-extension String {
-    fileprivate var hashed: String { String(Blake2b.hash(Array(utf8)).description.prefix(8)) }
 }
 
 /// Comma-separated values (RFC 4180), row by row.

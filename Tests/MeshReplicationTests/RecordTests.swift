@@ -40,8 +40,12 @@ private func author(_ node: UInt8, _ start: UInt32 = 1) -> Author {
         #expect(throws: WireError.tooLong("body", 65_537, limit: 65_536)) {
             try Record(decoding: long)
         }
-        let wide = try record(context: 65).encoded
-        #expect(throws: WireError.tooLong("context", 65, limit: 64)) { try Record(decoding: wide) }
+        let most = Context.entriesMax
+        #expect(throws: Never.self) { try Record(decoding: record(context: most).encoded) }
+        let wide = try record(context: most + 1).encoded
+        #expect(throws: WireError.tooLong("context", most + 1, limit: most)) {
+            try Record(decoding: wide)
+        }
     }
 
     @Test func `is refused when its context does not ascend`() throws {
@@ -315,17 +319,46 @@ private struct OneLog: RecordIndex {
         return (session, salt.short(Blake2b.hash(writer.bytes)))
     }
 
-    @Test func `ends at a node or a leaf beyond the log's end`() throws {
+    @Test func `finds nothing at a node or a leaf beyond the log's end`() throws {
         let index: UInt64 = 1 << 56
         let node = SyncPart.NodeEntry(index: index, children: [UInt64](repeating: 7, count: 16))
         var (one, tag) = try session()
-        #expect(throws: SyncRefusal.unexpected) {
-            try one.answer(SyncTurn([.nodes(scope: 0, author: tag, level: 2, [node])]), OneLog())
-        }
+        let nodes = SyncTurn([.nodes(scope: 0, author: tag, level: 2, [node])])
+        #expect(try one.answer(nodes, OneLog()).reply.parts.isEmpty)
         var (two, _) = try session()
         let leaf = SyncPart.LeafEntry(leaf: index, bits: LeafBits(1))
-        #expect(throws: SyncRefusal.unexpected) {
-            try two.answer(SyncTurn([.leaves(scope: 0, author: tag, [leaf])]), OneLog())
+        for part in [
+            SyncPart.leaves(scope: 0, author: tag, [leaf]),
+            .wants(scope: 0, author: tag, [leaf]),
+        ] {
+            let outcome = try two.answer(SyncTurn([part]), OneLog())
+            #expect(outcome.reply.parts.isEmpty && outcome.streams.isEmpty)
+        }
+    }
+
+    @Test func `is not spoken to of a scope that he may not read`() throws {
+        let secret = SyncPart.ScopeEntry(scope: Scope("orders@site/s2")!, root: 1)
+        for role in [SyncSession.Role.responder, .initiator] {
+            var session = SyncSession(role: role, salt: Salt([1])) { $0.namespace == "menu" }
+            #expect(throws: SyncRefusal.unknownScope) {
+                try session.answer(SyncTurn([.scopes([secret])]), OneLog())
+            }
+        }
+    }
+
+    @Test func `gets no more in an answer than a message holds, however often he asks`() throws {
+        var (session, tag) = try session()
+        let entry = SyncPart.AuthorEntry(tag: tag, frontier: 5000, hash: 9)
+        let part = SyncPart.authors(scope: 0, path: .root, isAnswer: false, [entry])
+        let count = SyncSpecification.partsMax
+        let turn = try SyncTurn(
+            decoding: SyncTurn([SyncPart](repeating: part, count: count)).encoded)
+        let outcome = try session.answer(turn, OneLog())
+        #expect(outcome.reply.encoded.count <= SyncTuning.turnBytes)
+        #expect(outcome.reply.parts.count > 1000)
+        #expect(throws: WireError.tooLong("parts", count + 1, limit: count)) {
+            try SyncTurn(
+                decoding: SyncTurn([SyncPart](repeating: .inStep, count: count + 1)).encoded)
         }
     }
 

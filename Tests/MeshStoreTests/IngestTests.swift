@@ -168,6 +168,74 @@ private struct Writer {
         #expect(roots.count == 1)
     }
 
+    @Test(arguments: [false, true])
+    func `that contradicts it over other bounds ends alike on every node`(isLonger: Bool)
+        async throws
+    {
+        // Two histories after the same beginning: one commit of 2, and one of 5 in its place.
+        let mesh = try TestMesh()
+        let centre = try await mesh.centre(all)
+        let (one, two) = (
+            try mesh.store(mesh.identity("one")), try mesh.store(mesh.identity("two"))
+        )
+        let writer = Writer(mesh.identity("writer"))
+        for store in [one, two] {
+            #expect(try await store.reconcile(with: centre) != nil)
+            try store.keep(writer.identity.certificate)
+            _ = try await judge(store, writer.message(prices, [try writer.record("start")]))
+        }
+        let names = isLonger ? ["x", "y"] : ["p", "q"]
+        let short = writer.message(prices, try names.map { try writer.record($0) }, first: 2)
+        let long = writer.message(prices, try (1...5).map { try writer.record("l\($0)") }, first: 2)
+        _ = try await judge(one, short)
+        _ = try await judge(two, long)
+        for _ in 0..<4 { _ = try await one.reconcile(with: two) }
+        #expect(try one.root(of: prices) == two.root(of: prices))
+        #expect([3, 6].contains(try one.liveCount(in: prices)))
+        #expect(try one.forkedAuthors() == [writer.author])
+        // Whoever comes new gets it from either.
+        let third = try mesh.store(mesh.identity("third"))
+        #expect(try await third.reconcile(with: centre) != nil)
+        try third.keep(writer.identity.certificate)
+        #expect(try await third.reconcile(with: two) != nil)
+        #expect(try third.root(of: prices) == one.root(of: prices))
+    }
+
+    @Test func `in one transaction with its own contradiction leaves nothing unproven`()
+        async throws
+    {
+        for seed in 0..<4 {
+            let (mesh, store, writer) = try await scene()
+            let first = writer.message(
+                prices, [try writer.record("a\(seed)"), try writer.record("b")])
+            var seen = Context.empty
+            seen.insert(Dot(author: writer.author, sequence: 1))
+            let next = writer.message(prices, [try writer.record("a\(seed)")], first: 3)
+            let rival = writer.message(prices, [try writer.record("c"), try writer.record("d")])
+            let fill = CommitsMessage(
+                scope: prices, author: writer.author, after: 0, through: 0, commits: rival.commits)
+            _ = try await store.ingest([first, next, fill])
+            // What is there can be shown to a peer, which takes it.
+            let other = try mesh.store(mesh.identity("other\(seed)"))
+            try other.keep(writer.identity.certificate)
+            #expect(try await other.reconcile(with: store) != nil)
+            #expect(try other.root(of: prices) == store.root(of: prices))
+        }
+    }
+
+    @Test func `of this node's own earlier life makes it begin above that`() async throws {
+        let mesh = try TestMesh()
+        let centre = try await mesh.centre(all)
+        let identity = mesh.identity("writer")
+        let lost = Writer(identity, incarnation: UInt64(UInt32.max / 2 + 9) << 32)
+        let store = try mesh.store(identity)
+        #expect(try await store.reconcile(with: centre) != nil)
+        _ = try await judge(store, lost.message(prices, [try lost.record("a", "before")]))
+        #expect(store.author.incarnation > lost.author.incarnation)
+        try await store.put(prices, "a", "after")
+        #expect(try store.text(prices, "a") == "after")
+    }
+
     @Test func `that does not chain to the commit before is noted`() async throws {
         let (_, store, writer) = try await scene()
         _ = try await judge(store, writer.message(prices, [try writer.record("a")]))
@@ -252,15 +320,10 @@ private struct Writer {
         #expect(try await store.reconcile(with: centre) != nil)
         store.close()
         // A bit flips on disk, under SQLite's nose.
-        let shell = Process()
-        shell.executableURL = URL(fileURLWithPath: "/usr/bin/python3")
-        shell.arguments = [
-            "-c",
-            "import sqlite3,sys; d=sqlite3.connect(sys.argv[1]); d.execute(\"UPDATE record SET bytes = CAST(replace(bytes, 'value 7', 'VALUE 7') AS BLOB) WHERE key='k7'\"); d.commit()",
-            mesh.path(identity),
-        ]
-        try shell.run()
-        shell.waitUntilExit()
+        try mesh.rot(
+            identity,
+            "UPDATE record SET bytes = CAST(replace(bytes, 'value 7', 'VALUE 7') AS BLOB) WHERE key='k7'"
+        )
         let opened = try mesh.store(identity)
         #expect(try opened.scrub(after: 0) == 0)
         #expect(opened.statistics.damaged.load(ordering: .relaxed) == 1)
@@ -270,6 +333,24 @@ private struct Writer {
         #expect(try opened.text(menu, "k7") == "value 7")
         #expect(try opened.damageCount() == 0)
         #expect(try opened.root(of: menu) == centre.root(of: menu))
+    }
+}
+
+extension `Damage` {
+    @Test func `beside a record that proves itself is mended where it is`() async throws {
+        let mesh = try TestMesh()
+        let centre = try await mesh.centre(all)
+        let menu = Scope("menu@all")!
+        let writes = try (0..<20).map { Write(.put, try RecordKey("k\($0)"), body: [7]) }
+        _ = try await centre.write(WriteRequest(scope: menu, writes: writes))
+        let root = try centre.root(of: menu)
+        centre.close()
+        try mesh.rot(centre.identity, "UPDATE record SET id = zeroblob(32) WHERE key='k7'")
+        let opened = try mesh.store(centre.identity)
+        #expect(try opened.scrub(after: 0) == 0)
+        #expect(try opened.damageCount() == 0)
+        #expect(try opened.root(of: menu) == root)
+        #expect(try opened.liveCount(in: menu) == 20)
     }
 }
 

@@ -57,6 +57,55 @@ private let all: [String: NamespacePolicy] = ["menu": .menu, "orders": .orders, 
                 > third.author.incarnation)
     }
 
+    @Test func `begins a new incarnation when a copy of its files is put back`() async throws {
+        let mesh = try TestMesh()
+        let identity = mesh.identity("centre", site: "hq", central: true)
+        let path = mesh.path(identity)
+        var store = try mesh.store(identity)
+        let first = store.author.incarnation
+        store.close()
+        try FileManager.default.copyItem(atPath: path, toPath: path + ".kept")
+        store = try mesh.store(identity)
+        #expect(store.author.incarnation == first)
+        store.close()
+        try FileManager.default.removeItem(atPath: path)
+        try FileManager.default.copyItem(atPath: path + ".kept", toPath: path)
+        store = try mesh.store(identity)
+        #expect(store.author.incarnation > first)
+    }
+
+    @Test func `takes a key's next write while its writers fit a context, and says so when not`()
+        async throws
+    {
+        let mesh = try TestMesh()
+        let centre = try await mesh.centre(all)
+        var context = Context.empty
+        for index in 0..<Context.entriesMax {
+            let node = Blake2b.hash([UInt8(index)])
+            context.insert(
+                Dot(author: Author(node: node, incarnation: Incarnation(1)), sequence: 1))
+        }
+        let other = mesh.identity("other", site: "hq", central: true)
+        try centre.keep(other.certificate)
+        let author = Author(node: other.certificate.node, incarnation: Incarnation(1))
+        let record = Record(
+            kind: .put, stamp: HybridTime(1), key: try RecordKey("k"), context: context,
+            contentType: "", body: [1]
+        ).encoded
+        let commit = Commit(
+            signing: [record], ids: [Record.id(of: record, in: mesh.root.meshID)], scope: menu,
+            author: author, first: 1, previous: .zero, key: other.nodeKey, mesh: mesh.root.meshID)
+        let outcome = try await centre.ingest([
+            CommitsMessage(scope: menu, author: author, after: 0, through: 1, commits: [commit])
+        ])
+        #expect(outcome.first?.stored == 1)
+        let refusal = await #expect(throws: StoreError.self) {
+            try await centre.put(menu, "k", "x")
+        }
+        #expect("\(refusal!)".contains("written by 201 nodes"))
+        #expect(try centre.get(RecordKey("k"), in: menu)?.versions.count == 1)
+    }
+
     @Test func `refuses a newer schema and writes nothing`() throws {
         let mesh = try TestMesh()
         let identity = mesh.identity("n")
@@ -271,24 +320,59 @@ private let all: [String: NamespacePolicy] = ["menu": .menu, "orders": .orders, 
 
     @Test func `fill each other's holes by descent to the leaf`() async throws {
         let mesh = try TestMesh()
-        let centre = try await mesh.centre(all)
-        let site = try mesh.store(mesh.identity("a"))
+        var centre = try await mesh.centre(all)
+        let identity = mesh.identity("a")
+        var site = try mesh.store(identity)
         let writes = try (0..<900).map { Write(.put, try RecordKey("k/\($0)"), body: [1, 2, 3]) }
         _ = try await centre.write(WriteRequest(scope: menu, writes: writes))
         for index in 0..<700 { try await centre.put(menu, "k/\(index)", "again") }
         #expect(try await site.reconcile(with: centre) != nil)
         let root = try centre.root(of: menu)
         #expect(try site.root(of: menu) == root)
-        let author = centre.author
         var generator = SeededGenerator(seed: 4)
-        let lost = (0..<60).map { _ in Dot(author: author, sequence: generator.next() % 1600 + 1) }
-        try site.markDamaged(Array(lost.prefix(40)), in: menu)
-        try centre.markDamaged(Array(lost.suffix(20)), in: menu)
+        let lost = (0..<60).map { _ in "\(generator.next() % 1600 + 1)" }
+        for (store, places) in [(site, lost.prefix(40)), (centre, lost.suffix(20))] {
+            store.close()
+            try mesh.rot(
+                store.identity,
+                "UPDATE record SET bytes = x'00' WHERE key LIKE 'k/%' AND sequence IN (\(places.joined(separator: ",")))"
+            )
+        }
+        (site, centre) = (try mesh.store(identity), try mesh.store(centre.identity))
+        #expect(try site.scrub(after: 0, limit: 10_000) == 0)
+        #expect(try centre.scrub(after: 0, limit: 10_000) == 0)
         #expect(try site.root(of: menu) != root)
         #expect(try await site.reconcile(with: centre) != nil)
         #expect(try site.root(of: menu) == root)
         #expect(try centre.root(of: menu) == root)
         #expect(try site.liveCount(in: menu) == 900)
+    }
+
+    @Test func `compute one digest however the records came in`() async throws {
+        let mesh = try TestMesh()
+        let centre = try await mesh.centre(all)
+        for part in 0..<3 {
+            let writes = try (0..<1000).map { Write(.put, try RecordKey("k/\(part)/\($0)")) }
+            _ = try await centre.write(WriteRequest(scope: menu, writes: writes))
+        }
+        let site = try mesh.store(mesh.identity("a"))
+        try site.keep(centre.identity.certificate)
+        _ = try await site.ingest(try centre.everything(of: NamespacePolicy.scope))
+        let run = try #require(try centre.everything(of: menu).first)
+        #expect(run.commits.count == 3)
+        // The later commits come before the first, each compared at once.
+        for index in [2, 1] {
+            let commit = run.commits[index]
+            let outcome = try await site.ingest([
+                CommitsMessage(
+                    scope: menu, author: run.author, after: commit.header.first - 1,
+                    through: commit.header.last, commits: [commit])
+            ])
+            #expect(outcome.first?.hasGap == true)
+            _ = try site.root(of: menu)
+        }
+        _ = try await site.ingest([run])
+        #expect(try site.root(of: menu) == centre.root(of: menu))
     }
 
     @Test func `settle a lost superseding record by evidence and never by absence`() async throws {

@@ -69,8 +69,23 @@ package final class TestMesh {
         clock: @escaping @Sendable () -> UInt64 = { 1_700_000_000_000 }
     ) throws -> Store {
         try Store(
-            path: path(identity), identity: identity, lock: nil, bootID: boot,
+            path: path(identity), identity: identity, lock: nil,
+            proof: TailProof(path: path(identity) + "-\(boot)"),
             wallMilliseconds: clock)
+    }
+
+    /// Rots what is on disk, under the store's nose: SQL on the closed database.
+    package func rot(_ identity: DataDirectory.Identity, _ sql: String) throws {
+        let shell = Process()
+        shell.executableURL = URL(fileURLWithPath: "/usr/bin/python3")
+        shell.arguments = [
+            "-c",
+            "import sqlite3,sys; d=sqlite3.connect(sys.argv[1]); d.execute(sys.argv[2]); d.commit()",
+            path(identity), sql,
+        ]
+        try shell.run()
+        shell.waitUntilExit()
+        guard shell.terminationStatus == 0 else { throw StoreError.closed }
     }
 
     package func path(_ identity: DataDirectory.Identity) -> String {

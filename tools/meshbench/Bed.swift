@@ -48,7 +48,7 @@ struct Bed {
     }
 
     func store(_ path: String, _ identity: DataDirectory.Identity) throws -> Store {
-        try Store(path: path, identity: identity, lock: nil, bootID: "bench") {
+        try Store(path: path, identity: identity, lock: nil, proof: nil) {
             UInt64(Date().timeIntervalSince1970 * 1000)
         }
     }

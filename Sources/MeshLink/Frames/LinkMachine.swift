@@ -275,8 +275,9 @@ package struct LinkMachine: ~Copyable {
     /// Seals a message into as many frames as it needs; a frame's flag says whether more follow.
     package mutating func seal(_ message: [UInt8]) throws(LinkError) -> [UInt8] {
         guard phase == .open else { throw .unexpected("a message before the handshake") }
-        precondition(
-            message.count <= LinkSpecification.messageBytesMax, "a message within its limit")
+        guard message.count <= LinkSpecification.messageBytesMax else {
+            throw .badLength(message.count)
+        }
         var out: [UInt8] = []
         out.reserveCapacity(message.count + 64)
         var offset = 0

@@ -160,8 +160,8 @@ package enum Refusal: String, Error, CaseIterable, Sendable {
     case wrongMerge = "wrong_merge"
     /// The record names a dot of its own node that is not before it.
     case badContext = "bad_context"
-    /// A gap before the commit: the log's tail is not known up to it.
-    case gap
+    /// The store could not take it now: the disk is full, or too much waits.
+    case unavailable
 }
 
 /// The one place that decides whether a commit may be stored.

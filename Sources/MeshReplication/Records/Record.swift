@@ -9,8 +9,8 @@ internal import MeshCrypto
 /// An entry covers every dot of its node up to it, earlier incarnations included, so a context
 /// grows with the number of writers of a key and not with their restarts.
 package struct Context: Hashable, Sendable {
-    /// Most entries of one context.
-    package static let entriesMax = 64
+    /// Most entries of one context, and so most nodes that may write one key.
+    package static let entriesMax = 200
 
     /// The highest dots, one a node, ascending.
     package private(set) var dots: [Dot]
@@ -73,7 +73,7 @@ package struct Record: Hashable, Sendable {
     /// Longest content type, in bytes.
     package static let contentTypeBytesMax = 127
     /// Longest encoded record: the body, a full context, and the rest.
-    package static let byteCountMax = bodyBytesMax + 4096 + 1024
+    package static let byteCountMax = bodyBytesMax + 48 * Context.entriesMax + 2048
 
     /// Whether the version holds a value.
     package enum Kind: UInt8, Sendable {

@@ -6,6 +6,8 @@ package enum SyncSpecification {
     package static let scopesMax = 4096
     /// Most entries (authors, nodes or leaves) in one part of a turn.
     package static let entriesMax = 1 << 16
+    /// Most parts of one turn.
+    package static let partsMax = 1 << 13
     /// Longest encoded turn, in bytes.
     package static let turnBytesMax = 512 * 1024
     /// Longest message of commits, in bytes: any one commit fits, so a run never ends within one.
@@ -20,6 +22,8 @@ package enum SyncTuning {
     package static let turnBytes = 256 * 1024
     /// Bytes of records after which a message of commits is sent.
     package static let commitsBytes = 128 * 1024
+    /// Streams that one turn may begin; what is left over is found in the next round.
+    package static let streamsMax = 16_384
     /// Turns of one session after which it is given up.
     package static let turnsMax = 32
 }

@@ -42,6 +42,13 @@ package struct SyncSession: Sendable {
     private let mayShare: @Sendable (Scope) -> Bool
     private var shared: [Scope] = []
     private var replyBytes = 0
+    /// What was read of a scope in the present turn: an index does not change within one.
+    private var read: [Scope: ScopeState] = [:]
+
+    private struct ScopeState {
+        let trie: AuthorTrie
+        let byTag: [UInt64: LogState]
+    }
 
     /// Begins a session.
     ///
@@ -68,7 +75,12 @@ package struct SyncSession: Sendable {
         guard turns <= SyncTuning.turnsMax else { throw SyncRefusal.endless }
         var outcome = Outcome()
         replyBytes = 0
-        for part in turn.parts { try answer(part, index, &outcome) }
+        defer { read = [:] }
+        for part in turn.parts {
+            // What is left over is found in the next round.
+            guard outcome.streams.count < SyncTuning.streamsMax else { break }
+            try answer(part, index, &outcome)
+        }
         return outcome
     }
 
@@ -115,7 +127,9 @@ package struct SyncSession: Sendable {
         case .wants(let place, let author, let entries):
             let scope = try scope(place)
             if let state = try state(of: author, in: scope, index) {
-                outcome.streams.append(.dots(scope, state.author, entries))
+                let last = DigestTree.last(at: 0, of: state.frontier)
+                let here = entries.filter { $0.leaf <= last }
+                if !here.isEmpty { outcome.streams.append(.dots(scope, state.author, here)) }
             }
         }
     }
@@ -135,13 +149,38 @@ package struct SyncSession: Sendable {
         return salt.short(Blake2b.hash(writer.bytes))
     }
 
-    private func state(
+    private mutating func state(
         of tag: UInt64, in scope: Scope, _ index: some RecordIndex
     ) throws -> LogState? {
-        try index.logs(of: scope).first { self.tag($0.author) == tag }
+        try look(at: scope, index).byTag[tag]
     }
 
+    private mutating func trie(
+        of scope: Scope, _ index: some RecordIndex
+    ) throws -> AuthorTrie {
+        try look(at: scope, index).trie
+    }
+
+    private mutating func look(
+        at scope: Scope, _ index: some RecordIndex
+    ) throws -> ScopeState {
+        if let known = read[scope] { return known }
+        let logs = try index.logs(of: scope)
+        let state = ScopeState(
+            trie: AuthorTrie(logs),
+            byTag: Dictionary(
+                logs.map { (tag($0.author), $0) }, uniquingKeysWith: { first, _ in first }))
+        read[scope] = state
+        return state
+    }
+
+    /// Adds a part while the turn has room; what finds none is found in the next round.
     private mutating func add(_ part: SyncPart, _ outcome: inout Outcome) {
+        var writer = WireWriter()
+        part.encode(to: &writer)
+        let isFirst = outcome.reply.parts.isEmpty
+        guard isFirst || replyBytes + writer.bytes.count <= SyncTuning.turnBytes else { return }
+        replyBytes += writer.bytes.count
         outcome.reply.parts.append(part)
     }
 }
@@ -169,24 +208,25 @@ extension SyncSession {
             let known = Set(shared)
             for entry in theirs {
                 guard !known.contains(entry.scope) else { throw SyncRefusal.unexpected }
+                guard mayShare(entry.scope) else { throw SyncRefusal.unknownScope }
                 shared.append(entry.scope)
             }
             return
         }
+        guard theirs.allSatisfy({ mayShare($0.scope) }) else { throw SyncRefusal.unknownScope }
         let mine = try roots(index)
         let theirScopes = Set(theirs.map(\.scope))
         let onlyMine = mine.filter { !theirScopes.contains($0.scope) }
         shared = theirs.map(\.scope) + onlyMine.map(\.scope)
         if !onlyMine.isEmpty { add(.scopes(entries(onlyMine)), &outcome) }
         let myRoots = Dictionary(uniqueKeysWithValues: mine.map { ($0.scope, $0.root) })
-        for (place, entry) in theirs.enumerated() where mayShare(entry.scope) {
+        for (place, entry) in theirs.enumerated() {
             guard let root = myRoots[entry.scope] else {
                 add(.authors(scope: place, path: .root, isAnswer: false, []), &outcome)
                 continue
             }
             if salt.short(root) == entry.root { continue }
-            let trie = AuthorTrie(try index.logs(of: entry.scope))
-            add(describe(trie, .root, at: place), &outcome)
+            add(describe(try trie(of: entry.scope, index), .root, at: place), &outcome)
         }
         for (scope, _) in onlyMine {
             for state in try index.logs(of: scope) {
@@ -216,7 +256,7 @@ extension SyncSession {
     ) throws {
         let scope = try scope(place)
         guard path.depth < AuthorTrie.depthMax else { throw SyncRefusal.unexpected }
-        let trie = AuthorTrie(try index.logs(of: scope))
+        let trie = try trie(of: scope, index)
         for (nibble, hash) in theirs.enumerated() {
             let child = path.child(nibble)
             if short(trie.hash(child)) == hash { continue }
@@ -238,7 +278,7 @@ extension SyncSession {
         at place: Int, _ index: some RecordIndex, _ outcome: inout Outcome
     ) throws {
         let scope = try scope(place)
-        let mine = AuthorTrie(try index.logs(of: scope)).states(under: path)
+        let mine = try trie(of: scope, index).states(under: path)
         var unmet = Dictionary(theirs.map { ($0.tag, $0) }, uniquingKeysWith: { first, _ in first })
         var behind: [SyncPart.AuthorEntry] = []
         var damaged: [LogState] = []
@@ -306,12 +346,14 @@ extension SyncSession {
     ) throws {
         let scope = try scope(place)
         guard let state = try state(of: tag, in: scope, records) else { return }
-        guard level <= DigestTree.height(of: state.frontier) else { throw SyncRefusal.unexpected }
+        // The peer's log may have grown since the frontiers were compared: what lies beyond ours is
+        // for the next round.
+        guard level <= DigestTree.height(of: state.frontier) else { return }
         let last = DigestTree.last(at: level, of: state.frontier)
-        guard theirs.allSatisfy({ $0.index <= last }) else { throw SyncRefusal.unexpected }
         var nodes: [SyncPart.NodeEntry] = []
         var leaves: [SyncPart.LeafEntry] = []
-        for entry in theirs where replyBytes < SyncTuning.turnBytes {
+        var size = replyBytes
+        for entry in theirs where entry.index <= last && size < SyncTuning.turnBytes {
             let mine = try node(
                 state.author, in: scope, level: level, index: entry.index, records)
             for offset in 0..<16 where mine.children[offset] != entry.children[offset] {
@@ -319,11 +361,11 @@ extension SyncSession {
                 if level == 1 {
                     let bits = try records.liveBits(of: state.author, in: scope, leaf: child)
                     leaves.append(SyncPart.LeafEntry(leaf: child, bits: bits))
-                    replyBytes += 10
+                    size += 20
                 } else {
                     nodes.append(
                         try node(state.author, in: scope, level: level - 1, index: child, records))
-                    replyBytes += 100
+                    size += 110
                 }
             }
         }
@@ -341,10 +383,9 @@ extension SyncSession {
         let scope = try scope(place)
         guard let state = try state(of: tag, in: scope, records) else { return }
         let last = DigestTree.last(at: 0, of: state.frontier)
-        guard theirs.allSatisfy({ $0.leaf <= last }) else { throw SyncRefusal.unexpected }
         var send: [SyncPart.LeafEntry] = []
         var want: [SyncPart.LeafEntry] = []
-        for entry in theirs {
+        for entry in theirs where entry.leaf <= last {
             let mine = try records.liveBits(of: state.author, in: scope, leaf: entry.leaf).bits
             let their = entry.bits.bits
             // Equal sets under different hashes: one dot has two records, and each end shows its

@@ -24,7 +24,12 @@ package struct SyncTurn: Hashable, Sendable {
         }
         var reader = WireReader(bytes)
         parts = []
-        while reader.left > 0 { parts.append(try SyncPart(from: &reader)) }
+        while reader.left > 0 {
+            guard parts.count < SyncSpecification.partsMax else {
+                throw .tooLong("parts", parts.count + 1, limit: SyncSpecification.partsMax)
+            }
+            parts.append(try SyncPart(from: &reader))
+        }
     }
 }
 
