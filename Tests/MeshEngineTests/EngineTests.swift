@@ -277,6 +277,72 @@ extension [Effect] {
         #expect(bench.engine.counters.events["sync_unanswered"] == 1)
     }
 
+    @Test func `takes an answer that comes after all for late, and keeps the link`() {
+        var bench = Bench(own)
+        let (id, first) = bench.link(peer, dialled: true)
+        guard case .compare(_, let session, _)? = first.last else {
+            Issue.record("no comparison began")
+            return
+        }
+        var asked = SyncSession.Outcome()
+        asked.reply = SyncTurn([.summary([UInt8](repeating: 0, count: 16))])
+        _ = bench.give(.compared(id, session, .outcome(asked)))
+        for _ in 0..<31 {
+            for (_, message) in bench.wait(1).sent {
+                guard case .ping(let number) = message else { continue }
+                _ = bench.give(.message(id, LinkMessage.pong(number).encoded))
+            }
+        }
+        #expect(bench.engine.counters.events["sync_unanswered"] == 1)
+        let late = LinkMessage.syncAnswer(SyncTurn([.inStep]).encoded).encoded
+        #expect(bench.give(.message(id, late)).closed.isEmpty)
+        #expect(bench.engine.counters.events["sync_late"] == 1)
+        #expect(bench.give(.message(id, late)).closed == [id])
+    }
+
+    @Test func `closes the link of a peer that sends more than it has credit for`() throws {
+        var limits = EngineLimits()
+        limits.bytesInFlight = 100_000
+        var bench = Bench(own, limits: limits)
+        let (id, _) = bench.link(peer, dialled: false)
+        let bytes = LinkMessage.commits(try message(peer, bytes: 50_000).encoded).encoded
+        var closed: [LinkID] = []
+        for _ in 0..<4 { closed += bench.give(.message(id, bytes)).closed }
+        #expect(closed == [id])
+        #expect(bench.engine.counters.events["commits_over_credit"] == 1)
+    }
+
+    @Test func `sends nothing of a scope that the peer may not read`() throws {
+        var bench = Bench(own)
+        let other = mesh.identity("other", site: "s2").certificate
+        let (id, _) = bench.link(other, dialled: false)
+        let ticket = IngestTicket(message: try message(other), byteCount: 10)
+        var outcome = IngestOutcome()
+        let author = ticket.message.author
+        outcome.evidence = [
+            .tail(Scope("prices@site/s1")!, author, after: 0),
+            .tail(Scope("menu@all")!, author, after: 0),
+        ]
+        let reads = bench.give(.ingested(id, ticket, outcome)).compactMap { effect in
+            if case .read(_, let request) = effect { request.scope.description } else { nil }
+        }
+        #expect(reads == ["menu@all"])
+        #expect(bench.engine.counters.events["stream_not_granted"] == 1)
+    }
+
+    @Test func `verifies no certificate that it did not ask for`() {
+        var bench = Bench(own)
+        let (id, first) = bench.link(peer, dialled: false)
+        func kept(_ effects: [Effect]) -> Int {
+            effects.count { if case .keep = $0 { true } else { false } }
+        }
+        #expect(kept(first) == 1)
+        _ = bench.give(.certificate(id, peer.node))
+        let unasked = LinkMessage.certificate(third.encoded).encoded
+        #expect(kept(bench.give(.message(id, unasked))) == 0)
+        #expect(bench.engine.counters.events["certificate_unasked"] == 1)
+    }
+
     @Test func `gives the same effects for the same seed and inputs`() throws {
         func trace() throws -> [String] {
             var bench = Bench(own)

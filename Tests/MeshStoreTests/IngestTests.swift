@@ -168,8 +168,8 @@ private struct Writer {
         #expect(roots.count == 1)
     }
 
-    @Test(arguments: [false, true])
-    func `that contradicts it over other bounds ends alike on every node`(isLonger: Bool)
+    @Test(arguments: [["x", "y"], ["p", "q"]])
+    func `that contradicts it over other bounds ends alike on every node`(names: [String])
         async throws
     {
         // Two histories after the same beginning: one commit of 2, and one of 5 in its place.
@@ -184,7 +184,6 @@ private struct Writer {
             try store.keep(writer.identity.certificate)
             _ = try await judge(store, writer.message(prices, [try writer.record("start")]))
         }
-        let names = isLonger ? ["x", "y"] : ["p", "q"]
         let short = writer.message(prices, try names.map { try writer.record($0) }, first: 2)
         let long = writer.message(prices, try (1...5).map { try writer.record("l\($0)") }, first: 2)
         _ = try await judge(one, short)

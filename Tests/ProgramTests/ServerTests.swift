@@ -177,6 +177,22 @@ import Testing
         #expect(try node.curl("/v1/records/menu/a", "-X", "PATCH").status == 405)
     }
 
+    @Test func `lets nobody write the mesh's own records past its checks`() throws {
+        let node = try node()
+        let path = "/v1/records/_mesh/namespaces/orders"
+        #expect(try node.curl(path, "-X", "PUT", "-d", "junk").status == 403)
+        let batch =
+            "{\"namespace\":\"_mesh\",\"writes\":[{\"op\":\"put\",\"key\":\"k\",\"text\":\"x\"}]}"
+        #expect(try node.curl("/v1/batch", "-X", "POST", "-d", batch).status == 403)
+        let twice =
+            "{\"namespace\":\"menu\",\"writes\":[{\"op\":\"put\",\"key\":\"a%41\",\"text\":\"x\"}]}"
+        #expect(try node.curl("/v1/batch", "-X", "POST", "-d", twice).status == 400)
+        #expect(
+            try node.curl(
+                "/v1/records/menu/a", "-X", "PUT", "-d", "1", "-H", "If-Match;"
+            ).status == 400)
+    }
+
     @Test
     func
         `ends within five seconds of SIGTERM with nothing acknowledged lost, and begins where it was`()
