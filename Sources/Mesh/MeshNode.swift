@@ -20,8 +20,8 @@ internal import Synchronization
 /// One task owns the engine and performs its effects; it never waits between a step and handing the
 /// effects on. Records go through a lane of their own, so that the disk never holds up the links.
 public final class MeshNode: Sendable {
-    /// What may wait for the engine of one link, in messages and bytes; beyond it the link is closed.
-    /// Everything else that waits answers the engine itself, and is never dropped.
+    /// What may wait for the engine of one link; beyond it the link is closed. Everything else that
+    /// waits answers the engine itself, and is never dropped.
     private static let backlogMax = Backlog(messages: 4096, bytes: 16 << 20)
 
     private struct Backlog {

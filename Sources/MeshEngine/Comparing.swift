@@ -12,6 +12,7 @@ extension Engine {
         else {
             return
         }
+        link.comparisons += 1
         let session = session(with: link, .initiator)
         link.initiated = session
         link.isComparing = true
@@ -39,7 +40,7 @@ extension Engine {
 
     private func session(with link: LinkState, _ role: SyncSession.Role) -> SyncSession {
         let (own, peer) = (own, link.peer.certificate)
-        return SyncSession(role: role, salt: link.peer.salt) { scope in
+        return SyncSession(role: role, salt: link.peer.salt, round: link.comparisons) { scope in
             own.allows(.read, scope) && peer.allows(.read, scope)
         }
     }
@@ -145,11 +146,16 @@ extension Engine {
         _ now: Instant
     ) {
         if outcome.isInStep {
-            link.lastInStep = now
-            link.behind = 0
+            link.windowsInStep += 1
+            if link.windowsInStep >= outcome.windows {
+                link.windowsInStep = 0
+                link.lastInStep = now
+                link.behind = 0
+            }
             if role == .responder { link.answering = nil }
-        } else if outcome.theyLack > 0 {
-            link.behind = outcome.theyLack
+        } else if !outcome.reply.parts.isEmpty {
+            link.windowsInStep = 0
+            if outcome.theyLack > 0 { link.behind = outcome.theyLack }
         }
         if !outcome.streams.isEmpty { link.hasMoved = true }
         let room = max(0, limits.streams - link.streams.count)
@@ -167,6 +173,8 @@ extension Engine {
             links[id]?.initiated = nil
             links[id]?.rounds = 0
             links[id]?.fruitless = 0
+            // The other windows follow at once.
+            if links[id]?.windowsInStep != 0 { return beginSync(id, now) }
             postpone(id, now)
         } else if outcome.reply.parts.isEmpty {
             if links[id]?.owesEnd == false {

@@ -25,6 +25,8 @@ struct LinkState {
     var waiting: [(turn: SyncTurn, isAnswer: Bool)] = []
     var nextSync: Instant
     var rounds = 0
+    var comparisons = 0
+    var windowsInStep = 0
     var fruitless = 0
     var hasMoved = false
     var owesEnd = false

@@ -262,7 +262,7 @@ extension [Effect] {
             return
         }
         var asked = SyncSession.Outcome()
-        asked.reply = SyncTurn([.summary([UInt8](repeating: 0, count: 16))])
+        asked.reply = SyncTurn([.summary([UInt8](repeating: 0, count: 16), .all)])
         _ = bench.give(.compared(id, session, .outcome(asked)))
         var comparisons = 0
         for _ in 0..<120 {
@@ -285,7 +285,7 @@ extension [Effect] {
             return
         }
         var asked = SyncSession.Outcome()
-        asked.reply = SyncTurn([.summary([UInt8](repeating: 0, count: 16))])
+        asked.reply = SyncTurn([.summary([UInt8](repeating: 0, count: 16), .all)])
         _ = bench.give(.compared(id, session, .outcome(asked)))
         for _ in 0..<31 {
             for (_, message) in bench.wait(1).sent {

@@ -255,7 +255,7 @@ private func author(_ node: UInt8, _ start: UInt32 = 1) -> Author {
     @Test func `is read as it was written`() throws {
         let leaf = SyncPart.LeafEntry(leaf: 70, bits: LeafBits(0xff00_ff00_ff00_ff00))
         let turn = SyncTurn([
-            .summary([UInt8](repeating: 3, count: 16)), .inStep,
+            .summary([UInt8](repeating: 3, count: 16), .all), .inStep,
             .scopes([SyncPart.ScopeEntry(scope: Scope("menu@all")!, root: 5)]),
             .authors(
                 scope: 0, path: .root.child(3).child(15), isAnswer: true,
@@ -307,11 +307,52 @@ private struct OneLog: RecordIndex {
     func liveBits(of author: Author, in scope: Scope, leaf: UInt64) -> LeafBits { LeafBits(1) }
 }
 
+/// An index of many scopes with one log each, of which one may be further.
+private struct ManyScopes: RecordIndex {
+    let count: Int
+    let further: Int?
+    private func scope(_ index: Int) -> Scope { Scope("orders@site/s\(index)")! }
+    func scopes() -> [Scope] { (0..<count).map(scope).sorted() }
+    func logs(of scope: Scope) -> [LogState] {
+        let isFurther = further.map { self.scope($0) == scope } ?? false
+        return [
+            LogState(author: author(1), frontier: isFurther ? 8 : 7, root: TestMesh.bytes(1, 1))
+        ]
+    }
+    func children(of author: Author, in scope: Scope, level: Int, index: UInt64) -> [Digest] { [] }
+    func liveBits(of author: Author, in scope: Scope, leaf: UInt64) -> LeafBits { LeafBits(1) }
+}
+
+@Suite struct `A comparison of ten thousand scopes` {
+    @Test func `goes through all of them, window by window`() throws {
+        let (mine, theirs) = (
+            ManyScopes(count: 10_000, further: nil), ManyScopes(count: 10_000, further: 4321)
+        )
+        var differing: [Scope] = []
+        var windows = 1
+        var round = 0
+        while round < windows {
+            var first = SyncSession(role: .initiator, salt: Salt([1]), round: round) { _ in true }
+            var second = SyncSession(role: .responder, salt: Salt([1])) { _ in true }
+            let answer = try second.answer(try first.begin(mine), theirs)
+            windows = answer.windows
+            let reply = try first.answer(try SyncTurn(decoding: answer.reply.encoded), mine)
+            if !reply.isInStep {
+                let outcome = try second.answer(reply.reply, theirs)
+                differing += outcome.streams.map(\.scope)
+            }
+            round += 1
+        }
+        #expect(windows == 5)
+        #expect(differing == [Scope("orders@site/s4321")!])
+    }
+}
+
 @Suite struct `A comparison with a liar` {
     private func session() throws -> (SyncSession, UInt64) {
         let salt = Salt([1])
         var session = SyncSession(role: .responder, salt: salt) { _ in true }
-        let first = SyncTurn([.summary([UInt8](repeating: 0, count: 16))])
+        let first = SyncTurn([.summary([UInt8](repeating: 0, count: 16), .all)])
         let outcome = try session.answer(first, OneLog())
         #expect(outcome.reply.parts.count == 1)
         var writer = WireWriter()

@@ -125,7 +125,7 @@ struct Vector {
             scope: whole.header.scope, author: author, after: 4, through: 7, commits: [part])
         let leaf = SyncPart.LeafEntry(leaf: 9, bits: LeafBits(0b1010))
         let turn = SyncTurn([
-            .summary([UInt8](repeating: 3, count: 16)), .inStep,
+            .summary([UInt8](repeating: 3, count: 16), .all), .inStep,
             .wants(scope: 0, author: 7, [leaf]),
         ])
         let beacon = Beacon(

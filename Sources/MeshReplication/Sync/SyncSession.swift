@@ -24,6 +24,8 @@ package struct SyncSession: Sendable {
         package var streams: [StreamRequest] = []
         /// The peer says that every shared scope is equal.
         package var isInStep = false
+        /// How many such comparisons cover all scopes.
+        package var windows = 1
         /// Records that the peer's frontiers lack of ours.
         package var theyLack: UInt64 = 0
         /// Records that our frontiers lack of the peer's.
@@ -38,10 +40,12 @@ package struct SyncSession: Sendable {
     /// How many turns were taken; bounded by `SyncTuning.turnsMax`.
     package private(set) var turns = 0
 
-    private let salt: Salt
+    let salt: Salt
     private let mayShare: @Sendable (Scope) -> Bool
+    private let round: Int
+    private var window = SyncWindow.all
     private var shared: [Scope] = []
-    private var replyBytes = 0
+    var replyBytes = 0
     /// What was read of a scope in the present turn: an index does not change within one.
     private var read: [Scope: ScopeState] = [:]
 
@@ -52,17 +56,22 @@ package struct SyncSession: Sendable {
 
     /// Begins a session.
     ///
-    /// - Parameter mayShare: whether both ends are granted to read a scope; nothing else is spoken
-    ///   of.
-    package init(role: Role, salt: Salt, mayShare: @escaping @Sendable (Scope) -> Bool) {
+    /// - Parameters:
+    ///   - round: counts the comparisons on a link; with many scopes each is about other ones.
+    ///   - mayShare: whether both ends are granted to read a scope; nothing else is spoken of.
+    package init(
+        role: Role, salt: Salt, round: Int = 0, mayShare: @escaping @Sendable (Scope) -> Bool
+    ) {
         self.role = role
+        self.round = round
         self.salt = salt
         self.mayShare = mayShare
     }
 
     /// The initiator's first turn.
     package mutating func begin(_ index: some RecordIndex) throws -> SyncTurn {
-        SyncTurn([.summary(summary(try roots(index)))])
+        window = SyncWindow(round: round, scopes: try index.scopes().count(where: mayShare))
+        return SyncTurn([.summary(summary(try roots(index)), window)])
     }
 
     /// Answers one turn of the peer.
@@ -81,12 +90,13 @@ package struct SyncSession: Sendable {
             guard outcome.streams.count < SyncTuning.streamsMax else { break }
             try answer(part, index, &outcome)
         }
+        outcome.windows = window.count
         return outcome
     }
 
     private func roots(_ index: some RecordIndex) throws -> [(scope: Scope, root: Digest)] {
         var roots: [(scope: Scope, root: Digest)] = []
-        for scope in try index.scopes() where mayShare(scope) {
+        for scope in try index.scopes() where mayShare(scope) && window.holds(scope) {
             roots.append((scope, AuthorTrie(try index.logs(of: scope)).root))
         }
         return Array(roots.prefix(SyncSpecification.scopesMax))
@@ -105,8 +115,9 @@ package struct SyncSession: Sendable {
         _ part: SyncPart, _ index: some RecordIndex, _ outcome: inout Outcome
     ) throws {
         switch part {
-        case .summary(let hash):
+        case .summary(let hash, let window):
             guard role == .responder else { throw SyncRefusal.unexpected }
+            self.window = window
             let roots = try roots(index)
             shared = roots.map(\.scope)
             let isEqual = summary(roots) == hash
@@ -138,7 +149,7 @@ package struct SyncSession: Sendable {
         roots.map { SyncPart.ScopeEntry(scope: $0.scope, root: salt.short($0.root)) }
     }
 
-    private func scope(_ place: Int) throws -> Scope {
+    func scope(_ place: Int) throws -> Scope {
         guard place < shared.count else { throw SyncRefusal.unknownScope }
         return shared[place]
     }
@@ -149,7 +160,7 @@ package struct SyncSession: Sendable {
         return salt.short(Blake2b.hash(writer.bytes))
     }
 
-    private mutating func state(
+    mutating func state(
         of tag: UInt64, in scope: Scope, _ index: some RecordIndex
     ) throws -> LogState? {
         try look(at: scope, index).byTag[tag]
@@ -175,7 +186,7 @@ package struct SyncSession: Sendable {
     }
 
     /// Adds a part while the turn has room; what finds none is found in the next round.
-    private mutating func add(_ part: SyncPart, _ outcome: inout Outcome) {
+    mutating func add(_ part: SyncPart, _ outcome: inout Outcome) {
         var writer = WireWriter()
         part.encode(to: &writer)
         let isFirst = outcome.reply.parts.isEmpty
@@ -248,7 +259,7 @@ extension SyncSession {
             tag: tag(state.author), frontier: state.frontier, hash: short(state.hash))
     }
 
-    private func short(_ digest: Digest) -> UInt64 { digest == .zero ? 0 : salt.short(digest) }
+    func short(_ digest: Digest) -> UInt64 { digest == .zero ? 0 : salt.short(digest) }
 
     private mutating func compare(
         branches theirs: [UInt64], _ path: AuthorTrie.Path, at place: Int,
@@ -329,78 +340,11 @@ extension SyncSession {
         }
     }
 
-    private func node(
+    func node(
         _ author: Author, in scope: Scope, level: Int, index: UInt64, _ records: some RecordIndex
     ) throws -> SyncPart.NodeEntry {
         let children = try records.children(of: author, in: scope, level: level, index: index)
         return SyncPart.NodeEntry(index: index, children: children.map(short))
-    }
-}
-
-// MARK: Trees and leaves
-
-extension SyncSession {
-    private mutating func compare(
-        nodes theirs: [SyncPart.NodeEntry], _ level: Int, of tag: UInt64, at place: Int,
-        _ records: some RecordIndex, _ outcome: inout Outcome
-    ) throws {
-        let scope = try scope(place)
-        guard let state = try state(of: tag, in: scope, records) else { return }
-        // The peer's log may have grown since the frontiers were compared: what lies beyond ours is
-        // for the next round.
-        guard level <= DigestTree.height(of: state.frontier) else { return }
-        let last = DigestTree.last(at: level, of: state.frontier)
-        var nodes: [SyncPart.NodeEntry] = []
-        var leaves: [SyncPart.LeafEntry] = []
-        var size = replyBytes
-        for entry in theirs where entry.index <= last && size < SyncTuning.turnBytes {
-            let mine = try node(
-                state.author, in: scope, level: level, index: entry.index, records)
-            for offset in 0..<16 where mine.children[offset] != entry.children[offset] {
-                let child = entry.index * DigestTree.fanOut + UInt64(offset)
-                if level == 1 {
-                    let bits = try records.liveBits(of: state.author, in: scope, leaf: child)
-                    leaves.append(SyncPart.LeafEntry(leaf: child, bits: bits))
-                    size += 20
-                } else {
-                    nodes.append(
-                        try node(state.author, in: scope, level: level - 1, index: child, records))
-                    size += 110
-                }
-            }
-        }
-        if !nodes.isEmpty {
-            add(.nodes(scope: place, author: tag, level: level - 1, nodes), &outcome)
-        }
-        if !leaves.isEmpty { add(.leaves(scope: place, author: tag, leaves), &outcome) }
-    }
-
-    /// What only we have we send, what only they have we ask for; the records decide what lives.
-    private mutating func compare(
-        leaves theirs: [SyncPart.LeafEntry], of tag: UInt64, at place: Int,
-        _ records: some RecordIndex, _ outcome: inout Outcome
-    ) throws {
-        let scope = try scope(place)
-        guard let state = try state(of: tag, in: scope, records) else { return }
-        let last = DigestTree.last(at: 0, of: state.frontier)
-        var send: [SyncPart.LeafEntry] = []
-        var want: [SyncPart.LeafEntry] = []
-        for entry in theirs where entry.leaf <= last {
-            let mine = try records.liveBits(of: state.author, in: scope, leaf: entry.leaf).bits
-            let their = entry.bits.bits
-            // Equal sets under different hashes: one dot has two records, and each end shows its
-            // own.
-            let excess = mine == their ? mine : mine & ~their
-            let lack = mine == their ? their : their & ~mine
-            if excess != 0 {
-                send.append(SyncPart.LeafEntry(leaf: entry.leaf, bits: LeafBits(excess)))
-            }
-            if lack != 0 {
-                want.append(SyncPart.LeafEntry(leaf: entry.leaf, bits: LeafBits(lack)))
-            }
-        }
-        if !send.isEmpty { outcome.streams.append(.dots(scope, state.author, send)) }
-        if !want.isEmpty { add(.wants(scope: place, author: tag, want), &outcome) }
     }
 }
 

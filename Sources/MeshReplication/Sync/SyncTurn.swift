@@ -35,8 +35,8 @@ package struct SyncTurn: Hashable, Sendable {
 
 /// One part of a turn. Hashes are the first 48 bits under the link's salt.
 package enum SyncPart: Hashable, Sendable {
-    /// The hash over all scopes that both ends hold.
-    case summary([UInt8])
+    /// The hash over all scopes of a window that both ends hold.
+    case summary([UInt8], SyncWindow)
     /// The summary is equal here.
     case inStep
     /// The sender's scopes with their roots; later parts name a scope by its place in all such
@@ -93,8 +93,9 @@ extension SyncPart {
 
     func encode(to writer: inout WireWriter) {
         switch self {
-        case .summary(let hash):
+        case .summary(let hash, let window):
             writer.u8(Tag.summary.rawValue)
+            window.encode(to: &writer)
             writer.append(hash)
         case .inStep: writer.u8(Tag.inStep.rawValue)
         case .scopes(let entries):
@@ -167,7 +168,9 @@ extension SyncPart {
     init(from reader: inout WireReader) throws(WireError) {
         guard let tag = Tag(rawValue: try reader.u8()) else { throw .invalid("part of a turn") }
         switch tag {
-        case .summary: self = .summary(try reader.take(16))
+        case .summary:
+            let window = try SyncWindow(from: &reader)
+            self = .summary(try reader.take(16), window)
         case .inStep: self = .inStep
         case .scopes:
             var entries: [ScopeEntry] = []
