@@ -42,11 +42,12 @@ let package = Package(
         target("MeshReplication", ["MeshCore", "MeshCrypto", "MeshTrust"]),
         target("MeshLink", ["MeshCore", "MeshCrypto", "MeshTrust"]),
         target("MeshDiscovery", ["MeshCore", "MeshCrypto"]),
+        target("MeshMembership", ["MeshCore", "MeshCrypto"]),
         target(
             "MeshEngine",
             [
                 "MeshCore", "MeshCrypto", "MeshTrust", "MeshReplication", "MeshLink",
-                "MeshDiscovery",
+                "MeshDiscovery", "MeshMembership",
             ]),
         // Above the line: async, sockets, disks, clocks.
         target(
@@ -140,6 +141,10 @@ let package = Package(
                 "MeshTesting", "MeshCore", "MeshCrypto", "MeshTrust", "MeshReplication",
                 "MeshStore",
             ],
+            swiftSettings: settings),
+        .testTarget(
+            name: "MeshMembershipTests",
+            dependencies: ["MeshTesting", "MeshCore", "MeshCrypto", "MeshMembership"],
             swiftSettings: settings),
         .testTarget(
             name: "MeshDiscoveryTests", dependencies: ["MeshTesting", "MeshCore", "MeshDiscovery"],

@@ -16,14 +16,16 @@ PURE = {
     "MeshReplication": {"MeshCore", "MeshCrypto", "MeshTrust"},
     "MeshLink": {"MeshCore", "MeshCrypto", "MeshTrust"},
     "MeshDiscovery": {"MeshCore", "MeshCrypto"},
+    "MeshMembership": {"MeshCore", "MeshCrypto"},
     "MeshEngine": {
         "MeshCore", "MeshCrypto", "MeshTrust", "MeshReplication", "MeshLink", "MeshDiscovery",
+        "MeshMembership",
     },
 }
 # Above the line a target may import the system; these are what it may not.
 FORBIDDEN = {
-    "MeshStore": {"NIOCore", "NIOPosix", "MeshEngine", "MeshLink", "MeshDiscovery", "Hummingbird", "Logging"},
-    "MeshTransport": {"GRDB", "MeshStore", "MeshReplication", "MeshEngine", "MeshDiscovery", "Hummingbird"},
+    "MeshStore": {"NIOCore", "NIOPosix", "MeshEngine", "MeshLink", "MeshDiscovery", "MeshMembership", "Hummingbird", "Logging"},
+    "MeshTransport": {"GRDB", "MeshStore", "MeshReplication", "MeshEngine", "MeshDiscovery", "MeshMembership", "Hummingbird"},
     "Mesh": {"Hummingbird", "ArgumentParser", "GRDB"},
     "MeshAPI": {"NIOCore", "GRDB", "Hummingbird", "Mesh", "MeshCore"},
     "MeshHTTP": {"GRDB", "ArgumentParser", "MeshTransport", "MeshLink"},

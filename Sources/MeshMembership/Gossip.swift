@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package import MeshCore
+
+extension Membership {
+    /// A member told something, by datagram or on its link.
+    package mutating func hear(_ rumour: Rumour, from teller: NodeID, _ now: Instant) {
+        switch rumour {
+        case .presence(let presence, let address):
+            hear(presence, address, from: teller, now)
+        case .suspect(let subject, let version, let accuser):
+            hearAccusation(rumour, subject, version, accuser, from: teller, now)
+        case .away(let subject, let version, let accuser):
+            if let node = named[subject], let member = table[node], !isNear(member) {
+                guard version >= member.version else { return count("rumour_old") }
+                table[node]?.vouchers.remove(teller)
+                settle(node, now)
+            } else {
+                hearAccusation(rumour, subject, version, accuser, from: teller, now)
+            }
+        }
+    }
+
+    private mutating func hear(
+        _ said: Presence, _ address: String, from teller: NodeID, _ now: Instant
+    ) {
+        if said.node == own { return hearOwn(said, now) }
+        guard let member = table[said.node] else {
+            guard table[teller]?.isLinked == true, pending.count < tuning.rumoursWaiting else {
+                return count("rumour_unknown")
+            }
+            pending[said.node] = (said, address, teller)
+            effects.append(.wantCertificate(said.node, from: teller))
+            return
+        }
+        guard said.version >= member.version else { return count("rumour_old") }
+        let isNew = said.version > member.version || member.presence == nil
+        if isNew {
+            guard said.isAuthentic(in: identity.mesh) else { return count("presence_forged") }
+            table[said.node]?.presence = said
+        }
+        if teller == said.node {
+            // What it says of itself says nothing of where it is reached.
+        } else if !address.isEmpty, member.host == nil, let colon = address.lastIndex(of: ":") {
+            table[said.node]?.host = String(address[..<colon])
+            effects.append(.told(said.node, address: address))
+        }
+        if table[teller]?.isLinked == true, teller != said.node, said.status == .alive {
+            table[said.node]?.vouchers.insert(teller)
+        }
+        let isNearby = isNear(member)
+        switch said.status {
+        case .left: set(said.node, .left, now)
+        case .stopped: if !member.isLinked || isNew { set(said.node, .away, now) }
+        case .alive: if isNew || !isNearby { set(said.node, .alive, now) }
+        }
+        if isNew, let current = table[said.node], knows(current) {
+            spread(.presence(said, address: current.tellable), except: teller)
+        }
+    }
+
+    /// Somebody has heard of an earlier life of this node that had counted further.
+    private mutating func hearOwn(_ said: Presence, _ now: Instant) {
+        guard said.version > presence.version || said.version == presence.version,
+            said != presence
+        else { return }
+        guard said.isAuthentic(in: identity.mesh) else { return count("presence_forged") }
+        let next = max(said.version, presence.version).next
+        speak(next, presence.status, presence.wan)
+    }
+
+    private mutating func hearAccusation(
+        _ rumour: Rumour, _ subject: ShortID, _ version: Presence.Version, _ accuser: ShortID,
+        from teller: NodeID, _ now: Instant
+    ) {
+        if subject == own.short { return refute(version, now) }
+        guard let node = named[subject], let member = table[node], isNear(member),
+            accuser != subject
+        else { return count("rumour_unknown") }
+        guard version == member.version, member.state == .alive || member.state == .suspect else {
+            return count("rumour_old")
+        }
+        let isNews =
+            !member.accusers.contains(accuser)
+            && member.accusers.count <= tuning.accusers
+        accuse(node, by: accuser, now)
+        if isNews { spread(rumour, except: teller) }
+    }
+
+    /// Answers a rumour about this node with newer words of its own.
+    private mutating func refute(_ version: Presence.Version, _ now: Instant) {
+        guard version == presence.version, presence.status == .alive else {
+            return count("accused_of_the_past")
+        }
+        if let last = lastRefute, now.since(last) < tuning.refutePause {
+            return count("refute_over_limit")
+        }
+        lastRefute = now
+        count("refuted")
+        adjustHealth(by: 1)
+        speak(presence.version.next, .alive, presence.wan)
+    }
+
+    mutating func accuse(_ node: NodeID, by accuser: ShortID, _ now: Instant) {
+        guard let member = table[node] else { return }
+        if member.state == .alive {
+            set(node, .suspect, now)
+            table[node]?.suspectedAt = now
+        }
+        guard member.accusers.count <= tuning.accusers,
+            table[node]?.accusers.insert(accuser).inserted == true
+        else { return }
+        if accuser == own.short {
+            spread(.suspect(node.short, member.version, by: accuser), except: nil)
+        }
+    }
+
+    /// Ends a suspicion that nobody refuted; never on the word of others alone where one can ask.
+    mutating func judge(_ node: NodeID, _ now: Instant) {
+        guard let member = table[node], member.state == .suspect, let began = member.suspectedAt,
+            began.advanced(by: suspicionTimeout(member)) <= now
+        else { return }
+        if member.hasFailedHere {
+            set(node, .away, now)
+        } else if canProbe(member) {
+            begin(.decisive, node, now)
+        } else if member.accusers.count >= 2 {
+            set(node, .away, now)
+        }
+    }
+
+    /// Shortens with each independent accuser, logarithmically (Lifeguard, §IV-B).
+    private func suspicionTimeout(_ member: Member) -> Duration {
+        let least = tuning.suspicion * max(1, logOfMembers)
+        let most = least * tuning.suspicionFactor
+        let near = table.values.count { isNear($0) && $0.state != .left && $0.state != .away }
+        let wanted = min(tuning.accusers, max(0, near - 1))
+        guard wanted > 0 else { return least }
+        let shares = [0.0, 0.5, 0.79, 1.0]
+        let others = max(0, member.accusers.count - 1)
+        let index = min(3, others * 3 / wanted)
+        return most - (most - least) * shares[index]
+    }
+
+    // MARK: Telling
+
+    /// Tells a rumour at once to every linked member that may know, and along with datagrams.
+    mutating func spread(_ rumour: Rumour, except teller: NodeID?) {
+        let subject = named[rumour.subject].flatMap { table[$0] }
+        for peer in table.keys.sorted() where peer != teller {
+            guard let member = table[peer], member.isLinked, mayKnow(member, subject),
+                peer != subject?.node || rumour.isAccusation
+            else { continue }
+            effects.append(.tell(peer, [rumour]))
+        }
+        guard waiting.count < tuning.rumoursWaiting || waiting[rumour.subject] != nil else {
+            return count("rumour_over_limit")
+        }
+        waiting[rumour.subject] = Waiting(rumour: rumour)
+    }
+
+    /// What goes along with a datagram: what the receiver must refute, then what was told least.
+    mutating func rumours(for member: Member) -> [Rumour] {
+        var room =
+            MembershipSpecification.payloadBytesMax - ProbeMessage.fixedByteCount
+        var picked: [Rumour] = []
+        if member.state == .suspect {
+            picked.append(.suspect(member.node.short, member.version, by: own.short))
+            room -= picked[0].byteCount
+        }
+        let most = tuning.retellings * (1 + Int(logOfMembers))
+        let order = waiting.sorted { ($0.value.told, $0.key) < ($1.value.told, $1.key) }
+        for (subject, item) in order {
+            guard picked.count < MembershipSpecification.rumoursMax else { break }
+            let about = named[subject].flatMap { table[$0] }
+            let size = item.rumour.byteCount
+            guard size <= room, subject == own.short || about != nil, mayKnow(member, about),
+                subject != member.node.short || item.rumour.isAccusation
+            else { continue }
+            room -= size
+            picked.append(item.rumour)
+            waiting[subject]?.told += 1
+            if item.told + 1 >= most { waiting[subject] = nil }
+        }
+        return picked
+    }
+}
+
+extension Rumour {
+    var isAccusation: Bool {
+        if case .presence = self { return false }
+        return true
+    }
+}

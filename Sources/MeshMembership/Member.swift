@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package import MeshCore
+
+/// What is known of one node of the mesh.
+package struct Member: Sendable {
+    /// Where a member stands. There is no "dead": absence is a normal state, and never for ever.
+    package enum State: String, Sendable {
+        /// It answers, or somebody who would know says so.
+        case alive
+        /// It did not answer; it has time to refute that.
+        case suspect
+        /// It cannot be reached; it is tried for ever.
+        case away
+        /// It said that it left.
+        case left
+    }
+
+    /// Whose member.
+    package let node: NodeID
+    /// Where it stands.
+    package let site: String
+    /// Whether it is the centre's.
+    package let isCentral: Bool
+    /// The newest thing it said of itself; nil if nothing was heard yet.
+    package internal(set) var presence: Presence?
+    /// Where it stands.
+    package internal(set) var state = State.away
+    /// Since when.
+    package internal(set) var since: Instant
+    /// Where it was last met, an address without a port; nil if that is not known.
+    package internal(set) var host: String?
+    /// When this node itself last heard it.
+    package internal(set) var lastHeard: Instant?
+    /// The last round trip of a probe.
+    package internal(set) var roundTrip: Duration?
+    /// Linked nodes that say it is there.
+    package internal(set) var vouchers: Set<NodeID> = []
+    /// Whether it is linked with this node.
+    package internal(set) var isLinked = false
+
+    // Suspicion
+    var accusers: Set<ShortID> = []
+    var hasFailedHere = false
+    var suspectedAt: Instant?
+
+    // Away
+    var nextTry: Instant
+    var tries = 0
+
+    init(_ node: NodeID, site: String, isCentral: Bool, now: Instant) {
+        self.node = node
+        self.site = site
+        self.isCentral = isCentral
+        since = now
+        nextTry = now
+    }
+
+    /// Where datagrams and dials reach it, `host:port`; nil if that is not known.
+    package var address: String? {
+        guard let host, let port = presence?.port else { return nil }
+        return "\(host):\(port)"
+    }
+
+    /// The address as another host may use it; empty if there is none, or only one of this segment.
+    var tellable: String {
+        guard let address, !address.contains("%") else { return "" }
+        return address
+    }
+
+    var version: Presence.Version {
+        presence?.version ?? Presence.Version(incarnation: 0, counter: 0)
+    }
+}
+
+/// What membership wants done.
+package enum MembershipEffect: Sendable {
+    /// Send a sealed datagram to an address.
+    case datagram(address: String, [UInt8])
+    /// Tell a linked member.
+    case tell(NodeID, [Rumour])
+    /// A member's state has changed.
+    case changed(NodeID, Member.State)
+    /// A rumour names a node whose certificate is not known; ask the linked member that told it.
+    case wantCertificate(NodeID, from: NodeID)
+    /// Somebody told where a member might be reached.
+    case told(NodeID, address: String)
+}

@@ -1,0 +1,266 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package import MeshCore
+package import MeshCrypto
+
+/// Who is there: SWIM with Lifeguard inside a site, what others vouch for elsewhere.
+///
+/// Members of one's own site are probed by datagrams, and nobody is given up on another's word where
+/// this node can ask for itself. Members of other sites are there while a linked node says so that
+/// would know. What a member says of itself is signed; everything else is a hint. The protocol is
+/// specified in the article `MembershipProtocol`.
+package struct Membership: Sendable {
+    /// Who this node is.
+    package struct Identity: Sendable {
+        let key: SigningKey
+        let mesh: MeshID
+        let site: String
+        let isCentral: Bool
+
+        /// Joins the pieces.
+        package init(key: SigningKey, mesh: MeshID, site: String, isCentral: Bool) {
+            self.key = key
+            self.mesh = mesh
+            self.site = site
+            self.isCentral = isCentral
+        }
+    }
+
+    struct Probe {
+        enum Purpose { case routine, urgent, decisive, awaiting }
+
+        let target: NodeID
+        let purpose: Purpose
+        let began: Instant
+        var askOthers: Instant
+        var ends: Instant
+        var relays: Set<NodeID> = []
+        var hasAsked = false
+        var nacks = 0
+    }
+
+    struct Relayed {
+        let asker: NodeID
+        let sequence: UInt32
+        let target: NodeID
+        let nackAt: Instant
+        var hasNacked = false
+        let ends: Instant
+    }
+
+    struct Waiting {
+        let rumour: Rumour
+        var told = 0
+    }
+
+    let identity: Identity
+    let own: NodeID
+    let tuning: MembershipTuning
+    var entropy: SeededGenerator
+    var keys = DatagramKeys()
+    /// What this node says of itself.
+    package internal(set) var presence: Presence
+    var table: [NodeID: Member] = [:]
+    var named: [ShortID: NodeID] = [:]
+    var pending: [NodeID: (presence: Presence, address: String, teller: NodeID)] = [:]
+    var waiting: [ShortID: Waiting] = [:]
+    var probes: [UInt32: Probe] = [:]
+    var relayed: [UInt32: Relayed] = [:]
+    var round: [NodeID] = []
+    var nextSequence: UInt32
+    var nextPeriod: Instant
+    var lastTick: Instant
+    var lastRefute: Instant?
+    /// Zero where this node is well; each point makes it more patient with others.
+    package internal(set) var health = 0
+    var effects: [MembershipEffect] = []
+    /// What was dropped or refused, by a stable name.
+    package internal(set) var events: [String: UInt64] = [:]
+
+    /// Begins with nobody.
+    package init(
+        _ identity: Identity, incarnation: Incarnation, port: UInt16, priority: UInt8 = 0,
+        tuning: MembershipTuning = MembershipTuning(), seed: UInt64, now: Instant
+    ) {
+        self.identity = identity
+        self.tuning = tuning
+        own = identity.key.publicKey.id
+        entropy = SeededGenerator(seed: seed)
+        nextSequence = UInt32(truncatingIfNeeded: entropy.next())
+        nextPeriod = now
+        lastTick = now
+        presence = Presence(
+            key: identity.key, mesh: identity.mesh,
+            version: .init(incarnation: incarnation.value, counter: 1), status: .alive,
+            wan: .untried, priority: priority, port: port)
+    }
+
+    /// Everybody but this node, by identity.
+    package var members: [Member] { table.values.sorted { $0.node < $1.node } }
+
+    /// One member.
+    package func member(_ node: NodeID) -> Member? { table[node] }
+
+    /// What is to be done since this was last asked, in order.
+    package mutating func takeEffects() -> [MembershipEffect] {
+        defer { effects = [] }
+        return effects
+    }
+
+    mutating func count(_ name: String) { events["membership_" + name, default: 0] += 1 }
+
+    var logOfMembers: Double {
+        var digits = 1.0
+        var rest = Double(table.count + 1)
+        // A logarithm by halving of the exponent would want Foundation; this is near enough.
+        while rest >= 10 {
+            rest /= 10
+            digits += 1
+        }
+        return digits - 1 + (rest - 1) / 9
+    }
+}
+
+// MARK: Who there is
+
+extension Membership {
+    /// A node whose certificate was verified belongs to the mesh, here or away.
+    package mutating func admit(_ node: NodeID, site: String, isCentral: Bool, now: Instant) {
+        guard node != own, table[node] == nil else { return }
+        guard named[node.short] == nil, node.short != own.short else {
+            return count("name_collision")
+        }
+        table[node] = Member(node, site: site, isCentral: isCentral, now: now)
+        named[node.short] = node
+        if let early = pending.removeValue(forKey: node) {
+            hear(.presence(early.presence, address: early.address), from: early.teller, now)
+        }
+    }
+
+    /// A member is linked; it is told who is there.
+    ///
+    /// - Parameter host: where it was met, as an address without a port; nil if that can't be told.
+    package mutating func linked(_ node: NodeID, host: String?, now: Instant) {
+        guard let member = table[node] else { return }
+        table[node]?.isLinked = true
+        table[node]?.lastHeard = now
+        if let host { table[node]?.host = host }
+        if member.state != .left { set(node, .alive, now) }
+        for part in parts(of: everyone(for: node)) { effects.append(.tell(node, part)) }
+    }
+
+    /// A member's last link is gone.
+    ///
+    /// - Parameter isOrderly: whether it said goodbye.
+    package mutating func unlinked(_ node: NodeID, isOrderly: Bool, now: Instant) {
+        guard let member = table[node] else { return }
+        table[node]?.isLinked = false
+        if isNear(member) {
+            if !isOrderly, member.state == .alive { begin(.urgent, node, now) }
+        } else {
+            settle(node, now)
+        }
+        for other in table.keys.sorted() where table[other]?.vouchers.contains(node) == true {
+            table[other]?.vouchers.remove(node)
+            settle(other, now)
+        }
+    }
+
+    /// A member was heard on a link.
+    package mutating func heard(_ node: NodeID, now: Instant) {
+        guard let member = table[node] else { return }
+        table[node]?.lastHeard = now
+        let isBack = member.state == .suspect || member.state == .away
+        if isBack, member.presence?.status ?? .alive == .alive { set(node, .alive, now) }
+    }
+
+    /// Keys for datagrams were exchanged on a link.
+    package mutating func keyed(_ node: NodeID, sends: Bytes32?, receives: Bytes32?) {
+        guard table[node] != nil else { return }
+        if let sends { keys.send(to: node, under: sends) }
+        if let receives { keys.receive(from: node, under: receives) }
+    }
+
+    /// Says something new of this node: that it stops or leaves, or how its path to others does.
+    package mutating func declare(
+        status: Presence.Status? = nil, wan: Presence.WAN? = nil, now: Instant
+    ) {
+        let (status, wan) = (status ?? presence.status, wan ?? presence.wan)
+        guard status != presence.status || wan != presence.wan else { return }
+        speak(presence.version.next, status, wan)
+    }
+
+    mutating func speak(
+        _ version: Presence.Version, _ status: Presence.Status, _ wan: Presence.WAN
+    ) {
+        presence = Presence(
+            key: identity.key, mesh: identity.mesh, version: version, status: status, wan: wan,
+            priority: presence.priority, port: presence.port)
+        spread(.presence(presence, address: ""), except: nil)
+    }
+
+    func isNear(_ member: Member) -> Bool { member.site == identity.site }
+
+    /// Whether this node knows of a member otherwise than through a third.
+    func knows(_ member: Member) -> Bool {
+        isNear(member) || member.isLinked
+            || member.vouchers.contains { table[$0]?.site == member.site }
+    }
+
+    /// What a site's members are doing goes to that site and to the centre; what the centre's do,
+    /// to all.
+    func mayKnow(_ peer: Member, _ subject: Member?) -> Bool {
+        guard let subject else {
+            return peer.site == identity.site || peer.isCentral || identity.isCentral
+        }
+        return peer.site == subject.site || peer.isCentral || subject.isCentral
+    }
+
+    private func everyone(for node: NodeID) -> [Rumour] {
+        guard let peer = table[node] else { return [] }
+        var rumours: [Rumour] = []
+        if mayKnow(peer, nil) { rumours.append(.presence(presence, address: "")) }
+        for member in members where mayKnow(peer, member) || member.node == node {
+            guard let presence = member.presence else { continue }
+            let isWorthIt = member.state != .away || presence.status != .alive
+            if member.node == node || (isWorthIt && knows(member)) {
+                rumours.append(.presence(presence, address: member.tellable))
+            }
+        }
+        return rumours
+    }
+
+    private func parts(of rumours: [Rumour]) -> [[Rumour]] {
+        let size = MembershipSpecification.rumoursMax
+        return stride(from: 0, to: rumours.count, by: size).map {
+            Array(rumours[$0..<min($0 + size, rumours.count)])
+        }
+    }
+
+    /// Takes a member of another site for away once nobody vouches for it.
+    mutating func settle(_ node: NodeID, _ now: Instant) {
+        guard let member = table[node], !isNear(member), member.state == .alive else { return }
+        if !member.isLinked, member.vouchers.isEmpty { set(node, .away, now) }
+    }
+
+    mutating func set(_ node: NodeID, _ state: Member.State, _ now: Instant) {
+        guard let old = table[node] else { return }
+        if state != .suspect {
+            table[node]?.accusers = []
+            table[node]?.hasFailedHere = false
+            table[node]?.suspectedAt = nil
+        }
+        guard old.state != state else { return }
+        table[node]?.state = state
+        table[node]?.since = now
+        if state == .away {
+            table[node]?.tries = 0
+            table[node]?.nextTry = now.advanced(by: tuning.awayPause)
+            for probe in probes.filter({ $0.value.target == node }).keys { probes[probe] = nil }
+            if old.state != .left, old.presence?.status ?? .alive == .alive {
+                spread(.away(node.short, old.version, by: own.short), except: nil)
+            }
+        }
+        effects.append(.changed(node, state))
+    }
+}
