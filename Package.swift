@@ -68,7 +68,7 @@ let package = Package(
             "Mesh",
             [
                 "MeshCore", "MeshCrypto", "MeshTrust", "MeshReplication", "MeshLink",
-                "MeshDiscovery", "MeshEngine", "MeshStore", "MeshTransport",
+                "MeshDiscovery", "MeshMembership", "MeshEngine", "MeshStore", "MeshTransport",
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),
@@ -77,8 +77,9 @@ let package = Package(
         target(
             "MeshHTTP",
             [
-                "MeshCore", "MeshCrypto", "MeshTrust", "MeshReplication", "MeshEngine", "MeshStore",
-                "Mesh", "MeshAPI", .product(name: "Hummingbird", package: "hummingbird"),
+                "MeshCore", "MeshCrypto", "MeshTrust", "MeshReplication", "MeshMembership",
+                "MeshEngine", "MeshStore", "Mesh", "MeshAPI",
+                .product(name: "Hummingbird", package: "hummingbird"),
             ]),
         target(
             "MeshClient",
@@ -153,7 +154,7 @@ let package = Package(
             name: "MeshEngineTests",
             dependencies: [
                 "MeshTesting", "MeshCore", "MeshCrypto", "MeshTrust", "MeshReplication", "MeshLink",
-                "MeshStore", "MeshEngine",
+                "MeshMembership", "MeshStore", "MeshEngine",
             ], swiftSettings: settings),
         .testTarget(
             name: "MeshTransportTests",

@@ -6,6 +6,7 @@ internal import MeshCrypto
 internal import MeshDiscovery
 internal import MeshEngine
 internal import MeshLink
+internal import MeshMembership
 internal import MeshReplication
 package import MeshStore
 internal import MeshTransport
@@ -42,12 +43,14 @@ public final class MeshNode: Sendable {
     private let feed: AsyncStream<Item>.Continuation
     private let connections = Mutex<[LinkID: LinkConnection]>([:])
     private let counters = Mutex<[String: UInt64]>([:])
-    private let beaconBudget = Mutex(BeaconBudget())
+    private let beaconBudget = Mutex(Budget(perSecond: 500))
     private let lane: StoreLane
     private let started = ContinuousClock.now
     private let failure = Mutex<(any Error)?>(nil)
     private let changeHub = ChangeHub()
     private let beaconInterfaces = Mutex<[String]>([])
+    let datagramPort = Mutex<DatagramPort?>(nil)
+    let datagramBudget = Mutex(Budget(perSecond: 2000))
     private let backlog = Mutex<[LinkID: Backlog]>([:])
 
     /// Opens the data directory of a joined node; nothing is on the network yet.
@@ -84,7 +87,7 @@ public final class MeshNode: Sendable {
     /// Where the node's files are.
     package var dataDirectory: String { configuration.dataDirectory }
 
-    private var now: Instant {
+    var now: Instant {
         Instant(nanoseconds: (ContinuousClock.now - started).nanoseconds)
     }
 
@@ -110,6 +113,10 @@ public final class MeshNode: Sendable {
         let listener = try await port.listen(
             host: configuration.listenHost, port: configuration.listenPort)
         let listening = listener.localAddress?.port ?? configuration.listenPort
+        let datagrams = try await DatagramPort.open(
+            group: group, host: configuration.listenHost, port: listening
+        ) { self.received(datagram: $0, from: $1) }
+        datagramPort.withLock { $0 = datagrams }
         let beacons = beaconPort()
         await withTaskGroup(of: Void.self) { tasks in
             tasks.addTask { await self.drive(port, beacons, listening) }
@@ -126,18 +133,21 @@ public final class MeshNode: Sendable {
             tasks.cancelAll()
             feed.finish()
         }
-        await shutDown(listener, beacons)
+        await shutDown(listener, beacons, datagrams)
         if let error = failure.withLock({ $0 }) { throw error }
     }
 
     /// Says goodbye, finishes what waits for the disk, and marks a clean stop.
-    private func shutDown(_ listener: any Channel, _ beacons: BeaconPort) async {
+    private func shutDown(
+        _ listener: any Channel, _ beacons: BeaconPort, _ datagrams: DatagramPort
+    ) async {
         try? await listener.close().get()
         for connection in connections.withLock({ Array($0.values) }) {
             connection.send([LinkMessage.goodbye.encoded])
             connection.close()
         }
         await beacons.close()
+        await datagrams.close()
         await lane.close()
         changeHub.close()
         store.close()
@@ -151,7 +161,7 @@ public final class MeshNode: Sendable {
         }
     }
 
-    private func post(_ input: Input) { feed.yield(.input(input)) }
+    func post(_ input: Input) { feed.yield(.input(input)) }
 
     package func count(_ name: String) { counters.withLock { $0[name, default: 0] += 1 } }
 
@@ -175,9 +185,10 @@ public final class MeshNode: Sendable {
         let identity = store.identity
         var generator = SystemRandomNumberGenerator()
         var engine = Engine(
-            own: identity.certificate,
+            own: identity.certificate, membership: membership(listening, seed: generator.next()),
             seeds: Array(Set(configuration.seeds + identity.seeds)).sorted(),
             seed: generator.next(), now: now)
+        post(.known(knownNodes()))
         for await item in inbox {
             switch item {
             case .input(let input):
@@ -189,9 +200,11 @@ public final class MeshNode: Sendable {
                 var counters = counters.withLock { $0 }
                 counters["half_open_refused"] = port.refused
                 counters.merge(engine.counters.events) { $0 + $1 }
+                counters.merge(engine.membership.events) { $0 + $1 }
                 continuation.resume(
                     returning: NodeSnapshot(
-                        at: now, peers: engine.peers, addresses: engine.addresses,
+                        at: now, peers: engine.peers, members: engine.membership.members,
+                        addresses: engine.addresses,
                         counters: counters, interfaces: beaconInterfaces.withLock { $0 }))
             }
         }
@@ -221,6 +234,8 @@ public final class MeshNode: Sendable {
             beacons.send(
                 beacon.encoded(
                     mesh: store.identity.root.meshID, key: store.identity.secret.beaconKey))
+        case .datagram(let address, let bytes): send(bytes, to: address)
+        case .remember(let node, let address): lane.add(.remember(node, address))
         case .note(let text, let id):
             logger.notice("\(text)", metadata: ["link.id": "\(id?.number ?? 0)"])
         }
@@ -276,7 +291,9 @@ extension MeshNode {
         let ip = connection.remote?.ipAddress ?? "?"
         let origin = LinkOrigin(
             remote: "\(ip):\(connection.remote?.port ?? 0)", dialled: connection.dialled,
-            isLocal: connection.remote.map(BeaconPort.isOnSegment) ?? false)
+            isLocal: connection.remote.map(BeaconPort.isOnSegment) ?? false,
+            host: connection.remote.flatMap(HostPort.host),
+            datagramKey: Bytes32(Sodium.random(32)) ?? .zero)
         logger.info(
             "Link up",
             metadata: [

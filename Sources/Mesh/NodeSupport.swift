@@ -5,6 +5,7 @@ internal import Glibc
 package import MeshCore
 package import MeshDiscovery
 package import MeshEngine
+package import MeshMembership
 internal import MeshTransport
 internal import NIOCore
 internal import Synchronization
@@ -15,6 +16,8 @@ package struct NodeSnapshot: Sendable {
     package var at = Instant(nanoseconds: 0)
     /// The linked peers.
     package var peers: [PeerStatus] = []
+    /// Every other node of the mesh that is known, linked or not.
+    package var members: [Member] = []
     /// Every address that was ever to be dialled.
     package var addresses: [DialPlan.Target] = []
     /// What was counted.
@@ -23,14 +26,19 @@ package struct NodeSnapshot: Sendable {
     package var interfaces: [String] = []
 }
 
-/// How many beacons are looked at in a second: the rest are dropped before any arithmetic.
-struct BeaconBudget {
-    private static let perSecond = 500.0
-    private var tokens = BeaconBudget.perSecond
+/// How many datagrams are looked at in a second: the rest are dropped before any arithmetic.
+struct Budget {
+    private let perSecond: Double
+    private var tokens: Double
     private var last = ContinuousClock.now
 
+    init(perSecond: Double) {
+        self.perSecond = perSecond
+        tokens = perSecond
+    }
+
     mutating func take(at now: ContinuousClock.Instant) -> Bool {
-        tokens = min(Self.perSecond, tokens + (now - last).seconds * Self.perSecond)
+        tokens = min(perSecond, tokens + (now - last).seconds * perSecond)
         last = now
         guard tokens >= 1 else { return false }
         tokens -= 1
@@ -56,20 +64,40 @@ package enum HostPort {
 
     /// The address to dial for a beacon's source; nil for one that no host can have.
     static func dialable(_ source: SocketAddress, port: UInt16) -> String? {
+        host(source).map { "\($0):\(port)" }
+    }
+
+    /// An address of digits with its port, also a local one of IPv6 with its interface.
+    static func address(_ host: String, port: Int) -> SocketAddress? {
+        guard let percent = host.firstIndex(of: "%") else {
+            return try? SocketAddress(ipAddress: host, port: port)
+        }
+        let index = if_nametoindex(String(host[host.index(after: percent)...]))
+        guard index != 0,
+            let plain = try? SocketAddress(ipAddress: String(host[..<percent]), port: port),
+            case .v6(let v6) = plain
+        else { return nil }
+        var address = v6.address
+        address.sin6_scope_id = index
+        return SocketAddress(address, host: host)
+    }
+
+    /// The source without its port, as it can be dialled; nil for one that no host can have.
+    static func host(_ source: SocketAddress) -> String? {
         guard let ip = source.ipAddress, let bytes = source.networkBytes else { return nil }
         switch source {
         case .v4:
             guard let first = bytes.first, first != 0, first < 224 else { return nil }
-            return "\(ip):\(port)"
+            return ip
         case .v6(let v6):
             guard bytes.first != 0xff else { return nil }
             let index = v6.address.sin6_scope_id
-            guard index != 0 else { return "[\(ip)]:\(port)" }
+            guard index != 0 else { return "[\(ip)]" }
             var name = [CChar](repeating: 0, count: Int(IF_NAMESIZE))
             guard if_indextoname(index, &name) != nil else { return nil }
             let text = String(
                 decoding: name.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
-            return "[\(ip)%\(text)]:\(port)"
+            return "[\(ip)%\(text)]"
         case .unixDomainSocket: return nil
         }
     }

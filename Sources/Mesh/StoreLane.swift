@@ -19,6 +19,7 @@ final class StoreLane: Sendable {
         case read(LinkID, StreamRequest)
         case keep(LinkID, [UInt8])
         case show(LinkID, NodeID)
+        case remember(NodeID, String)
     }
 
     private struct State {
@@ -115,10 +116,13 @@ final class StoreLane: Sendable {
             do {
                 let certificate = try Certificate(decoding: bytes, root: store.identity.root)
                 try store.keep(certificate)
-                answer(.certificate(id, certificate.node))
+                answer(.certificate(id, certificate))
             } catch {
                 answer(.certificate(id, nil))
             }
+        case .remember(let node, let address):
+            // Only a hint for the next start: where it can't be kept, nothing is lost.
+            try? store.remember(node, at: address)
         case .show(let id, let node):
             answer(.shown(id, (try? store.certificate(of: node))?.encoded))
         }

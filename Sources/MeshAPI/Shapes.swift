@@ -53,9 +53,9 @@ public struct PeerView: Codable, Sendable {
     public var site: String
     /// `central` or `edge`.
     public var role: String
-    /// `self`, `alive` (linked) or `away`.
+    /// `self`, `alive`, `suspect`, `away` or `left`.
     public var state: String
-    /// `lan ADDRESS`, `wan ADDRESS`, or `-`.
+    /// `lan ADDRESS`, `wan ADDRESS`, `via NODE`, or `-`.
     public var path: String
     /// The last round trip, in seconds.
     public var rttSeconds: Double?

@@ -4,7 +4,8 @@ package import MeshCore
 
 /// Whom to dial and when: every rung of the ladder at once, with capped, jittered back-off.
 ///
-/// A seed is tried for ever. An address that a beacon told is tried while beacons come from it.
+/// A seed is tried for ever, and so is an address that worked before, or that a peer told of a
+/// node. An address that a beacon told is tried while beacons come from it.
 package struct DialPlan: Sendable {
     /// How patient to be.
     package struct Tuning: Sendable {
@@ -25,7 +26,7 @@ package struct DialPlan: Sendable {
 
     /// How an address came to be known.
     package enum Rung: String, Sendable {
-        case seed, beacon
+        case seed, beacon, remembered, told
     }
 
     /// One address.
@@ -93,8 +94,21 @@ package struct DialPlan: Sendable {
             lastHeard: now, incarnation: incarnation)
     }
 
+    /// A node was met at an address before, or a peer says that it may be met there.
+    package mutating func tell(
+        _ node: NodeID, at address: String, rung: Rung, now: Instant
+    ) {
+        guard node != own, targets[address] == nil else { return }
+        if targets.count >= tuning.targetsMax { dropOldest() }
+        guard targets.count < tuning.targetsMax else { return }
+        let wait = own < node ? Duration.zero : tuning.yield
+        targets[address] = Target(
+            address: address, rung: rung, node: node, nextDial: now.advanced(by: wait),
+            lastHeard: now)
+    }
+
     private mutating func dropOldest() {
-        let oldest = targets.values.filter { $0.rung == .beacon && !$0.isDialling }
+        let oldest = targets.values.filter { $0.rung != .seed && !$0.isDialling }
             .min { ($0.lastHeard, $0.address) < ($1.lastHeard, $1.address) }
         if let oldest { targets[oldest.address] = nil }
     }

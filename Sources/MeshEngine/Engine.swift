@@ -3,6 +3,7 @@
 package import MeshCore
 package import MeshDiscovery
 internal import MeshLink
+package import MeshMembership
 internal import MeshReplication
 package import MeshTrust
 
@@ -17,6 +18,8 @@ package struct Engine: ~Copyable {
     var entropy: SeededGenerator
     var links: [LinkID: LinkState] = [:]
     var dials: DialPlan
+    /// Who is there.
+    package internal(set) var membership: Membership
     var nextBeacon: Instant
     var beaconsSent: UInt64 = 0
     var effects: [Effect] = []
@@ -27,11 +30,13 @@ package struct Engine: ~Copyable {
     ///
     /// - Parameter seed: decides every choice by chance.
     package init(
-        own: Certificate, seeds: [String], limits: EngineLimits = EngineLimits(),
+        own: Certificate, membership: Membership, seeds: [String],
+        limits: EngineLimits = EngineLimits(),
         tuning: EngineTuning = EngineTuning(), dialling: DialPlan.Tuning = DialPlan.Tuning(),
         seed: UInt64, now: Instant
     ) {
         self.own = own
+        self.membership = membership
         self.limits = limits
         self.tuning = tuning
         entropy = SeededGenerator(seed: seed)
@@ -53,7 +58,10 @@ package struct Engine: ~Copyable {
         case .ingested(let id, let ticket, let outcome): ingested(id, ticket, outcome, now)
         case .compared(let id, let session, let result): compared(id, session, result, now)
         case .chunk(let id, let messages, let rest): chunk(id, messages, rest)
-        case .certificate(let id, let node): certificate(id, node, now)
+        case .certificate(let id, let card): certificate(id, card, now)
+        case .known(let nodes): for node in nodes { know(node.certificate, node.address, now) }
+        case .datagram(let bytes, let host): membership.receive(bytes, from: host, now: now)
+        case .stop: for id in links.keys.sorted() { send(id, .goodbye) }
         case .shown(let id, let bytes): shown(id, bytes)
         case .heard(let node, let incarnation, let address): heard(node, incarnation, address, now)
         case .dialFailed(let address, let reason, let isSelf):
@@ -61,6 +69,7 @@ package struct Engine: ~Copyable {
         case .syncNow: for id in links.keys.sorted() { wantSync(id) }
         case .tick: tick(now)
         }
+        performMembership(now)
         defer { effects = [] }
         return effects
     }
@@ -100,6 +109,7 @@ package struct Engine: ~Copyable {
             beaconsSent += 1
             nextBeacon = now.advanced(by: entropy.jittered(pause, by: 0.2))
         }
+        membership.tick(now)
         for id in links.keys.sorted() {
             keepAlive(id, now)
             dropParked(id, now)
@@ -133,6 +143,7 @@ extension Engine {
         let twins = links.filter { $0.value.node == peer.certificate.node }.keys.sorted()
         for other in twins where !resolve(id, origin, other) { return }
         links[id] = LinkState(peer, origin, now: now)
+        join(id, peer.certificate, origin, now)
         links[id]?.askedFor.insert(peer.certificate.node)
         receive(id, certificate: peer.certificate.encoded)
         if origin.dialled != nil { beginSync(id, now) }
@@ -159,8 +170,9 @@ extension Engine {
     }
 
     private mutating func linkDown(_ id: LinkID, _ reason: String, _ now: Instant) {
-        guard links.removeValue(forKey: id) != nil else { return }
+        guard let link = links.removeValue(forKey: id) else { return }
         emit(.note(reason, id))
+        part(link, now)
     }
 
     private mutating func keepAlive(_ id: LinkID, _ now: Instant) {
@@ -179,6 +191,7 @@ extension Engine {
     private mutating func receive(_ id: LinkID, _ bytes: [UInt8], _ now: Instant) {
         guard links[id] != nil else { return counters.add("message_late") }
         links[id]?.lastHeard = now
+        if let node = links[id]?.node { membership.heard(node, now: now) }
         let message: LinkMessage
         do throws(WireError) { message = try LinkMessage(decoding: bytes) } catch {
             counters.add("message_malformed")
@@ -193,7 +206,9 @@ extension Engine {
             } else {
                 counters.add("pong_unasked")
             }
-        case .goodbye: close(id, "the peer said goodbye")
+        case .goodbye:
+            links[id]?.isLeaving = true
+            close(id, "the peer said goodbye")
         case .syncTurn(let turn): receive(id, turn: turn, isAnswer: false, now)
         case .syncAnswer(let turn): receive(id, turn: turn, isAnswer: true, now)
         case .syncEnd: receiveEnd(id, now)
@@ -206,6 +221,9 @@ extension Engine {
             pump(id)
         case .certificate(let bytes): receive(id, certificate: bytes)
         case .wantCertificate(let node): show(id, node)
+        case .datagramKey(let key):
+            if let node = links[id]?.node { membership.keyed(node, sends: key, receives: nil) }
+        case .rumours(let bytes): receive(id, rumours: bytes, now)
         case .unknown: counters.add("message_unknown")
         }
     }

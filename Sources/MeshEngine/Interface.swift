@@ -35,7 +35,13 @@ package enum Input: Sendable {
     /// Part of a stream was read.
     case chunk(LinkID, [CommitsMessage], rest: StreamRequest?)
     /// A certificate was verified and kept, or refused.
-    case certificate(LinkID, NodeID?)
+    case certificate(LinkID, Certificate?)
+    /// Nodes that were known before the start, with where they were last met.
+    case known([(certificate: Certificate, address: String?)])
+    /// A datagram came, from an address without its port.
+    case datagram([UInt8], from: String)
+    /// The node is to stop: its peers are told.
+    case stop
     /// A certificate that a peer wants was looked up; nil if it is not known.
     case shown(LinkID, [UInt8]?)
     /// An authentic beacon of another node was heard.
@@ -56,12 +62,20 @@ package struct LinkOrigin: Sendable {
     package let dialled: String?
     /// Whether the peer is on a local segment.
     package let isLocal: Bool
+    /// The other end without its port, as it can be dialled; nil if it can't.
+    package let host: String?
+    /// A fresh random key, under which this node will receive the peer's datagrams.
+    package let datagramKey: Bytes32
 
     /// Describes a link.
-    package init(remote: String, dialled: String?, isLocal: Bool) {
+    package init(
+        remote: String, dialled: String?, isLocal: Bool, host: String?, datagramKey: Bytes32
+    ) {
         self.remote = remote
         self.dialled = dialled
         self.isLocal = isLocal
+        self.host = host
+        self.datagramKey = datagramKey
     }
 }
 
@@ -101,6 +115,10 @@ package enum Effect: Sendable {
     case keep(LinkID, [UInt8])
     /// Look up the certificate of a node for a peer.
     case show(LinkID, NodeID)
+    /// Send a datagram to `host:port`.
+    case datagram(address: String, [UInt8])
+    /// Keep for the next start where a node was met.
+    case remember(NodeID, address: String)
     /// Send a beacon on every interface.
     case beacon(counter: UInt64)
     /// Something an operator should see in the log.

@@ -17,6 +17,7 @@ struct LinkState {
     var pinged: (number: UInt64, at: Instant)?
     var roundTrip: Duration?
     var strikes: [Instant] = []
+    var isLeaving = false
 
     // Comparison
     var initiated: SyncSession?

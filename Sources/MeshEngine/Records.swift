@@ -2,6 +2,7 @@
 
 internal import MeshCore
 internal import MeshLink
+internal import MeshMembership
 internal import MeshReplication
 internal import MeshTrust
 
@@ -139,13 +140,16 @@ extension Engine {
     }
 
     /// A certificate was judged; what waited for it is judged again.
-    mutating func certificate(_ id: LinkID, _ node: NodeID?, _ now: Instant) {
+    mutating func certificate(_ id: LinkID, _ card: Certificate?, _ now: Instant) {
         links[id]?.certificatesDue -= 1
-        guard let node else {
+        guard let card else {
             counters.add("certificate_refused")
             return strike(id, "certificates that do not verify", now)
         }
         guard let link = links[id] else { return }
+        let node = card.node
+        membership.admit(
+            node, site: card.ticket.site, isCentral: card.ticket.isCentral, now: now)
         links[id]?.askedFor.remove(node)
         let ready = link.parked.filter { $0.author == node }
         links[id]?.parked.removeAll { $0.author == node }

@@ -9,6 +9,7 @@ internal import MeshCore
 internal import MeshCrypto
 internal import MeshDiscovery
 internal import MeshEngine
+internal import MeshMembership
 internal import MeshReplication
 internal import MeshStore
 internal import MeshTrust
@@ -18,29 +19,44 @@ internal import Synchronization
 extension Routes {
     func peers() async throws -> PeersView {
         let snapshot = await node.snapshot()
-        let own = node.certificate
+        let lines = try lines(snapshot)
+        return PeersView(
+            node: node.certificate.ticket.node, peers: lines,
+            trouble: try trouble(snapshot, lines))
+    }
+
+    private func lines(_ snapshot: NodeSnapshot) throws -> [PeerView] {
         let linked = Dictionary(
             snapshot.peers.map { ($0.certificate.node, $0) },
             uniquingKeysWith: { first, _ in first })
-        var lines: [PeerView] = []
-        for certificate in try store.certificates() {
-            lines.append(line(certificate, linked[certificate.node], snapshot, own))
+        let members = Dictionary(
+            snapshot.members.map { ($0.node, $0) }, uniquingKeysWith: { first, _ in first })
+        let certificates = try store.certificates()
+        let names = Dictionary(
+            certificates.map { ($0.node, $0.ticket.node) }, uniquingKeysWith: { first, _ in first })
+        return certificates.map { certificate in
+            let member = members[certificate.node]
+            // Who is not linked is there because somebody who would know says so.
+            let voucher = member?.vouchers.compactMap { names[$0] }.min()
+            return line(
+                certificate, linked[certificate.node], member, snapshot,
+                via: member?.state == .alive ? voucher.map { "via \($0)" } : nil)
         }
-        return PeersView(
-            node: own.ticket.node, peers: lines, trouble: try trouble(snapshot, lines))
     }
 
     private func line(
-        _ certificate: Certificate, _ peer: PeerStatus?, _ snapshot: NodeSnapshot,
-        _ own: Certificate
+        _ certificate: Certificate, _ peer: PeerStatus?, _ member: Member?,
+        _ snapshot: NodeSnapshot, via: String?
     ) -> PeerView {
-        let isSelf = certificate.node == own.node
+        let isSelf = certificate.node == node.certificate.node
         let path = peer.map { "\($0.origin.isLocal ? "lan" : "wan") \($0.origin.remote)" }
+        let state = member?.state ?? (peer == nil ? .away : .alive)
         return PeerView(
             node: certificate.ticket.node, id: certificate.node.description,
             site: certificate.ticket.site, role: certificate.ticket.isCentral ? "central" : "edge",
-            state: isSelf ? "self" : peer == nil ? "away" : "alive", path: path ?? "-",
-            rttSeconds: peer?.roundTrip?.seconds, behind: isSelf ? 0 : peer?.behind,
+            state: isSelf ? "self" : state.rawValue, path: path ?? via ?? "-",
+            rttSeconds: (member?.roundTrip ?? peer?.roundTrip)?.seconds,
+            behind: isSelf ? 0 : peer?.behind,
             lastSyncSeconds: peer?.lastInStep.map { snapshot.at.since($0).seconds },
             version: isSelf ? meshVersion : peer?.version)
     }
@@ -56,8 +72,13 @@ extension Routes {
         if snapshot.peers.isEmpty {
             trouble.append("no peer is linked (run: meshctl status)")
         }
-        for line in lines where line.state == "away" && line.site == own.site {
-            trouble.append("\(line.node) of this site is away (run: meshctl status on it)")
+        for line in lines where line.site == own.site {
+            if line.state == "suspect" {
+                trouble.append(
+                    "\(line.node) of this site does not answer (run: meshctl status on it)")
+            } else if line.state == "away" {
+                trouble.append("\(line.node) of this site is away (run: meshctl status on it)")
+            }
         }
         if snapshot.counters["duplicate_node"] != nil {
             trouble.append("another server runs with this node's key: stop the copy")
@@ -92,17 +113,7 @@ extension Routes {
                     address: $0.address, rung: $0.rung.rawValue, failures: $0.failures,
                     error: $0.lastError)
             },
-            trouble: try trouble(snapshot, try await peers(snapshot)))
-    }
-
-    private func peers(_ snapshot: NodeSnapshot) async throws -> [PeerView] {
-        let linked = Set(snapshot.peers.map(\.certificate.node))
-        return try store.certificates().map { certificate in
-            let peer = snapshot.peers.first { $0.certificate.node == certificate.node }
-            return line(
-                certificate, linked.contains(certificate.node) ? peer : nil, snapshot,
-                node.certificate)
-        }
+            trouble: try trouble(snapshot, try lines(snapshot)))
     }
 
     func digest(_ name: String?) throws -> Response {

@@ -5,8 +5,8 @@ internal import MeshCrypto
 
 /// Seals datagrams to members, and opens theirs once each.
 ///
-/// On every link each end sends a random key under which it will receive: only the two ends have it,
-/// so no member can speak for another, and a datagram kept from before a restart opens nothing.
+/// On every link each end sends a random key under which it will receive: only the two ends have
+/// it, so no member can speak for another, and a datagram kept from before a restart opens nothing.
 package struct DatagramKeys: Sendable {
     /// Why a datagram was dropped.
     package enum Refusal: String, Error, Sendable {

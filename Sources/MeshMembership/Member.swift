@@ -77,6 +77,8 @@ package struct Member: Sendable {
 package enum MembershipEffect: Sendable {
     /// Send a sealed datagram to an address.
     case datagram(address: String, [UInt8])
+    /// Ask a linked member for a sign of life on its link.
+    case ask(NodeID)
     /// Tell a linked member.
     case tell(NodeID, [Rumour])
     /// A member's state has changed.

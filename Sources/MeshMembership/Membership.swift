@@ -5,7 +5,7 @@ package import MeshCrypto
 
 /// Who is there: SWIM with Lifeguard inside a site, what others vouch for elsewhere.
 ///
-/// Members of one's own site are probed by datagrams, and nobody is given up on another's word where
+/// Members of the same site are probed by datagrams, and nobody is given up on hearsay where
 /// this node can ask for itself. Members of other sites are there while a linked node says so that
 /// would know. What a member says of itself is signed; everything else is a hint. The protocol is
 /// specified in the article `MembershipProtocol`.
@@ -156,7 +156,11 @@ extension Membership {
         guard let member = table[node] else { return }
         table[node]?.isLinked = false
         if isNear(member) {
-            if !isOrderly, member.state == .alive { begin(.urgent, node, now) }
+            if isOrderly, member.state != .left {
+                set(node, .away, now)
+            } else if member.state == .alive {
+                begin(.urgent, node, now)
+            }
         } else {
             settle(node, now)
         }

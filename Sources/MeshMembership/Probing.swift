@@ -95,6 +95,8 @@ extension Membership {
         others.shuffle(using: &entropy)
         probe.relays = Set(others.prefix(tuning.relays))
         probes[sequence] = probe
+        // Where datagrams are blocked the link may still stand.
+        if table[probe.target]?.isLinked == true { effects.append(.ask(probe.target)) }
         // The answer to a second ping may overtake the loss of the first.
         send(ProbeMessage(.ping, sequence, probe.target.short), to: probe.target)
         for node in others.prefix(tuning.relays) {
@@ -108,7 +110,7 @@ extension Membership {
         if probe.purpose == .routine {
             adjustHealth(by: max(0, probe.relays.count - probe.nacks))
         }
-        // To have heard it since is better evidence than lost datagrams; in doubt it is asked again.
+        // To have heard it since is better evidence than lost datagrams; in doubt, ask again.
         if let heard = member.lastHeard, heard > probe.began {
             if probe.purpose != .routine { begin(probe.purpose, probe.target, now) }
             return

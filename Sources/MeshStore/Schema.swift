@@ -12,7 +12,7 @@ internal import MeshReplication
 /// leaves that changed since. Everything about one write changes in one transaction.
 enum Schema {
     /// Counts changes of the layout; kept in `PRAGMA user_version`.
-    static let version = 1
+    static let version = 2
 
     private static let tables = """
         CREATE TABLE meta(name TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID;
@@ -45,6 +45,10 @@ enum Schema {
         CREATE TABLE token(name TEXT PRIMARY KEY, hash BLOB NOT NULL, allow TEXT NOT NULL,
             created INTEGER NOT NULL) WITHOUT ROWID;
         """
+
+    /// Since version 2: where nodes were last met.
+    private static let addresses =
+        "CREATE TABLE address(node BLOB PRIMARY KEY, address TEXT NOT NULL) WITHOUT ROWID"
 
     /// What every connection is set to before it is used.
     static func configuration() -> Configuration {
@@ -85,9 +89,10 @@ enum Schema {
                 throw StoreError.unusable("SQLite does not keep synchronous=FULL")
             }
         }
-        guard found == 0 else { return }
+        guard found < version else { return }
         try pool.write { db in
-            try db.execute(sql: tables)
+            if found < 1 { try db.execute(sql: tables) }
+            if found < 2 { try db.execute(sql: addresses) }
             try db.execute(sql: "PRAGMA user_version = \(version)")
         }
     }

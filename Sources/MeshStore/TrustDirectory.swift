@@ -82,6 +82,25 @@ extension Store {
         directoryCache.remember(certificate)
     }
 
+    /// Keeps where a node was last met.
+    package func remember(_ node: NodeID, at address: String) throws {
+        try change { db in
+            try db.run(
+                "INSERT OR REPLACE INTO address VALUES(?, ?)", .digest(node),
+                .text(Array(address.utf8)))
+        }
+    }
+
+    /// Where nodes were last met.
+    package func addresses() throws -> [NodeID: String] {
+        let rows = try read { db in
+            try db.rows("SELECT node, address FROM address") { ($0.digest(0), $0.text(1)) }
+        }
+        return Dictionary(
+            rows.compactMap { node, text in node.map { ($0, text) } },
+            uniquingKeysWith: { first, _ in first })
+    }
+
     /// Every certificate known here, by node name.
     package func certificates() throws -> [Certificate] {
         try read { db in

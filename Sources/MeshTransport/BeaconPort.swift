@@ -234,7 +234,7 @@ extension SocketAddress {
 }
 
 /// Hands datagrams on; an error on the socket is a lost datagram, never the end of receiving.
-private final class DatagramHandler: ChannelInboundHandler {
+final class DatagramHandler: ChannelInboundHandler {
     typealias InboundIn = AddressedEnvelope<ByteBuffer>
 
     private let heard: (AddressedEnvelope<ByteBuffer>) -> Void

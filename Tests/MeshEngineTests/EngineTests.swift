@@ -4,6 +4,7 @@ import MeshCore
 import MeshCrypto
 @testable import MeshEngine
 @testable import MeshLink
+import MeshMembership
 import MeshReplication
 import MeshStore
 import MeshTesting
@@ -17,7 +18,13 @@ private struct Bench: ~Copyable {
     private var nextLink: UInt64 = 1
 
     init(_ own: Certificate, limits: EngineLimits = EngineLimits()) {
-        engine = Engine(own: own, seeds: [], limits: limits, seed: 1, now: now)
+        let identity = Membership.Identity(
+            key: TestMesh.key(7, 7), mesh: TestMesh.bytes(8, 8), site: own.ticket.site,
+            isCentral: own.ticket.isCentral)
+        let membership = Membership(
+            identity, incarnation: Incarnation(1), port: 7374, seed: 1, now: now)
+        engine = Engine(
+            own: own, membership: membership, seeds: [], limits: limits, seed: 1, now: now)
     }
 
     mutating func give(_ input: Input) -> [Effect] { engine.step(input, at: now) }
@@ -26,7 +33,9 @@ private struct Bench: ~Copyable {
         let id = LinkID(nextLink)
         nextLink += 1
         let machine = LinkMachine.Peer(certificate: peer, version: "9", salt: Salt([1]))
-        let origin = LinkOrigin(remote: "h:1", dialled: dialled ? "h:1" : nil, isLocal: true)
+        let origin = LinkOrigin(
+            remote: "h:1", dialled: dialled ? "h:1" : nil, isLocal: true, host: "h",
+            datagramKey: TestMesh.bytes(6, 6))
         return (id, give(.linkUp(id, machine, origin)))
     }
 
@@ -49,6 +58,9 @@ extension [Effect] {
     }
     fileprivate var comparisons: Int {
         count { if case .compare = $0 { true } else { false } }
+    }
+    fileprivate var session: SyncSession? {
+        compactMap { if case .compare(_, let session, _) = $0 { session } else { nil } }.first
     }
     fileprivate var ingested: [IngestTicket] {
         compactMap { if case .ingest(_, let ticket) = $0 { ticket } else { nil } }
@@ -156,7 +168,7 @@ extension [Effect] {
         let asked = bench.give(.ingested(id, ticket, unknown)).sent
         #expect(asked.contains { $0.message == .wantCertificate(third.node) })
         #expect(bench.give(.message(id, bytes)).ingested.isEmpty)
-        #expect(bench.give(.certificate(id, third.node)).ingested.count == 2)
+        #expect(bench.give(.certificate(id, third)).ingested.count == 2)
     }
 
     @Test func `forgets what waited for a certificate too long, and gives the room back`() throws {
@@ -257,7 +269,7 @@ extension [Effect] {
     @Test func `gives up a comparison that the peer never answers, and begins another`() {
         var bench = Bench(own)
         let (id, first) = bench.link(peer, dialled: true)
-        guard case .compare(_, let session, _)? = first.last else {
+        guard let session = first.session else {
             Issue.record("no comparison began")
             return
         }
@@ -280,7 +292,7 @@ extension [Effect] {
     @Test func `takes an answer that comes after all for late, and keeps the link`() {
         var bench = Bench(own)
         let (id, first) = bench.link(peer, dialled: true)
-        guard case .compare(_, let session, _)? = first.last else {
+        guard let session = first.session else {
             Issue.record("no comparison began")
             return
         }
@@ -337,7 +349,7 @@ extension [Effect] {
             effects.count { if case .keep = $0 { true } else { false } }
         }
         #expect(kept(first) == 1)
-        _ = bench.give(.certificate(id, peer.node))
+        _ = bench.give(.certificate(id, peer))
         let unasked = LinkMessage.certificate(third.encoded).encoded
         #expect(kept(bench.give(.message(id, unasked))) == 0)
         #expect(bench.engine.counters.events["certificate_unasked"] == 1)

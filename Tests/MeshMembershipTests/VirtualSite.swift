@@ -200,6 +200,13 @@ struct VirtualSite {
                     Packet(
                         at: now.advanced(by: delay), from: from, to: to,
                         content: .datagram(datagram)))
+            case .ask(let node):
+                guard let to = hosts.indices.first(where: { id($0) == node }), hosts[to].isUp,
+                    !hosts[to].isPaused, links.contains([min(from, to), max(from, to)])
+                else { continue }
+                packets.append(
+                    Packet(
+                        at: now.advanced(by: delay * 2), from: to, to: from, content: .link([])))
             case .tell(let node, let rumours):
                 guard let to = hosts.indices.first(where: { id($0) == node }),
                     links.contains([min(from, to), max(from, to)])

@@ -57,6 +57,18 @@ private let all: [String: NamespacePolicy] = ["menu": .menu, "orders": .orders, 
                 > third.author.incarnation)
     }
 
+    @Test func `takes the files of an earlier version over`() async throws {
+        let mesh = try TestMesh()
+        let identity = mesh.identity("centre", site: "hq", central: true)
+        let store = try mesh.store(identity)
+        store.close()
+        try mesh.rot(identity, "DROP TABLE address")
+        try mesh.rot(identity, "PRAGMA user_version = 1")
+        let upgraded = try mesh.store(identity)
+        try upgraded.remember(identity.certificate.node, at: "10.0.0.1:7374")
+        #expect(try upgraded.addresses() == [identity.certificate.node: "10.0.0.1:7374"])
+    }
+
     @Test func `begins a new incarnation when a copy of its files is put back`() async throws {
         let mesh = try TestMesh()
         let identity = mesh.identity("centre", site: "hq", central: true)
@@ -121,7 +133,7 @@ private let all: [String: NamespacePolicy] = ["menu": .menu, "orders": .orders, 
         try shell.run()
         shell.waitUntilExit()
         let before = try Data(contentsOf: URL(fileURLWithPath: path))
-        #expect(throws: StoreError.newerSchema(found: 9, known: 1)) { try mesh.store(identity) }
+        #expect(throws: StoreError.newerSchema(found: 9, known: 2)) { try mesh.store(identity) }
         #expect(try Data(contentsOf: URL(fileURLWithPath: path)) == before)
     }
 

@@ -121,7 +121,7 @@ private final class DeafPeer: ChannelInboundHandler {
 
 @Suite struct `A flood of beacons` {
     @Test func `costs arithmetic for 500 of them in a second`() {
-        var budget = BeaconBudget()
+        var budget = Budget(perSecond: 500)
         let begin = ContinuousClock.now
         var taken = 0
         for index in 0..<100_000 where budget.take(at: begin + .microseconds(100 * index)) {

@@ -29,6 +29,10 @@ package enum LinkMessage: Hashable, Sendable {
     case certificate([UInt8])
     /// The certificate of a node is wanted.
     case wantCertificate(NodeID)
+    /// The key under which the sender receives datagrams from the receiver.
+    case datagramKey(Bytes32)
+    /// What the sender knows of members.
+    case rumours([UInt8])
     /// A type of a later version that may be skipped.
     case unknown(UInt8)
 
@@ -44,6 +48,8 @@ package enum LinkMessage: Hashable, Sendable {
         case credit = 17
         case certificate = 19
         case wantCertificate = 21
+        case datagramKey = 22
+        case rumours = 24
     }
 
     /// The type byte and the fields.
@@ -61,6 +67,8 @@ package enum LinkMessage: Hashable, Sendable {
         case .credit(let count): Self.put(&writer, .credit) { $0.u32(count) }
         case .certificate(let bytes): Self.put(&writer, .certificate) { $0.append(bytes) }
         case .wantCertificate(let node): Self.put(&writer, .wantCertificate) { $0.append(node) }
+        case .datagramKey(let key): Self.put(&writer, .datagramKey) { $0.append(key) }
+        case .rumours(let bytes): Self.put(&writer, .rumours) { $0.append(bytes) }
         case .unknown(let tag): writer.u8(tag)
         }
         return writer.bytes
@@ -95,6 +103,8 @@ package enum LinkMessage: Hashable, Sendable {
         case .credit: self = .credit(try reader.u32())
         case .certificate: self = .certificate(try reader.take(reader.left))
         case .wantCertificate: self = .wantCertificate(try reader.bytes32())
+        case .datagramKey: self = .datagramKey(try reader.bytes32())
+        case .rumours: self = .rumours(try reader.take(reader.left))
         }
         try reader.finish()
     }

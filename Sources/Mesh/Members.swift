@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import MeshCore
+internal import MeshEngine
+internal import MeshMembership
+internal import MeshStore
+internal import MeshTransport
+internal import MeshTrust
+internal import NIOCore
+internal import Synchronization
+
+extension MeshNode {
+    func membership(_ port: Int, seed: UInt64) -> Membership {
+        let identity = store.identity
+        return Membership(
+            Membership.Identity(
+                key: identity.nodeKey, mesh: identity.root.meshID,
+                site: identity.certificate.ticket.site,
+                isCentral: identity.certificate.ticket.isCentral),
+            incarnation: store.author.incarnation, port: UInt16(clamping: port), seed: seed,
+            now: now)
+    }
+
+    /// Nobody is forgotten by time: all whose certificates were ever shown here.
+    func knownNodes() -> [(certificate: Certificate, address: String?)] {
+        let addresses = (try? store.addresses()) ?? [:]
+        return ((try? store.certificates()) ?? []).map { ($0, addresses[$0.node]) }
+    }
+
+    func received(datagram: [UInt8], from source: SocketAddress) {
+        guard let host = HostPort.host(source) else { return count("datagram_bad_source") }
+        guard datagramBudget.withLock({ $0.take(at: ContinuousClock.now) }) else {
+            return count("datagram_over_budget")
+        }
+        post(.datagram(datagram, from: host))
+    }
+
+    func send(_ datagram: [UInt8], to address: String) {
+        guard let target = HostPort.parse(address),
+            let address = HostPort.address(target.host, port: target.port)
+        else { return count("datagram_bad_address") }
+        datagramPort.withLock { $0 }?.send(datagram, to: address)
+    }
+}
