@@ -177,13 +177,15 @@ extension Engine {
 
     private mutating func keepAlive(_ id: LinkID, _ now: Instant) {
         guard var link = links[id] else { return }
-        if now.since(link.lastHeard) > tuning.silenceMax {
+        // Neighbours are probed by datagrams every second or so; their links need little more.
+        let factor = link.site == own.ticket.site ? tuning.nearFactor : 1
+        if now.since(link.lastHeard) > tuning.silenceMax * factor {
             return close(id, "the peer fell silent")
         }
         guard link.nextPing <= now else { return }
         let number = entropy.next()
         link.pinged = (number, now)
-        link.nextPing = now.advanced(by: entropy.jittered(tuning.pingInterval, by: 0.2))
+        link.nextPing = now.advanced(by: entropy.jittered(tuning.pingInterval * factor, by: 0.2))
         links[id] = link
         send(id, .ping(number))
     }

@@ -160,8 +160,10 @@ package struct EngineTuning: Sendable {
     package var pingInterval = Duration.seconds(5)
     /// Silence after which a link is taken for dead.
     package var silenceMax = Duration.seconds(20)
+    /// How many times longer both are for a peer of the same site, which is probed by datagrams.
+    package var nearFactor = 4
     /// The pause between beacons, give or take 20 %.
-    package var beaconInterval = Duration.seconds(5)
+    package var beaconInterval = Duration.seconds(10)
     /// How long messages of an unknown author wait for its certificate.
     package var parkedMax = Duration.seconds(30)
 

@@ -12,7 +12,7 @@ extension Membership {
         for node in table.keys.sorted() { retry(node, now) }
         if nextPeriod <= now {
             nextPeriod = now.advanced(by: entropy.jittered(patient(tuning.period), by: 0.1))
-            if let target = nextTarget() { begin(.routine, target, now) }
+            if let target = nextTarget(now) { begin(.routine, target, now) }
         }
     }
 
@@ -40,13 +40,15 @@ extension Membership {
         member.address != nil && keys.canSend(to: member.node)
     }
 
-    /// Goes through the members of the site in a new random order each time (SWIM, §4.3).
-    private mutating func nextTarget() -> NodeID? {
+    /// Goes through the members of the site in a new random order each time (SWIM, §4.3), but for
+    /// those just heard, who need not be asked.
+    private mutating func nextTarget(_ now: Instant) -> NodeID? {
         for _ in 0..<2 {
             while let node = round.popLast() {
                 guard let member = table[node], isNear(member), canProbe(member),
                     member.state == .alive || member.state == .suspect
                 else { continue }
+                if let heard = member.lastHeard, now.since(heard) < tuning.period { continue }
                 return node
             }
             round = table.values.filter { isNear($0) }.map(\.node).sorted()

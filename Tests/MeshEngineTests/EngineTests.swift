@@ -126,7 +126,7 @@ extension [Effect] {
         let (quiet, _) = bench.link(peer, dialled: true)
         let (alive, _) = bench.link(third, dialled: false)
         var closed: [LinkID] = []
-        for _ in 0..<30 {
+        for _ in 0..<100 {
             let effects = bench.wait(1)
             closed += effects.closed
             for (id, message) in effects.sent where id == alive {

@@ -82,6 +82,83 @@ import Testing
         #expect(site.hosts[3].machine.events["membership_paused"] == 1)
     }
 
+    @Test func `believe no accusation that they can check, and none forged or of the past`() {
+        var site = VirtualSite(seed: 4)
+        site.add(5)
+        site.linkAll()
+        site.run(.seconds(5))
+        // One of them says of everybody, over and over, that they are away, in several names.
+        for round in 0..<200 {
+            for victim in 0..<4 {
+                guard let version = site.hosts[0].machine.member(site.id(victim))?.presence?.version
+                else { continue }
+                for accuser in 0..<5 where accuser != victim {
+                    let rumour = Rumour.away(
+                        site.id(victim).short, version, by: site.id(accuser).short)
+                    for host in 0..<4 {
+                        site.hosts[host].machine.hear(rumour, from: site.id(4), site.now)
+                    }
+                }
+            }
+            site.run(.milliseconds(round < 50 ? 100 : 500))
+        }
+        #expect(site.falseAways == 0)
+        site.run(.seconds(15))
+        for one in 0..<4 {
+            for other in 0..<4 where one != other {
+                #expect(site.state(of: other, at: one) == .alive)
+            }
+        }
+    }
+
+    @Test func `take a member's words from itself alone, also at the end of all counting`() throws {
+        var site = VirtualSite(seed: 5)
+        site.add(3)
+        site.linkAll()
+        site.run(.seconds(3))
+        let last = Presence.Version(incarnation: .max, counter: .max)
+        let forged = Presence(
+            key: site.hosts[2].key, mesh: TestMesh.bytes(1, 1), version: last, status: .left,
+            wan: .untried, priority: 0, port: 1)
+        site.hosts[0].machine.hear(
+            .presence(forged, address: ""), from: site.id(2), site.now)
+        #expect(site.state(of: 2, at: 0) == .alive)
+        #expect(site.hosts[0].machine.events["membership_presence_forged"] == 1)
+        let own = Presence(
+            key: site.hosts[1].key, mesh: TestMesh.bytes(9, 9), version: last, status: .left,
+            wan: .untried, priority: 0, port: 1)
+        site.hosts[0].machine.hear(.presence(own, address: ""), from: site.id(2), site.now)
+        #expect(site.state(of: 1, at: 0) == .left)
+        // An accusation of a life that nobody had changes nothing.
+        let accusation = Rumour.suspect(site.id(0).short, last, by: site.id(2).short)
+        site.hosts[0].machine.hear(accusation, from: site.id(2), site.now)
+        #expect(site.hosts[0].machine.events["membership_accused_of_the_past"] == 1)
+    }
+
+    @Test func `vouch for their site to the centre, and tell other sites nothing of it`() {
+        var site = VirtualSite(seed: 6)
+        site.add(1, site: "hq", isCentral: true)
+        site.add(3, site: "s1")
+        site.add(2, site: "s2")
+        site.dials = false
+        for pair in [[1, 2], [1, 3], [2, 3], [4, 5], [0, 1], [0, 4]] { site.link(pair[0], pair[1]) }
+        site.run(.seconds(5))
+        // The centre is linked with one server of each site, and knows of all.
+        for other in 1...5 { #expect(site.state(of: other, at: 0) == .alive) }
+        #expect(site.state(of: 0, at: 3) == .alive)
+        #expect(site.state(of: 4, at: 1) == nil && site.state(of: 1, at: 4) == nil)
+        site.kill(3)
+        site.run(.seconds(4))
+        #expect(site.state(of: 3, at: 0) == .away)
+        #expect(site.state(of: 2, at: 0) == .alive)
+        // With the link to the site goes what is known of it.
+        site.unlink([0, 1])
+        site.run(.seconds(1))
+        #expect(site.state(of: 1, at: 0) == .away && site.state(of: 2, at: 0) == .away)
+        #expect(site.state(of: 0, at: 2) == .away)
+        #expect(site.state(of: 5, at: 0) == .alive)
+    }
+
     @Test func `send no more as they become more`() {
         var rates: [Double] = []
         for count in [5, 20, 40] {
@@ -94,5 +171,90 @@ import Testing
             rates.append(Double(site.datagrams) / 30 / Double(count))
         }
         #expect(rates.allSatisfy { $0 < 2.2 }, "\(rates)")
+    }
+}
+
+@Suite struct `A datagram` {
+    private struct Pair {
+        var sender = DatagramKeys()
+        var receiver = DatagramKeys()
+        let one = TestMesh.bytes(1, 1)
+        let other = TestMesh.bytes(2, 2)
+
+        init() {
+            sender.send(to: other, under: TestMesh.bytes(3, 3))
+            receiver.receive(from: one, under: TestMesh.bytes(3, 3))
+        }
+    }
+
+    @Test func `opens once, and in any order within its window`() throws {
+        var pair = Pair()
+        var sealed: [[UInt8]] = []
+        for index in 0..<100 as Range<UInt8> {
+            let datagram = pair.sender.seal([index], to: pair.other)
+            sealed.append(try #require(datagram))
+        }
+        for index in [5, 3, 4, 70, 69, 99, 36] as [Int] {
+            let (sender, payload) = try pair.receiver.open(sealed[index])
+            #expect(sender == pair.one && payload == [UInt8(index)])
+        }
+        for index in [5, 99, 36, 35, 0] as [Int] {
+            #expect(throws: DatagramKeys.Refusal.replayed) { try pair.receiver.open(sealed[index]) }
+        }
+    }
+
+    @Test func `is dropped when any byte of it is changed, cut off or added`() throws {
+        var pair = Pair()
+        let datagram = pair.sender.seal([1, 2, 3], to: pair.other)
+        let sealed = try #require(datagram)
+        for index in sealed.indices {
+            var changed = sealed
+            changed[index] ^= 1
+            #expect(throws: DatagramKeys.Refusal.self) { try pair.receiver.open(changed) }
+            #expect(throws: DatagramKeys.Refusal.self) {
+                try pair.receiver.open(Array(sealed.prefix(index)))
+            }
+        }
+        #expect(throws: DatagramKeys.Refusal.self) { try pair.receiver.open(sealed + [0]) }
+        #expect(throws: DatagramKeys.Refusal.malformed) {
+            try pair.receiver.open([UInt8](repeating: 1, count: 1201))
+        }
+        var stranger = DatagramKeys()
+        #expect(throws: DatagramKeys.Refusal.unknownKey) { try stranger.open(sealed) }
+    }
+
+    @Test
+    func `with more rumours than its limit is refused, one of an unknown kind is passed over`()
+        throws
+    {
+        let head: [UInt8] = [1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]
+        #expect(throws: WireError.tooLong("rumours", 65, limit: 64)) {
+            try ProbeMessage(decoding: head + [65])
+        }
+        let skipped = try ProbeMessage(decoding: head + [1, 99, 3, 7, 7, 7])
+        #expect(skipped.rumours.isEmpty)
+        #expect(throws: WireError.self) { try ProbeMessage(decoding: head + [1, 2, 3, 7, 7, 7]) }
+    }
+
+    @Test func `is read as it was written`() throws {
+        let key = TestMesh.key(4, 4)
+        let presence = Presence(
+            key: key, mesh: TestMesh.bytes(9, 9), version: .init(incarnation: 7, counter: 8),
+            status: .stopped, wan: .linked, priority: 3, port: 7374)
+        let message = ProbeMessage(
+            .pingRequest, 77, 0x0102_0304_0506_0708,
+            rumours: [
+                .presence(presence, address: "10.0.0.1:7374"),
+                .suspect(1, .init(incarnation: 2, counter: 3), by: 4),
+                .away(5, .init(incarnation: 6, counter: .max), by: 8),
+            ])
+        #expect(try ProbeMessage(decoding: message.encoded) == message)
+        #expect(presence.isAuthentic(in: TestMesh.bytes(9, 9)))
+        #expect(!presence.isAuthentic(in: TestMesh.bytes(9, 8)))
+        for count in 0..<message.encoded.count {
+            #expect(throws: WireError.self) {
+                try ProbeMessage(decoding: Array(message.encoded.prefix(count)))
+            }
+        }
     }
 }
