@@ -159,8 +159,10 @@ let package = Package(
         .testTarget(
             name: "MeshTransportTests",
             dependencies: [
-                "MeshTesting", "MeshCore", "MeshCrypto", "MeshLink", "MeshStore", "MeshTransport",
-                "Mesh", .product(name: "NIOCore", package: "swift-nio"),
+                "MeshTesting", "MeshCore", "MeshCrypto", "MeshTrust", "MeshReplication", "MeshLink",
+                "MeshStore", "MeshTransport", "Mesh",
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),
             ], swiftSettings: settings),
         .testTarget(
@@ -169,7 +171,7 @@ let package = Package(
             name: "VectorTests",
             dependencies: [
                 "MeshTesting", "MeshCore", "MeshCrypto", "MeshTrust", "MeshReplication", "MeshLink",
-                "MeshDiscovery",
+                "MeshDiscovery", "MeshMembership",
             ], exclude: ["Vectors"], swiftSettings: settings),
     ],
     swiftLanguageModes: [.v6]

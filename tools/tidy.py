@@ -96,11 +96,11 @@ def check(path):
         if len(bare) > LINE_MAX and not in_text and relative.parts[0] == "Sources":
             find(path, number, f"{len(line)} columns; at most {LINE_MAX}")
         in_text ^= line.count('"""') % 2 == 1
+    check_lengths(path, lines)
     if relative.parts[0] != "Sources":
         return
     target = relative.parts[1]
     check_imports(path, target, lines)
-    check_lengths(path, lines)
     for number, line in enumerate(lines, 1):
         code = code_of(line)
         if BANNED.search(code):

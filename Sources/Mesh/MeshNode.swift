@@ -36,7 +36,9 @@ public final class MeshNode: Sendable {
     }
 
     let configuration: MeshConfiguration
+    /// The records on disk.
     package let store: Store
+    /// Where the node tells what it does.
     package let logger: Logger
     private let group: MultiThreadedEventLoopGroup
     private let inbox: AsyncStream<Item>
@@ -74,11 +76,6 @@ public final class MeshNode: Sendable {
         (inbox, feed) = AsyncStream.makeStream(of: Item.self)
         let feed = feed
         lane = StoreLane(store: store) { _ = feed.yield(.input($0)) }
-        let hub = changeHub
-        var observers = Store.Observers()
-        observers.committed = { _ = feed.yield(.input(.committed($0))) }
-        observers.changed = { hub.advance(to: $0) }
-        store.observe(observers)
     }
 
     /// This node's certificate.
@@ -124,11 +121,8 @@ public final class MeshNode: Sendable {
             tasks.addTask { await self.scrub() }
             if configuration.discovery { tasks.addTask { await self.refresh(beacons) } }
             tasks.addTask { await ready(listening) }
-            await withTaskCancellationHandler {
-                while failure.withLock({ $0 }) == nil, !Task.isCancelled {
-                    try? await Task.sleep(for: .milliseconds(200))
-                }
-            } onCancel: {
+            while failure.withLock({ $0 }) == nil, !Task.isCancelled {
+                try? await Task.sleep(for: .milliseconds(200))
             }
             tasks.cancelAll()
             feed.finish()
@@ -163,6 +157,7 @@ public final class MeshNode: Sendable {
 
     func post(_ input: Input) { feed.yield(.input(input)) }
 
+    /// Counts an event, for metrics.
     package func count(_ name: String) { counters.withLock { $0[name, default: 0] += 1 } }
 
     /// Asks the engine for what it knows now.

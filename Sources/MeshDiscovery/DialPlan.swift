@@ -75,14 +75,12 @@ package struct DialPlan: Sendable {
     ) {
         if var target = targets[address] {
             target.lastHeard = now
-            let isAnother = target.node != node || target.incarnation != incarnation
             // Another node has taken the address over, or the one there came up again.
-            if isAnother || target.failures > 0 {
+            if target.node != node || target.incarnation != incarnation {
                 target.node = node
                 target.incarnation = incarnation
-                let rest = isAnother ? tuning.firstPause : tuning.beaconPause
-                let last = target.lastDial ?? now.advanced(by: .zero - rest)
-                target.nextDial = min(target.nextDial, max(now, last.advanced(by: rest)))
+                let rested = target.lastDial?.advanced(by: tuning.firstPause) ?? now
+                target.nextDial = min(target.nextDial, max(now, rested))
             }
             targets[address] = target
             return
@@ -149,7 +147,9 @@ package struct DialPlan: Sendable {
         target.failures += 1
         target.lastError = reason
         let doublings = min(target.failures - 1, 10)
-        let pause = min(tuning.firstPause * (1 << doublings), tuning.longestPause)
+        var pause = min(tuning.firstPause * (1 << doublings), tuning.longestPause)
+        // A beacon can be replayed by anyone who heard it.
+        if target.rung == .beacon { pause = max(pause, tuning.beaconPause * 1.34) }
         target.nextDial = now.advanced(by: entropy.jittered(pause, by: 0.25))
         targets[address] = target
     }

@@ -61,7 +61,6 @@ package struct Engine: ~Copyable {
         case .certificate(let id, let card): certificate(id, card, now)
         case .known(let nodes): for node in nodes { know(node.certificate, node.address, now) }
         case .datagram(let bytes, let host): membership.receive(bytes, from: host, now: now)
-        case .stop: for id in links.keys.sorted() { send(id, .goodbye) }
         case .shown(let id, let bytes): shown(id, bytes)
         case .heard(let node, let incarnation, let address): heard(node, incarnation, address, now)
         case .dialFailed(let address, let reason, let isSelf):

@@ -40,8 +40,6 @@ package enum Input: Sendable {
     case known([(certificate: Certificate, address: String?)])
     /// A datagram came, from an address without its port.
     case datagram([UInt8], from: String)
-    /// The node is to stop: its peers are told.
-    case stop
     /// A certificate that a peer wants was looked up; nil if it is not known.
     case shown(LinkID, [UInt8]?)
     /// An authentic beacon of another node was heard.

@@ -204,7 +204,7 @@ package struct DataDirectory: Sendable {
             throw StoreError.unusable(
                 """
                 \(path) is on \(best.kind), where acknowledged writes can be lost \
-                (force with --allow-volatile)
+                (force with --store-volatile)
                 """)
         }
     }

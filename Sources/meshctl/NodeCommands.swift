@@ -12,7 +12,8 @@ struct Peers: AsyncParsableCommand {
     @OptionGroup var connection: Connection
     @OptionGroup var output: Output
     @Option(help: "Only nodes of this site.") var site: String?
-    @Option(help: "Only nodes in this state: self, alive or away.") var state: String?
+    @Option(help: "Only nodes in this state: self, alive, suspect, away or left.")
+    var state: String?
 
     func run() async throws {
         let client = try connection.client()

@@ -262,12 +262,17 @@ struct Pair: ~Copyable {
         #expect(messages == 1)
     }
 
-    @Test func `does not end a message without an end`() throws {
+    @Test func `takes and gives no message before both have proven who they are`() throws {
         var pair = Pair(try TestMesh())
-        try pair.run()
         #expect(throws: LinkError.unexpected("a message before the handshake")) {
-            var fresh = Pair(try TestMesh())
-            _ = try fresh.dialler.seal([1])
+            _ = try pair.dialler.seal([1])
+        }
+        // A frame that comes where the handshake should go on is no part of it.
+        let frame: [UInt8] = [0, 64] + [UInt8](repeating: 7, count: 64)
+        let opening = pair.dialler.opening()
+        #expect(throws: LinkError.self) {
+            _ = try pair.listener.receive(opening)
+            _ = try pair.listener.receive(frame)
         }
     }
 }

@@ -5,7 +5,8 @@ import MeshCore
 import MeshCrypto
 import MeshDiscovery
 import MeshLink
-import MeshReplication
+import MeshMembership
+@testable import MeshReplication
 internal import MeshStore
 import MeshTesting
 import MeshTrust
@@ -68,6 +69,7 @@ struct Vector {
             return message.encoded
         case "policy": return try NamespacePolicy(decoding: bytes).encoded
         case "turn": return try SyncTurn(decoding: bytes).encoded
+        case "probe": return try ProbeMessage(decoding: bytes).encoded
         case "link-message": return try LinkMessage(decoding: bytes).encoded
         case "root": return try RootDocument(decoding: bytes).encoded
         case "certificate": return try Certificate(decoding: bytes, root: mesh.root).encoded
@@ -83,7 +85,7 @@ struct Vector {
 
     @Test func `are accepted and written again as the same bytes, or refused as they say`() throws {
         let vectors = try Vector.all()
-        #expect(Set(vectors.map(\.format)).count == 10)
+        #expect(Set(vectors.map(\.format)).count == 11)
         for vector in vectors {
             do {
                 let bytes = try again(vector)
@@ -101,11 +103,35 @@ struct Vector {
         let identity = mesh.identity("till")
         let author = Author(
             node: identity.certificate.node, incarnation: Incarnation(start: 2, random: 7))
+        try writeRecords(author, identity.nodeKey)
+        try writeConversation(author, identity.nodeKey)
+        try writeTrust(identity.certificate)
+        try DigestVectors.write(author)
+    }
+
+    private func good(_ format: String, _ bytes: [UInt8], _ comment: String) throws {
+        try Vector(name: "\(format)-ok.txt", format: format, expect: "ok", bytes: bytes).write(
+            comment)
+        for (fault, bytes) in [
+            ("trailing", bytes + [0]), ("truncated", Array(bytes.dropLast())),
+        ] {
+            let bad = Vector(
+                name: "\(format)-\(fault).txt", format: format, expect: "", bytes: bytes)
+            do {
+                _ = try again(bad)
+            } catch {
+                try Vector(
+                    name: bad.name, format: format, expect: "refused \(error)", bytes: bytes
+                )
+                .write("The one above, \(fault) by a byte.")
+            }
+        }
+    }
+
+    private func writeRecords(_ author: Author, _ key: SigningKey) throws {
         var context = Context.empty
-        context.insert(
-            Dot(
-                author: Author(node: TestMesh.bytes(8, 8), incarnation: Incarnation(1)),
-                sequence: 41))
+        let other = Author(node: TestMesh.bytes(8, 8), incarnation: Incarnation(1))
+        context.insert(Dot(author: other, sequence: 41))
         let record = Record(
             kind: .put, stamp: HybridTime(1_700_000_000_000 << 16), key: try RecordKey("soup/1"),
             context: context, contentType: "text/plain", body: Array("hot".utf8))
@@ -116,46 +142,13 @@ struct Vector {
         let ids = records.map { Record.id(of: $0, in: mesh.root.meshID) }
         let whole = Commit(
             signing: records, ids: ids, scope: Scope(namespace: "prices", audience: .site("s1")),
-            author: author, first: 5, previous: TestMesh.bytes(1, 1), key: identity.nodeKey,
+            author: author, first: 5, previous: TestMesh.bytes(1, 1), key: key,
             mesh: mesh.root.meshID)
         let part = Commit(
             header: whole.header, signature: whole.signature,
             proof: whole.proof.dropping([0: ids[0], 1: ids[1]]), records: [records[2]])
         let message = CommitsMessage(
             scope: whole.header.scope, author: author, after: 4, through: 7, commits: [part])
-        let leaf = SyncPart.LeafEntry(leaf: 9, bits: LeafBits(0b1010))
-        let turn = SyncTurn([
-            .summary([UInt8](repeating: 3, count: 16), .all), .inStep,
-            .wants(scope: 0, author: 7, [leaf]),
-        ])
-        let beacon = Beacon(
-            epoch: 1, node: author.node, incarnation: author.incarnation, port: 7374, counter: 3)
-        let ticketKey = TestMesh.key(5, 5)
-        let ticket = TicketFile(
-            root: mesh.root, enrol: mesh.enrol, secret: mesh.secret, ticketSeed: ticketKey.seed,
-            ticket: Ticket(
-                key: ticketKey.publicKey.id, serial: [UInt8](repeating: 1, count: 16), site: "s1",
-                node: "n",
-                isCentral: false, groups: [], grants: Grant.edge(site: "s1", groups: [])),
-            seeds: ["centre.example:7374"])
-        func good(_ format: String, _ bytes: [UInt8], _ comment: String) throws {
-            try Vector(name: "\(format)-ok.txt", format: format, expect: "ok", bytes: bytes).write(
-                comment)
-            for (fault, bytes) in [
-                ("trailing", bytes + [0]), ("truncated", Array(bytes.dropLast())),
-            ] {
-                let bad = Vector(
-                    name: "\(format)-\(fault).txt", format: format, expect: "", bytes: bytes)
-                do {
-                    _ = try again(bad)
-                } catch {
-                    try Vector(
-                        name: bad.name, format: format, expect: "refused \(error)", bytes: bytes
-                    )
-                    .write("The one above, \(fault) by a byte.")
-                }
-            }
-        }
         try good("record", record.encoded, "A value that supersedes dot 41 of another node.")
         try good(
             "commit-header", whole.header.encoded, "Three records of an author from sequence 5 on.")
@@ -164,14 +157,143 @@ struct Vector {
             "The last of the three, with one hash for the two that are gone.")
         try good(
             "policy", NamespacePolicy.orders.encoded, "A log for each site, written by the site.")
-        try good("turn", turn.encoded, "A summary, its answer, and two sequences that are wanted.")
+    }
+
+    private func writeConversation(_ author: Author, _ key: SigningKey) throws {
+        let leaf = SyncPart.LeafEntry(leaf: 9, bits: LeafBits(0b1010))
+        let path = AuthorTrie.Path.root.child(3).child(0xa)
+        let scope = SyncPart.ScopeEntry(
+            scope: Scope(namespace: "menu", audience: .all), root: 0x0102_0304_0506)
+        let log = SyncPart.AuthorEntry(tag: 7, frontier: 300, hash: 9)
+        let children: [UInt64] = [1, 0, 2] + [UInt64](repeating: 0, count: 13)
+        let node = SyncPart.NodeEntry(index: 3, children: children)
+        let hashes: [UInt64] = Array(0..<16)
+        let parts: [SyncPart] = [
+            .summary([UInt8](repeating: 3, count: 16), .all), .inStep, .scopes([scope]),
+            .authors(scope: 0, path: path, isAnswer: true, [log]),
+            .branches(scope: 0, path: path, hashes),
+            .nodes(scope: 0, author: 7, level: 2, [node]),
+            .leaves(scope: 0, author: 7, [leaf]), .wants(scope: 0, author: 7, [leaf]),
+        ]
+        let turn = SyncTurn(parts)
+        try good("turn", turn.encoded, "One part of each kind.")
         try good("link-message", LinkMessage.ping(7).encoded, "A ping.")
+        let presence = Presence(
+            key: key, mesh: mesh.root.meshID, version: .init(incarnation: 7, counter: 8),
+            status: .alive, wan: .linked, priority: 3, port: 7374)
+        let probe = ProbeMessage(
+            .ping, 77, author.node.short,
+            rumours: [
+                .presence(presence, address: "10.0.0.1:7374"),
+                .suspect(1, .init(incarnation: 2, counter: 3), by: 4),
+                .away(5, .init(incarnation: 6, counter: 7), by: 8),
+            ])
         try good(
-            "root", mesh.root.encoded, "A root document with three keys, two of which must sign.")
-        try good("certificate", identity.certificate.encoded, "A server of the site s1.")
+            "probe", probe.encoded, "A ping with one rumour of each kind, before it is sealed.")
+        let beacon = Beacon(
+            epoch: 1, node: author.node, incarnation: author.incarnation, port: 7374, counter: 3)
         try good(
             "beacon", beacon.encoded(mesh: mesh.root.meshID, key: mesh.secret.beaconKey),
             "A beacon.")
+    }
+
+    private func writeTrust(_ certificate: Certificate) throws {
+        let ticketKey = TestMesh.key(5, 5)
+        let ticket = TicketFile(
+            root: mesh.root, enrol: mesh.enrol, secret: mesh.secret, ticketSeed: ticketKey.seed,
+            ticket: Ticket(
+                key: ticketKey.publicKey.id, serial: [UInt8](repeating: 1, count: 16), site: "s1",
+                node: "n", isCentral: false, groups: [],
+                grants: Grant.edge(site: "s1", groups: [])),
+            seeds: ["centre.example:7374"])
+        try good(
+            "root", mesh.root.encoded, "A root document with three keys, two of which must sign.")
+        try good("certificate", certificate.encoded, "A server of the site s1.")
         try good("ticket", Array(ticket.text.utf8), "A ticket with a seed, as text.")
+    }
+}
+
+/// What is hashed in a digest, and what comes out: `what: preimage hash`, one a line.
+enum DigestVectors {
+    private static let file = Vector.folder.appendingPathComponent("digests")
+    private static let ids = [TestMesh.bytes(1, 1), TestMesh.bytes(1, 2)]
+
+    private static func leaf() -> Digest {
+        DigestTree.hash(leaf: 3, records: [(offset: 0, id: ids[0]), (offset: 63, id: ids[1])])
+    }
+
+    private static func children() -> [Digest] {
+        [leaf(), leaf()] + [Digest](repeating: .zero, count: 14)
+    }
+
+    private static func log(_ author: Author) -> LogState {
+        LogState(author: author, frontier: 300, root: leaf())
+    }
+
+    /// The hashes as the code computes them.
+    static func computed(_ author: Author) -> [String: Digest] {
+        [
+            "leaf": leaf(), "node": DigestTree.hash(index: 1, children: children()),
+            "log": log(author).hash, "scope": AuthorTrie([log(author)]).root,
+        ]
+    }
+
+    static func write(_ author: Author) throws {
+        var preimages: [(String, WireWriter)] = []
+        var leafWriter = WireWriter()
+        leafWriter.u8(0)
+        leafWriter.u64(3)
+        for (offset, id) in [(UInt8(0), ids[0]), (63, ids[1])] {
+            leafWriter.u8(offset)
+            leafWriter.append(id)
+        }
+        preimages.append(("leaf", leafWriter))
+        var nodeWriter = WireWriter()
+        nodeWriter.u8(1)
+        for child in children() { nodeWriter.append(child) }
+        preimages.append(("node", nodeWriter))
+        var logWriter = WireWriter()
+        logWriter.u8(2)
+        logWriter.author(author)
+        logWriter.u64(300)
+        logWriter.append(leaf())
+        preimages.append(("log", logWriter))
+        var scopeWriter = WireWriter()
+        scopeWriter.u8(4)
+        scopeWriter.append(log(author).hash)
+        preimages.append(("scope", scopeWriter))
+        let lines = preimages.map { name, writer in
+            "\(name): \(Hex.encode(writer.bytes)) \(Blake2b.hash(writer.bytes))"
+        }
+        let comment =
+            "# Leaf 3 with offsets 0 and 63; node 1 over two such; a log to 300; its scope.\n"
+        try (comment + lines.joined(separator: "\n") + "\n").write(
+            to: file, atomically: true, encoding: .utf8)
+    }
+
+    static func read() throws -> [(name: String, preimage: [UInt8], hash: String)] {
+        try String(contentsOf: file, encoding: .utf8).split(separator: "\n")
+            .filter { !$0.hasPrefix("#") }.map { line in
+                let fields = line.split(separator: " ")
+                return (
+                    String(fields[0].dropLast()), try #require(Hex.decode(String(fields[1]))),
+                    String(fields[2])
+                )
+            }
+    }
+}
+
+extension `The vectors` {
+    @Test func `of digests are what the code computes, from the bytes that they name`() throws {
+        let identity = mesh.identity("till")
+        let author = Author(
+            node: identity.certificate.node, incarnation: Incarnation(start: 2, random: 7))
+        let computed = DigestVectors.computed(author)
+        let vectors = try DigestVectors.read()
+        #expect(vectors.count == computed.count)
+        for vector in vectors {
+            #expect(Blake2b.hash(vector.preimage).description == vector.hash)
+            #expect(computed[vector.name]?.description == vector.hash, "\(vector.name)")
+        }
     }
 }

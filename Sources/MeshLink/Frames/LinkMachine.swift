@@ -68,9 +68,6 @@ package struct LinkMachine: ~Copyable {
     /// What to send as soon as the connection stands.
     package func opening() -> [UInt8] { isInitiator ? preamble() : [] }
 
-    /// Whether the peer has proven who it is.
-    package var isEstablished: Bool { phase == .open }
-
     private func preamble() -> [UInt8] {
         var writer = WireWriter(reserving: LinkSpecification.preambleByteCount)
         writer.append(LinkSpecification.magic)

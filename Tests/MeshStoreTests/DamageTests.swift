@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Foundation
+import MeshCore
+import MeshCrypto
+import MeshReplication
+import MeshStore
+import MeshTesting
+import MeshTrust
+internal import Synchronization
+import Testing
+
+private let all: [String: NamespacePolicy] = ["menu": .menu, "orders": .orders, "prices": .prices]
+
+@Suite struct `Damage` {
+    @Test func `is found by the scrub, not sent on, and fetched again`() async throws {
+        let mesh = try TestMesh()
+        let centre = try await mesh.centre(all)
+        let identity = mesh.identity("site")
+        let menu = Scope("menu@all")!
+        for index in 0..<20 { try await centre.put(menu, "k\(index)", "value \(index)") }
+        let store = try mesh.store(identity)
+        #expect(try await store.reconcile(with: centre) != nil)
+        store.close()
+        // A bit flips on disk, under SQLite's nose.
+        try mesh.rot(
+            identity,
+            "UPDATE record SET bytes = CAST(replace(bytes, 'value 7', 'VALUE 7') AS BLOB) WHERE key='k7'"
+        )
+        let opened = try mesh.store(identity)
+        #expect(try opened.scrub(after: 0) == 0)
+        #expect(opened.statistics.damaged.load(ordering: .relaxed) == 1)
+        #expect(try opened.text(menu, "k7") == nil)
+        #expect(try opened.damageCount() == 1)
+        #expect(try await opened.reconcile(with: centre) != nil)
+        #expect(try opened.text(menu, "k7") == "value 7")
+        #expect(try opened.damageCount() == 0)
+        #expect(try opened.root(of: menu) == centre.root(of: menu))
+    }
+
+    @Test func `beside a record that proves itself is mended where it is`() async throws {
+        let mesh = try TestMesh()
+        let centre = try await mesh.centre(all)
+        let menu = Scope("menu@all")!
+        let writes = try (0..<20).map { Write(.put, try RecordKey("k\($0)"), body: [7]) }
+        _ = try await centre.write(WriteRequest(scope: menu, writes: writes))
+        let root = try centre.root(of: menu)
+        centre.close()
+        try mesh.rot(centre.identity, "UPDATE record SET id = zeroblob(32) WHERE key='k7'")
+        let opened = try mesh.store(centre.identity)
+        #expect(try opened.scrub(after: 0) == 0)
+        #expect(try opened.damageCount() == 0)
+        #expect(try opened.root(of: menu) == root)
+        #expect(try opened.liveCount(in: menu) == 20)
+    }
+}
+
+@Suite struct `A data directory` {
+    private func ticket(_ mesh: TestMesh) -> TicketFile {
+        let key = TestMesh.key(5, 5)
+        let ticket = Ticket(
+            key: key.publicKey.id, serial: [UInt8](repeating: 1, count: 16), site: "s1", node: "n",
+            isCentral: false, groups: [], grants: Grant.edge(site: "s1", groups: []))
+        return TicketFile(
+            root: mesh.root, enrol: mesh.enrol, secret: mesh.secret, ticketSeed: key.seed,
+            ticket: ticket, seeds: [])
+    }
+
+    @Test func `joins once and reads its identity back`() throws {
+        let mesh = try TestMesh()
+        let directory = DataDirectory(mesh.directory + "/d")
+        let certificate = try directory.join(ticket(mesh))
+        #expect(try directory.identity().certificate == certificate)
+        #expect(throws: StoreError.self) { try directory.join(ticket(mesh)) }
+    }
+
+    @Test func `with a key that others may read is refused`() throws {
+        let mesh = try TestMesh()
+        let directory = DataDirectory(mesh.directory + "/d")
+        _ = try directory.join(ticket(mesh))
+        chmod(mesh.directory + "/d/node.key", 0o644)
+        #expect(throws: StoreError.self) { try directory.identity() }
+    }
+
+    @Test func `whose key is missing never gets another identity in silence`() throws {
+        let mesh = try TestMesh()
+        let directory = DataDirectory(mesh.directory + "/d")
+        _ = try directory.join(ticket(mesh))
+        try FileManager.default.removeItem(atPath: mesh.directory + "/d/node.key")
+        #expect(throws: StoreError.self) { try directory.identity() }
+        #expect(throws: StoreError.self) { try directory.join(ticket(mesh)) }
+    }
+
+    @Test func `is used by one process, whose number a second is told`() throws {
+        let mesh = try TestMesh()
+        let directory = DataDirectory(mesh.directory)
+        let lock = try directory.lock()
+        #expect(throws: StoreError.inUse(pid: "\(getpid())")) { try directory.lock() }
+        withExtendedLifetime(lock) {}
+    }
+
+    @Test func `in memory is refused`() throws {
+        guard FileManager.default.fileExists(atPath: "/dev/shm") else { return }
+        #expect(throws: StoreError.self) { try DataDirectory("/dev/shm").checkFileSystem() }
+    }
+}
