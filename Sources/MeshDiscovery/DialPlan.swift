@@ -46,7 +46,8 @@ package struct DialPlan: Sendable {
         var lastHeard: Instant
         var incarnation: Incarnation?
         var isDialling = false
-        var isSelf = false
+        /// Whether this node itself answers there.
+        package var isSelf = false
     }
 
     private let own: NodeID
@@ -112,10 +113,14 @@ package struct DialPlan: Sendable {
     }
 
     /// The addresses that are due, which are then taken to be dialled.
-    package mutating func due(now: Instant, linked: Set<NodeID>) -> [String] {
+    ///
+    /// - Parameter isUnwanted: whether a node that was met at an address is not to be dialled now.
+    package mutating func due(
+        now: Instant, linked: Set<NodeID>, isUnwanted: (NodeID) -> Bool = { _ in false }
+    ) -> [String] {
         var due: [String] = []
         for target in known where !target.isDialling && !target.isSelf && target.nextDial <= now {
-            if let node = target.node, linked.contains(node) { continue }
+            if let node = target.node, linked.contains(node) || isUnwanted(node) { continue }
             // A beacon that is not heard any more tells no address.
             if target.rung == .beacon, now.since(target.lastHeard) > .seconds(60) {
                 targets[target.address] = nil

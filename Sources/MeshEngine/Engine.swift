@@ -20,6 +20,8 @@ package struct Engine: ~Copyable {
     var dials: DialPlan
     /// Who is there.
     package internal(set) var membership: Membership
+    var lackingWAN: Instant?
+    var brokenWAN: Instant?
     var nextBeacon: Instant
     var beaconsSent: UInt64 = 0
     var effects: [Effect] = []
@@ -98,9 +100,8 @@ package struct Engine: ~Copyable {
     }
 
     private mutating func tick(_ now: Instant) {
-        for address in dials.due(now: now, linked: Set(links.values.map(\.node))) {
-            emit(.dial(address))
-        }
+        steer(now)
+        dial(now)
         if nextBeacon <= now {
             emit(.beacon(counter: beaconsSent))
             // Three quick ones after a start, so that a segment is complete within a second.

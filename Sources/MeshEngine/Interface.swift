@@ -160,6 +160,10 @@ package struct EngineTuning: Sendable {
     package var silenceMax = Duration.seconds(20)
     /// How many times longer both are for a peer of the same site, which is probed by datagrams.
     package var nearFactor = 4
+    /// How long a gateway may be without a link to another site before it says so.
+    package var gatewayPatience = Duration.seconds(3)
+    /// How long a node that is not the gateway takes its broken path for broken.
+    package var gatewayPenance = Duration.seconds(60)
     /// The pause between beacons, give or take 20 %.
     package var beaconInterval = Duration.seconds(10)
     /// How long messages of an unknown author wait for its certificate.

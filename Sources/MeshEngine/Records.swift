@@ -73,9 +73,9 @@ extension Engine {
 
     /// Sends a commit on at once to those who hold its scope and do not get it from someone nearer.
     ///
-    /// An author tells every peer it is linked with. Whoever hears it tells on what came from
-    /// another site to its own site, and what is not of its own site to further sites. What this
-    /// misses (a link that only one of two neighbours has) the next comparison brings.
+    /// An author tells every peer it is linked with. Whoever hears it from a neighbour tells other
+    /// sites, if it has links with any (the gateway); whoever hears it from another site tells its
+    /// own and further ones. What this misses the next comparison brings.
     mutating func push(_ message: CommitsMessage, from source: LinkID?, _ authorSite: String?) {
         guard message.through > message.after else { return }
         let home = own.ticket.site
@@ -87,8 +87,7 @@ extension Engine {
             if source != nil {
                 let isWanted =
                     link.site == home
-                    ? sourceSite != home
-                    : authorSite != home && link.site != authorSite && link.site != sourceSite
+                    ? sourceSite != home : link.site != authorSite && link.site != sourceSite
                 guard isWanted else { continue }
             }
             guard link.inFlight < limits.bytesInFlight else {

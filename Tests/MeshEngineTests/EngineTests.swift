@@ -16,10 +16,11 @@ private struct Bench: ~Copyable {
     var engine: Engine
     var now = Instant(nanoseconds: 0)
     private var nextLink: UInt64 = 1
+    static let mesh = TestMesh.bytes(8, 8)
 
     init(_ own: Certificate, limits: EngineLimits = EngineLimits()) {
         let identity = Membership.Identity(
-            key: TestMesh.key(7, 7), mesh: TestMesh.bytes(8, 8), site: own.ticket.site,
+            key: TestMesh.key(7, 7), mesh: Self.mesh, site: own.ticket.site,
             isCentral: own.ticket.isCentral)
         let membership = Membership(
             identity, incarnation: Incarnation(1), port: 7374, seed: 1, now: now)
@@ -69,6 +70,7 @@ extension [Effect] {
 
 @Suite struct `An engine` {
     private let mesh: TestMesh
+    private let peerKey: SigningKey
     private let own: Certificate
     private let peer: Certificate
     private let third: Certificate
@@ -76,7 +78,9 @@ extension [Effect] {
     init() throws {
         mesh = try TestMesh()
         own = mesh.identity("own").certificate
-        peer = mesh.identity("peer").certificate
+        let identity = mesh.identity("peer")
+        peer = identity.certificate
+        peerKey = identity.nodeKey
         third = mesh.identity("centre", site: "hq", central: true).certificate
     }
 
@@ -218,12 +222,15 @@ extension [Effect] {
         let (centre, _) = bench.link(third, dialled: false)
         let told = bench.give(.committed([try message(own)])).sent.map(\.id)
         #expect(Set(told) == [neighbour, centre])
-        // What a neighbour wrote it tells the centre itself.
+        // What a neighbour wrote the centre hears from the gateway, which this node is.
         var stored = IngestOutcome()
         stored.stored = 1
         stored.authorSite = "s1"
         let ticket = IngestTicket(message: try message(peer), byteCount: 1)
-        #expect(!bench.give(.ingested(neighbour, ticket, stored)).sent.contains { $0.id == centre })
+        #expect(bench.give(.ingested(neighbour, ticket, stored)).sent.contains { $0.id == centre })
+        // What the centre tells of it goes to nobody who has it.
+        let echo = bench.give(.ingested(centre, ticket, stored)).sent
+        #expect(!echo.contains { if case .commits = $0.message { $0.id == centre } else { false } })
         // What the centre wrote the neighbour may not have heard.
         stored.authorSite = "hq"
         let news = IngestTicket(message: try message(third), byteCount: 1)
@@ -322,6 +329,26 @@ extension [Effect] {
         for _ in 0..<4 { closed += bench.give(.message(id, bytes)).closed }
         #expect(closed == [id])
         #expect(bench.engine.counters.events["commits_over_credit"] == 1)
+    }
+
+    @Test func `gives way to the gateway once that holds a link with another site, not before`() {
+        var bench = Bench(own)
+        let (far, _) = bench.link(third, dialled: true)
+        let (near, _) = bench.link(peer, dialled: false)
+        #expect(bench.wait(1).closed.isEmpty)
+        for (wan, expected) in [(Presence.WAN.untried, []), (.linked, [far])]
+            as [(Presence.WAN, [LinkID])]
+        {
+            // The neighbour wants it more than this node does.
+            let presence = Presence(
+                key: peerKey, mesh: Bench.mesh,
+                version: .init(incarnation: 1, counter: UInt64(wan.rawValue)), status: .alive,
+                wan: wan, priority: 9, port: 7374)
+            var writer = WireWriter()
+            Rumour.encode([.presence(presence, address: "")], to: &writer)
+            _ = bench.give(.message(near, LinkMessage.rumours(writer.bytes).encoded))
+            #expect(Array(Set(bench.wait(1).closed)) == expected)
+        }
     }
 
     @Test func `sends nothing of a scope that the peer may not read`() throws {

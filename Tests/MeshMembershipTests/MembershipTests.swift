@@ -174,6 +174,55 @@ import Testing
     }
 }
 
+@Suite struct `The gateway of a site` {
+    private func gateways(_ site: VirtualSite) -> Set<NodeID> {
+        Set(site.hosts.filter(\.isUp).map(\.machine.gateway))
+    }
+
+    @Test func `is one and the same for all, and another when it is gone or its path is broken`() {
+        for seed in 0..<5 as Range<UInt64> {
+            var site = VirtualSite(seed: seed)
+            site.add(4)
+            site.linkAll()
+            site.run(.seconds(2))
+            #expect(gateways(site).count == 1)
+            guard
+                let first = site.hosts.indices.first(where: { site.id($0) == gateways(site).first })
+            else { return }
+            // Its path is broken: another takes over, and keeps it when the first is mended.
+            site.hosts[first].machine.declare(wan: .broken, now: site.now)
+            site.run(.seconds(1))
+            #expect(gateways(site).count == 1 && !gateways(site).contains(site.id(first)))
+            guard
+                let second = site.hosts.indices.first(where: { site.id($0) == gateways(site).first }
+                )
+            else { return }
+            site.hosts[second].machine.declare(wan: .linked, now: site.now)
+            site.hosts[first].machine.declare(wan: .untried, now: site.now)
+            site.run(.seconds(1))
+            #expect(gateways(site) == [site.id(second)])
+            #expect(site.hosts[first].machine.isRelieved)
+            #expect(!site.hosts[second].machine.isRelieved)
+            site.kill(second)
+            site.run(.seconds(1))
+            #expect(gateways(site).count == 1 && !gateways(site).contains(site.id(second)))
+        }
+    }
+
+    @Test func `is chosen in a cut site too, and agreed on again when it heals`() {
+        var site = VirtualSite(seed: 9)
+        site.add(6)
+        site.linkAll()
+        site.run(.seconds(2))
+        site.cut([0, 1, 2])
+        site.run(.seconds(20))
+        #expect(gateways(site).count == 2)
+        site.heal()
+        site.run(.seconds(70))
+        #expect(gateways(site).count == 1)
+    }
+}
+
 @Suite struct `A datagram` {
     private struct Pair {
         var sender = DatagramKeys()

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import MeshCore
+internal import MeshDiscovery
+internal import MeshMembership
+internal import MeshTrust
+
+/// One node of a site carries its links to other sites; the others get everything from it.
+extension Engine {
+    /// Says how this node's path to other sites does, and gives way to the gateway once that works.
+    mutating func steer(_ now: Instant) {
+        let home = own.ticket.site
+        let far = links.filter { $0.value.site != home }.keys.sorted()
+        let isGateway = membership.gateway == own.node
+        if !far.isEmpty {
+            lackingWAN = nil
+            brokenWAN = nil
+            membership.declare(wan: .linked, now: now)
+        } else if isGateway {
+            let since = lackingWAN ?? now
+            lackingWAN = since
+            if now.since(since) > tuning.gatewayPatience, hasFarAddresses {
+                brokenWAN = brokenWAN ?? now
+                membership.declare(wan: .broken, now: now)
+            } else if membership.presence.wan == .linked {
+                membership.declare(wan: .untried, now: now)
+            }
+        } else {
+            lackingWAN = nil
+            // A broken path may have been mended since: nobody would know who does not try.
+            let isRested = brokenWAN.map { now.since($0) > tuning.gatewayPenance } ?? true
+            if isRested { membership.declare(wan: .untried, now: now) }
+        }
+        guard membership.isRelieved else { return }
+        for id in far { close(id, "another server is this site's gateway") }
+    }
+
+    private var hasFarAddresses: Bool {
+        let home = own.ticket.site
+        for target in dials.known {
+            if let node = target.node {
+                if let member = membership.member(node), member.site != home { return true }
+            } else if target.rung == .seed, !target.isSelf {
+                return true
+            }
+        }
+        return false
+    }
+
+    /// Dials what is due; other sites only as their gateway, and each of them once.
+    mutating func dial(_ now: Instant) {
+        let isRelieved = membership.isRelieved
+        let home = own.ticket.site
+        let members = membership
+        let linkedSites = Set(links.values.map(\.site).filter { $0 != home })
+        let due = dials.due(now: now, linked: Set(links.values.map(\.node))) { node in
+            guard let member = members.member(node), member.site != home else { return false }
+            return isRelieved || linkedSites.contains(member.site)
+        }
+        for address in due { emit(.dial(address)) }
+    }
+}
