@@ -5,6 +5,7 @@ import MeshCore
 import MeshCrypto
 import MeshDiscovery
 import MeshLink
+import MeshMembership
 import MeshReplication
 import MeshTrust
 
@@ -49,6 +50,21 @@ private let targets: [String: @Sendable ([UInt8]) -> Void] = [
     "turn": { bytes in
         if let turn = try? SyncTurn(decoding: bytes) { check(turn.encoded, bytes) }
     },
+    "probe": { bytes in
+        // A rumour of an unknown kind is passed over, so only what is understood is written again.
+        guard let message = try? ProbeMessage(decoding: bytes) else { return }
+        precondition((try? ProbeMessage(decoding: message.encoded)) == message, "read as written")
+    },
+    "membership": { bytes in
+        let start = Instant(nanoseconds: 0)
+        var members = Fixed.members
+        members.receive(bytes, from: "h", now: start)
+        guard let message = try? ProbeMessage(decoding: bytes) else { return }
+        for rumour in message.rumours { members.hear(rumour, from: Fixed.author.node, start) }
+        for second in 1...20 { members.tick(start.advanced(by: .seconds(second))) }
+        _ = members.gateway
+        _ = members.takeEffects()
+    },
     "session": { bytes in
         var session = SyncSession(role: .responder, salt: Salt([1])) { _ in true }
         guard let turn = try? SyncTurn(decoding: bytes) else { return }
@@ -79,6 +95,19 @@ private struct Fixed: RecordIndex {
         return LinkIdentity(
             certificate: file.certificate(node: key, linkKey: agreement.publicKey), key: agreement,
             root: root, secret: secret, version: "1")
+    }()
+
+    static let members: Membership = {
+        var members = Membership(
+            .init(key: key, mesh: .zero, site: "s", isCentral: true),
+            incarnation: Incarnation(1), port: 1, seed: 1, now: Instant(nanoseconds: 0))
+        let peer = author.node
+        let now = Instant(nanoseconds: 0)
+        members.admit(peer, site: "s", isCentral: false, now: now)
+        members.admit(Blake2b.hash([2]), site: "t", isCentral: false, now: now)
+        members.keyed(peer, sends: .zero, receives: .zero)
+        members.linked(peer, host: "h", now: now)
+        return members
     }()
 
     func scopes() -> [Scope] { [Self.scope] }
