@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import Foundation
+import GRDB
 import MeshCore
 import MeshCrypto
 import MeshReplication
@@ -39,7 +40,7 @@ enum ReconcileBench {
                     try await writeTail(bed, stores.0, count / 2, "a")
                     try await writeTail(bed, stores.1, count / 2, "b")
                 } else {
-                    try damage(bed, stores, count, seed: UInt64(run + 1))
+                    try damage(bed, stores, copies, count, seed: UInt64(run + 1))
                 }
                 let (moved, turns) = try compare(stores.0, stores.1, expecting: count, kind)
                 bytes.append(Double(moved))
@@ -109,9 +110,9 @@ enum ReconcileBench {
         }
     }
 
-    private static func damage(_ bed: Bed, _ stores: (Store, Store), _ count: Int, seed: UInt64)
-        throws
-    {
+    private static func damage(
+        _ bed: Bed, _ stores: (Store, Store), _ paths: (String, String), _ count: Int, seed: UInt64
+    ) throws {
         var generator = SeededGenerator(seed: seed)
         let logs = try stores.0.consult { try $0.logs(of: bed.scope) }.sorted {
             $0.author < $1.author
@@ -122,10 +123,30 @@ enum ReconcileBench {
             chosen.insert(Dot(author: log.author, sequence: generator.next() % log.frontier + 1))
         }
         let dots = chosen.sorted { ($0.sequence, $0.author) < ($1.sequence, $1.author) }
-        try stores.0.markDamaged(
-            dots.indices.filter { $0 % 2 == 0 }.map { dots[$0] }, in: bed.scope)
-        let rest = dots.indices.filter { $0 % 2 == 1 }.map { dots[$0] }
-        if !rest.isEmpty { try stores.1.markDamaged(rest, in: bed.scope) }
+        for (side, store, path) in [(0, stores.0, paths.0), (1, stores.1, paths.1)] {
+            let part = dots.indices.filter { $0 % 2 == side }.map { dots[$0] }
+            try rot(part, path)
+            if !part.isEmpty { try store.markDamaged(part, in: bed.scope) }
+        }
+    }
+
+    /// Spoils records on disk, under the store's nose.
+    private static func rot(_ dots: [Dot], _ path: String) throws {
+        let database = try DatabaseQueue(path: path)
+        try database.write { db in
+            for dot in dots {
+                try db.execute(
+                    sql: """
+                        UPDATE record SET bytes = x'00' WHERE sequence = ? AND author =
+                        (SELECT id FROM author WHERE node = ? AND incarnation = ?)
+                        """,
+                    arguments: [
+                        Int64(dot.sequence), Data(dot.author.node.array),
+                        Int64(bitPattern: dot.author.incarnation.value),
+                    ])
+            }
+        }
+        try database.close()
     }
 
     /// Runs one session to its end and checks that exactly the differences were found.
