@@ -73,6 +73,13 @@ let package = Package(
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),
             ]),
+        target(
+            "MeshSimulator",
+            [
+                "MeshCore", "MeshCrypto", "MeshTrust", "MeshReplication", "MeshLink",
+                "MeshDiscovery", "MeshMembership", "MeshEngine", "MeshStore", "Mesh",
+                .product(name: "GRDBSQLite", package: "GRDB.swift"),
+            ]),
         target("MeshAPI"),
         target(
             "MeshHTTP",
@@ -112,6 +119,12 @@ let package = Package(
                 "MeshCore", "MeshCrypto", "MeshTrust", "MeshReplication", "MeshStore",
                 .product(name: "GRDB", package: "GRDB.swift"),
             ], path: "tools/meshbench", swiftSettings: settings),
+        .executableTarget(
+            name: "meshsim",
+            dependencies: [
+                "MeshSimulator", "MeshCrypto",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ], path: "tools/simulator", swiftSettings: settings),
         // What the tests share, and the tests.
         .target(
             name: "MeshTesting",

@@ -216,11 +216,6 @@ public final class MeshNode: Sendable {
             connection(id)?.close()
             post(.linkDown(id, reason: reason))
         case .dial(let address): dial(address, port)
-        case .compare(let id, let session, let turn): lane.add(.compare(id, session, turn))
-        case .ingest(let id, let ticket): lane.add(.ingest(id, ticket))
-        case .read(let id, let request): lane.add(.read(id, request))
-        case .keep(let id, let bytes): lane.add(.keep(id, bytes))
-        case .show(let id, let node): lane.add(.show(id, node))
         case .beacon(let counter):
             guard configuration.discovery, let port = UInt16(exactly: listening) else { return }
             let beacon = Beacon(
@@ -230,9 +225,10 @@ public final class MeshNode: Sendable {
                 beacon.encoded(
                     mesh: store.identity.root.meshID, key: store.identity.secret.beaconKey))
         case .datagram(let address, let bytes): send(bytes, to: address)
-        case .remember(let node, let address): lane.add(.remember(node, address))
         case .note(let text, let id):
             logger.notice("\(text)", metadata: ["link.id": "\(id?.number ?? 0)"])
+        case .compare, .ingest, .read, .keep, .show, .remember:
+            if let work = StoreWork(effect) { lane.add(work) }
         }
     }
 

@@ -1,29 +1,99 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import Dispatch
-internal import MeshCore
-internal import MeshEngine
-internal import MeshReplication
-internal import MeshStore
+package import MeshCore
+package import MeshEngine
+package import MeshReplication
+package import MeshStore
 internal import MeshTrust
 internal import Synchronization
+
+/// What the engine asks of the store.
+package enum StoreWork: Sendable {
+    case ingest(LinkID, IngestTicket)
+    case compare(LinkID, SyncSession, SyncTurn?)
+    case read(LinkID, StreamRequest)
+    case keep(LinkID, [UInt8])
+    case show(LinkID, NodeID)
+    case remember(NodeID, String)
+
+    /// The work that an effect asks for; nil for an effect that is not the store's.
+    package init?(_ effect: Effect) {
+        switch effect {
+        case .compare(let id, let session, let turn): self = .compare(id, session, turn)
+        case .ingest(let id, let ticket): self = .ingest(id, ticket)
+        case .read(let id, let request): self = .read(id, request)
+        case .keep(let id, let bytes): self = .keep(id, bytes)
+        case .show(let id, let node): self = .show(id, node)
+        case .remember(let node, let address): self = .remember(node, address)
+        case .send, .close, .dial, .datagram, .beacon, .note: return nil
+        }
+    }
+
+    /// What the engine is told where the store could not take a message: a later comparison brings
+    /// it again.
+    package static var unavailable: IngestOutcome {
+        var outcome = IngestOutcome()
+        outcome.refusal = .unavailable
+        return outcome
+    }
+
+    /// Does everything but an ingest, which goes through the store's writer.
+    ///
+    /// - Returns: the answer to the engine, if there is one.
+    package func perform(on store: Store) -> Input? {
+        switch self {
+        case .ingest: return nil
+        case .compare(let id, let session, let turn): return compare(store, id, session, turn)
+        case .read(let id, let request):
+            let chunk = (try? store.next(request)) ?? StreamChunk()
+            return .chunk(id, chunk.messages, rest: chunk.rest)
+        case .keep(let id, let bytes):
+            let certificate = try? Certificate(decoding: bytes, root: store.identity.root)
+            guard let certificate, (try? store.keep(certificate)) != nil else {
+                return .certificate(id, nil)
+            }
+            return .certificate(id, certificate)
+        case .remember(let node, let address):
+            // Only a hint for the next start: where it can't be kept, nothing is lost.
+            try? store.remember(node, at: address)
+            return nil
+        case .show(let id, let node):
+            return .shown(id, (try? store.certificate(of: node))?.encoded)
+        }
+    }
+
+    private func compare(
+        _ store: Store, _ id: LinkID, _ session: SyncSession, _ turn: SyncTurn?
+    ) -> Input {
+        var session = session
+        let result: ComparisonResult
+        do {
+            result = .outcome(
+                try store.consult { index in
+                    guard let turn else {
+                        var outcome = SyncSession.Outcome()
+                        outcome.reply = try session.begin(index)
+                        return outcome
+                    }
+                    return try session.answer(turn, index)
+                })
+        } catch let refusal as SyncRefusal {
+            result = .refused(refusal)
+        } catch {
+            result = .failed
+        }
+        return .compared(id, session, result)
+    }
+}
 
 /// Does what the engine asks of the store, in order, on a thread of its own.
 ///
 /// In order, so that a comparison sees what was sent before it. Messages of commits that wait
 /// together are stored in one transaction.
 final class StoreLane: Sendable {
-    enum Work: Sendable {
-        case ingest(LinkID, IngestTicket)
-        case compare(LinkID, SyncSession, SyncTurn?)
-        case read(LinkID, StreamRequest)
-        case keep(LinkID, [UInt8])
-        case show(LinkID, NodeID)
-        case remember(NodeID, String)
-    }
-
     private struct State {
-        var work: [Work] = []
+        var work: [StoreWork] = []
         var isBusy = false
     }
 
@@ -39,7 +109,7 @@ final class StoreLane: Sendable {
     }
 
     /// What waits here is bounded by the credit of each link and one turn a link.
-    func add(_ work: Work) {
+    func add(_ work: StoreWork) {
         let isIdle = state.withLock { state in
             state.work.append(work)
             defer { state.isBusy = true }
@@ -50,7 +120,7 @@ final class StoreLane: Sendable {
 
     private func run() {
         while true {
-            let work: [Work] = state.withLock { state in
+            let work: [StoreWork] = state.withLock { state in
                 defer { state.work = [] }
                 if state.work.isEmpty { state.isBusy = false }
                 return state.work
@@ -63,7 +133,7 @@ final class StoreLane: Sendable {
                     if tickets.count < 64 { continue }
                 }
                 ingest(&tickets)
-                perform(item)
+                if let input = item.perform(on: store) { answer(input) }
             }
             ingest(&tickets)
         }
@@ -72,10 +142,7 @@ final class StoreLane: Sendable {
     private func ingest(_ tickets: inout [(LinkID, IngestTicket)]) {
         if tickets.isEmpty { return }
         let done = DispatchSemaphore(value: 0)
-        // Where the store could not take them, a later comparison brings them again.
-        var unavailable = IngestOutcome()
-        unavailable.refusal = .unavailable
-        let outcomes = Mutex(Array(repeating: unavailable, count: tickets.count))
+        let outcomes = Mutex(Array(repeating: StoreWork.unavailable, count: tickets.count))
         store.ingest(tickets.map(\.1.message)) { result in
             if case .success(let all) = result { outcomes.withLock { $0 = all } }
             done.signal()
@@ -85,47 +152,6 @@ final class StoreLane: Sendable {
             answer(.ingested(id, ticket, outcome))
         }
         tickets = []
-    }
-
-    private func perform(_ work: Work) {
-        switch work {
-        case .ingest: break
-        case .compare(let id, let session, let turn):
-            var session = session
-            let result: ComparisonResult
-            do {
-                result = .outcome(
-                    try store.consult { index in
-                        guard let turn else {
-                            var outcome = SyncSession.Outcome()
-                            outcome.reply = try session.begin(index)
-                            return outcome
-                        }
-                        return try session.answer(turn, index)
-                    })
-            } catch let refusal as SyncRefusal {
-                result = .refused(refusal)
-            } catch {
-                result = .failed
-            }
-            answer(.compared(id, session, result))
-        case .read(let id, let request):
-            let chunk = (try? store.next(request)) ?? StreamChunk()
-            answer(.chunk(id, chunk.messages, rest: chunk.rest))
-        case .keep(let id, let bytes):
-            do {
-                let certificate = try Certificate(decoding: bytes, root: store.identity.root)
-                try store.keep(certificate)
-                answer(.certificate(id, certificate))
-            } catch {
-                answer(.certificate(id, nil))
-            }
-        case .remember(let node, let address):
-            // Only a hint for the next start: where it can't be kept, nothing is lost.
-            try? store.remember(node, at: address)
-        case .show(let id, let node):
-            answer(.shown(id, (try? store.certificate(of: node))?.encoded))
-        }
     }
 
     /// Waits until nothing is left to do.

@@ -89,6 +89,18 @@ package struct Engine: ~Copyable {
     /// Every address that was ever to be dialled, for operators.
     package var addresses: [DialPlan.Target] { dials.known }
 
+    /// Which limit does not hold, for checks; nil if all do.
+    package var brokenLimit: String? {
+        if links.count > limits.links { return "links" }
+        for link in links.values {
+            if link.streams.count > limits.streams { return "streams" }
+            if link.waiting.count > limits.turnsWaiting { return "turns" }
+            if link.unjudged > 2 * limits.bytesInFlight { return "bytes" }
+            if link.showing > limits.certificatesWanted { return "certificates" }
+        }
+        return nil
+    }
+
     mutating func emit(_ effect: Effect) { effects.append(effect) }
 
     mutating func send(_ id: LinkID, _ message: LinkMessage) { emit(.send(id, message)) }

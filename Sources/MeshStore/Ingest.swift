@@ -64,7 +64,7 @@ extension Writer {
         guard isLost || known.incarnation > author.incarnation else { return }
         let highest = max(known.incarnation, author.incarnation)
         author = Author(
-            node: author.node, incarnation: Startup.next(after: highest, wall: wall()))
+            node: author.node, incarnation: Startup.next(after: highest, random: random, wall: wall()))
         try Startup.setIncarnation(db, author.incarnation)
     }
 

@@ -20,12 +20,13 @@ struct Startup {
     let instance: String
 
     static func begin(
-        _ db: Database, identity: DataDirectory.Identity, proof: TailProof?, wall: UInt64
+        _ db: Database, identity: DataDirectory.Identity, proof: TailProof?,
+        random: @Sendable (Int) -> [UInt8], wall: UInt64
     ) throws -> Startup {
         let node = identity.certificate.node
         if let owner = try meta(db, "node"), owner != node.array { throw StoreError.otherNode }
         try set(db, "node", node.array)
-        let instance = try meta(db, "instance") ?? Sodium.random(8)
+        let instance = try meta(db, "instance") ?? random(8)
         try set(db, "instance", instance)
         var reader = WireReader(try meta(db, "counters") ?? [UInt8](repeating: 0, count: 16))
         let arrival = try reader.u64()
@@ -38,7 +39,7 @@ struct Startup {
         let token = proof?.take()
         if try token == nil || token != meta(db, "clean") { incarnation = nil }
         try db.run("DELETE FROM meta WHERE name = 'clean'")
-        let chosen = incarnation ?? next(after: last, wall: wall)
+        let chosen = incarnation ?? next(after: last, random: random, wall: wall)
         try setIncarnation(db, chosen)
         // The certificate of this node itself is needed to show its own records to others.
         try db.run(
@@ -56,8 +57,10 @@ struct Startup {
     /// higher than any count of starts; where the clock is wrong, peers tell of the higher one.
     ///
     /// - Parameter wall: the wall clock, in milliseconds since 1970.
-    static func next(after last: Incarnation?, wall: UInt64) -> Incarnation {
-        var reader = WireReader(Sodium.random(4))
+    static func next(
+        after last: Incarnation?, random: @Sendable (Int) -> [UInt8], wall: UInt64
+    ) -> Incarnation {
+        var reader = WireReader(random(4))
         let random = (try? reader.u32()) ?? 0
         let following = last.map { $0.start == .max ? .max : $0.start + 1 } ?? 1
         let seconds = UInt32(clamping: min(wall / 1000, UInt64(UInt32.max / 2)))
@@ -78,9 +81,11 @@ struct Startup {
     }
 
     /// Marks a clean stop.
-    static func end(_ db: Database, writer: Writer, proof: TailProof?) throws {
+    static func end(
+        _ db: Database, writer: Writer, proof: TailProof?, random: @Sendable (Int) -> [UInt8]
+    ) throws {
         try saveCounters(db, arrival: writer.arrival, stamp: writer.stamp)
-        let token = Sodium.random(16)
+        let token = random(16)
         if let proof, proof.leave(token) { try set(db, "clean", token) }
     }
 
@@ -95,23 +100,31 @@ struct Startup {
 
 /// Where a clean stop leaves its token: a file in memory, outside the data directory.
 package struct TailProof: Sendable {
-    private let path: String
-
-    /// Names the file.
-    package init(path: String) { self.path = path }
-
     /// Reads the token and takes it away; nil if there is none, or it cannot be taken away.
-    func take() -> [UInt8]? {
-        guard let data = FileManager.default.contents(atPath: path), data.count <= 64,
-            (try? FileManager.default.removeItem(atPath: path)) != nil
-        else { return nil }
-        return Array(data)
+    let take: @Sendable () -> [UInt8]?
+    /// Leaves a token; says whether it was left.
+    let leave: @Sendable ([UInt8]) -> Bool
+
+    /// Names a place by what is done with it.
+    package init(
+        take: @escaping @Sendable () -> [UInt8]?, leave: @escaping @Sendable ([UInt8]) -> Bool
+    ) {
+        self.take = take
+        self.leave = leave
     }
 
-    /// - Returns: whether the token was left.
-    func leave(_ token: [UInt8]) -> Bool {
-        try? FileManager.default.removeItem(atPath: path)
-        return FileManager.default.createFile(
-            atPath: path, contents: Data(token), attributes: [.posixPermissions: 0o600])
+    /// Names the file.
+    package init(path: String) {
+        take = {
+            guard let data = FileManager.default.contents(atPath: path), data.count <= 64,
+                (try? FileManager.default.removeItem(atPath: path)) != nil
+            else { return nil }
+            return Array(data)
+        }
+        leave = { token in
+            try? FileManager.default.removeItem(atPath: path)
+            return FileManager.default.createFile(
+                atPath: path, contents: Data(token), attributes: [.posixPermissions: 0o600])
+        }
     }
 }

@@ -44,6 +44,7 @@ package final class Store: Sendable {
     /// The directory's lock, held as long as the store lives.
     private let lock: DataDirectory.Lock?
     private let proof: TailProof?
+    private let random: @Sendable (Int) -> [UInt8]
     let pool: DatabasePool
     /// This node's identity.
     package let identity: DataDirectory.Identity
@@ -64,9 +65,10 @@ package final class Store: Sendable {
     ///   - wallMilliseconds: the wall clock, for stamps.
     ///   - proof: where a clean stop leaves its token; without one each start begins a new
     ///     incarnation.
+    ///   - random: bytes by chance, as many as asked for.
     package init(
         path: String, identity: DataDirectory.Identity, lock: DataDirectory.Lock?,
-        proof: TailProof?,
+        proof: TailProof?, random: @escaping @Sendable (Int) -> [UInt8] = Sodium.random,
         wallMilliseconds: @escaping @Sendable () -> UInt64
     ) throws(StoreError) {
         do {
@@ -75,11 +77,13 @@ package final class Store: Sendable {
             try Schema.prepare(pool)
             let start = try pool.write { db in
                 try Startup.begin(
-                    db, identity: identity, proof: proof, wall: wallMilliseconds())
+                    db, identity: identity, proof: proof, random: random,
+                    wall: wallMilliseconds())
             }
             self.identity = identity
             self.lock = lock
             self.proof = proof
+            self.random = random
             instance = start.instance
             directoryCache = TrustDirectory(root: identity.root)
             feedEnd = Mutex(start.arrival)
@@ -87,7 +91,7 @@ package final class Store: Sendable {
             writer = Mutex(
                 Writer(
                     identity: identity, start: start, directory: directoryCache,
-                    statistics: statistics, wall: wallMilliseconds))
+                    statistics: statistics, random: random, wall: wallMilliseconds))
         } catch {
             throw StoreError(error)
         }
@@ -105,10 +109,20 @@ package final class Store: Sendable {
     /// Writes for an app; returns when the writes are durable here.
     package func write(_ request: WriteRequest) async throws(StoreError) -> [Receipt] {
         let result = await withCheckedContinuation { continuation in
-            submit(.write(request) { continuation.resume(returning: $0) })
+            write(request) { continuation.resume(returning: $0) }
         }
         return try result.get()
     }
+
+    /// Writes for an app; answers on the writer's queue when the writes are durable here.
+    package func write(
+        _ request: WriteRequest, done: @escaping @Sendable (Result<[Receipt], StoreError>) -> Void
+    ) {
+        submit(.write(request, done))
+    }
+
+    /// Waits until every job so far is answered and whoever observes has heard of it.
+    package func settle() { queue.sync {} }
 
     /// Verifies and stores what a peer sent.
     package func ingest(_ messages: [CommitsMessage]) async throws(StoreError) -> [IngestOutcome] {
@@ -246,7 +260,9 @@ package final class Store: Sendable {
         queue.sync {}
         if !waiting.withLock({ $0.hasFailed }) {
             try? writer.withLock { writer in
-                try pool.write { db in try Startup.end(db, writer: writer, proof: proof) }
+                try pool.write { db in 
+                    try Startup.end(db, writer: writer, proof: proof, random: random)
+                }
             }
         }
         try? pool.writeWithoutTransaction { db in _ = try db.checkpoint(.truncate) }

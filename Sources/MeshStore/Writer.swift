@@ -42,6 +42,7 @@ struct Writer {
     let identity: DataDirectory.Identity
     let directory: TrustDirectory
     let statistics: StoreStatistics
+    let random: @Sendable (Int) -> [UInt8]
     let wall: @Sendable () -> UInt64
 
     var author: Author
@@ -65,11 +66,13 @@ struct Writer {
 
     init(
         identity: DataDirectory.Identity, start: Startup, directory: TrustDirectory,
-        statistics: StoreStatistics, wall: @escaping @Sendable () -> UInt64
+        statistics: StoreStatistics, random: @escaping @Sendable (Int) -> [UInt8],
+        wall: @escaping @Sendable () -> UInt64
     ) {
         self.identity = identity
         self.directory = directory
         self.statistics = statistics
+        self.random = random
         self.wall = wall
         author = start.author
         arrival = start.arrival

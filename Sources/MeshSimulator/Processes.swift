@@ -1,0 +1,245 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import Dispatch
+internal import Mesh
+internal import MeshCore
+internal import MeshEngine
+internal import MeshLink
+internal import MeshMembership
+internal import MeshReplication
+internal import MeshStore
+internal import MeshTrust
+internal import Synchronization
+
+/// A process: what the shell of a real node does around the engine, on virtual time.
+extension Simulation {
+    func start(_ node: SimulatedNode) {
+        guard !node.isUp else { return }
+        network.off.remove(node.index)
+        node.life += 1
+        node.isPaused = false
+        node.inbox = []
+        do throws(StoreError) { try node.openStore(seed: random.next()) } catch {
+            return fail("\(node.name) does not start: \(error)")
+        }
+        guard let store = node.store else { return }
+        let ticket = node.identity.certificate.ticket
+        let incarnation = store.author.incarnation
+        if let last = node.lastIncarnation {
+            mark(last == incarnation ? .incarnationKept : .incarnationNew)
+        }
+        node.lastIncarnation = incarnation
+        let membership = Membership(
+            Membership.Identity(
+                key: node.identity.nodeKey, mesh: node.identity.root.meshID, site: ticket.site,
+                isCentral: ticket.isCentral),
+            incarnation: incarnation, port: 7374, seed: random.next(), now: now)
+        node.engine = Engine(
+            own: node.identity.certificate, membership: membership, seeds: node.identity.seeds,
+            seed: random.next(), now: now)
+        node.storeFree = now
+        say("\(node.name) is up, incarnation \(incarnation.value)")
+        audit(node)
+        let addresses = (try? store.addresses()) ?? [:]
+        let known = ((try? store.certificates()) ?? []).sorted { $0.node < $1.node }
+        post(node, .known(known.map { ($0, addresses[$0.node]) }))
+        tick(node, life: node.life)
+    }
+
+    private func tick(_ node: SimulatedNode, life: Int) {
+        guard node.life == life, node.isUp else { return }
+        if !node.isPaused { post(node, .tick) }
+        watch(node)
+        schedule(after: random.jittered(.milliseconds(200), by: 0.1)) {
+            self.tick(node, life: life)
+        }
+    }
+
+    /// Notes what the member table says, and that limits hold.
+    private func watch(_ node: SimulatedNode) {
+        guard let members = node.engine?.membership.members else { return }
+        if let broken = node.engine?.brokenLimit { fail("\(node.name) breaks a limit: \(broken)") }
+        for member in members {
+            if member.state == .away {
+                node.absent.insert(member.node)
+            } else if member.state == .alive, node.absent.remove(member.node) != nil {
+                mark(.memberBack)
+            }
+        }
+        let gateway = node.engine?.membership.gateway
+        if let last = node.lastGateway, last != gateway { mark(.gatewayMoved) }
+        node.lastGateway = gateway
+    }
+
+    /// The process is gone at once, with its machine's power or without.
+    func crash(_ node: SimulatedNode, power: Bool) {
+        guard node.isUp else { return }
+        node.disk.freeze()
+        node.store?.close()
+        node.store = nil
+        node.engine = nil
+        let ends = node.ends
+        node.life += 1
+        if power {
+            forget(node)
+            network.off.insert(node.index)
+            let loss = node.disk.cutPower(&random)
+            if loss.lost > 0 { mark(.writesLost) }
+            if loss.torn > 0 { mark(.writesTorn) }
+            _ = node.token.take()
+            say("\(node.name) lost its power: \(loss)")
+        } else {
+            node.disk.thaw()
+            for number in ends.keys.sorted() { if let end = ends[number] { close(end, "reset") } }
+            node.ends = [:]
+            say("\(node.name) was killed")
+        }
+    }
+
+    /// The process ends in good order.
+    func stop(_ node: SimulatedNode) {
+        guard node.isUp else { return }
+        for number in node.ends.keys.sorted() { send(node, LinkID(number), .goodbye) }
+        let ends = node.ends
+        node.engine = nil
+        node.store?.close()
+        node.store = nil
+        node.life += 1
+        for number in ends.keys.sorted() { if let end = ends[number] { close(end, "goodbye") } }
+        node.ends = [:]
+        say("\(node.name) was stopped")
+    }
+
+    // MARK: Engine
+
+    func post(_ node: SimulatedNode, _ input: Input) {
+        guard node.isUp else { return }
+        node.inbox.append(input)
+        drain(node)
+    }
+
+    /// One input after the other, never within another.
+    func drain(_ node: SimulatedNode) {
+        guard !node.isStepping, !node.isPaused else { return }
+        node.isStepping = true
+        defer { node.isStepping = false }
+        while !node.inbox.isEmpty, node.isUp, failure == nil {
+            let input = node.inbox.removeFirst()
+            let effects = node.engine?.step(input, at: now) ?? []
+            report.steps += 1
+            trace(UInt64(node.index) << 32 | UInt64(effects.count))
+            for effect in effects where node.isUp { perform(node, effect) }
+        }
+    }
+
+    private func perform(_ node: SimulatedNode, _ effect: Effect) {
+        switch effect {
+        case .send(let id, let message):
+            trace(message.encoded.prefix(64))
+            send(node, id, message)
+        case .close(let id, let reason):
+            if reason == "the peer fell silent" { mark(.linkLost) }
+            if let end = node.ends[id.number] { close(end, reason) }
+        case .dial(let address):
+            trace(address.utf8)
+            dial(node, address)
+        case .datagram(let address, let bytes):
+            trace(bytes.prefix(32))
+            send(bytes, from: node, to: address)
+        case .beacon(let counter): sendBeacon(node, counter: counter)
+        case .note(let text, _): say("\(node.name): \(text)")
+        case .compare, .ingest, .read, .keep, .show, .remember:
+            if let work = StoreWork(effect) { submit(node, work) }
+        }
+    }
+
+    // MARK: Store
+
+    private func submit(_ node: SimulatedNode, _ work: StoreWork) {
+        let life = node.life
+        let took = Duration.microseconds(Int(200 + random.next() % 2000))
+        node.storeFree = max(now, node.storeFree).advanced(by: took)
+        schedule(at: node.storeFree) {
+            guard node.life == life, let store = node.store else { return }
+            self.perform(node, store, work)
+        }
+    }
+
+    private func perform(_ node: SimulatedNode, _ store: Store, _ work: StoreWork) {
+        var answer: Input?
+        if case .ingest(let id, let ticket) = work {
+            let result = Self.wait { store.ingest([ticket.message], done: $0) }
+            let outcome = (try? result?.get())?.first ?? StoreWork.unavailable
+            answer = .ingested(id, ticket, outcome)
+        } else {
+            answer = work.perform(on: store)
+        }
+        store.settle()
+        if node.disk.isDead { return crash(node, power: true) }
+        audit(node)
+        if case .compared(_, _, .outcome(let outcome))? = answer, !outcome.streams.isEmpty {
+            mark(.compared)
+        }
+        if let answer { post(node, answer) }
+        for input in node.outbox.take() { post(node, input) }
+    }
+
+    /// An app writes; what is acknowledged must last.
+    func write(_ node: SimulatedNode, _ namespace: String) {
+        if let request = ledger.request(node, namespace, &random) { write(node, request) }
+    }
+
+    func write(_ node: SimulatedNode, _ request: WriteRequest) {
+        guard let store = node.store else { return }
+        let life = node.life
+        let result = Self.wait { store.write(request, done: $0) }
+        store.settle()
+        if node.disk.isDead { return crash(node, power: true) }
+        audit(node)
+        let commits = node.outbox.take()
+        schedule(after: .microseconds(Int(100 + random.next() % 3000))) {
+            guard node.life == life else { return self.mark(.diedUnacknowledged) }
+            if case .success(let receipts)? = result {
+                self.ledger.acknowledge(request, receipts)
+                if !self.network.cut.isEmpty, self.network.cut.contains(node.site) {
+                    self.mark(.wroteWhileCut)
+                }
+            }
+            for input in commits { self.post(node, input) }
+        }
+    }
+
+    private static func wait<T: Sendable>(
+        _ submit: (@escaping @Sendable (T) -> Void) -> Void
+    ) -> T? {
+        let done = DispatchSemaphore(value: 0)
+        let box = Mutex<T?>(nil)
+        submit { value in
+            box.withLock { $0 = value }
+            done.signal()
+        }
+        done.wait()
+        return box.withLock { $0 }
+    }
+
+    /// Checks everything that came to live on a node since the last time.
+    func audit(_ node: SimulatedNode) {
+        guard let store = node.store, failure == nil, store.lastArrival > node.audited else {
+            return
+        }
+        do {
+            while true {
+                let (changes, position) = try store.changes(
+                    after: node.audited, scopes: nil, limit: 1000)
+                for change in changes {
+                    if try ledger.note(change, at: node, store) { mark(.siblings) }
+                }
+                node.audited = max(node.audited, position)
+                if changes.count < 1000 { break }
+            }
+            node.audited = max(node.audited, store.lastArrival)
+        } catch {
+            if !node.disk.isDead { fail("\(node.name): \(error)") }
+        }
+    }
+}

@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import MeshCore
+
+/// What happens to a mesh, and when: read from a file that the lab runs too, on real processes.
+///
+/// A line is `sites N [servers N]`, `marks NAME…`, `end TIME`, or `at TIME ACTION`; `#` begins a
+/// comment. The centre is `centre`, sites are `s1`, `s2`, …, their servers `s1-1`, `s1-2`, ….
+package struct Scenario: Sendable {
+    /// Something that an operator, an app or bad luck does.
+    package enum Action: Sendable, Equatable {
+        /// An app writes so many records through a node.
+        case write(node: String, namespace: String, count: Int)
+        /// A site's line to all others breaks, or is mended.
+        case wan(site: String, isCut: Bool)
+        /// Only what a site sends is lost, or only what it is sent.
+        case oneWay(site: String, isOutward: Bool)
+        /// The process dies at once.
+        case kill(String)
+        /// The process ends in good order.
+        case stop(String)
+        /// The process comes up.
+        case start(String)
+        /// The process stands still, or goes on.
+        case pause(String), resume(String)
+        /// The machine loses its power; up to so many of its writes later.
+        case power(String, afterWrites: Int)
+        /// The database is gone; the keys are not.
+        case wipe(String)
+        /// Somebody copies the disk; somebody puts the copy back.
+        case image(String), restore(String)
+        /// The wall clock jumps.
+        case clock(String, by: Duration)
+        /// The wall clocks of everyone but this node, which is off meanwhile, go on by years.
+        case sleep(String, years: Int)
+        /// So great a part of all packets is lost from now on.
+        case loss(Double)
+        /// Chance does all of the above for so long.
+        case mix(Duration)
+    }
+
+    /// One action at its time.
+    package struct Step: Sendable {
+        /// When, since the start.
+        package let at: Duration
+        /// What.
+        package let action: Action
+    }
+
+    /// Why a file is not a scenario.
+    package struct Malformed: Error, CustomStringConvertible {
+        /// The line, from 1.
+        let line: Int
+        /// What is wrong there.
+        let reason: String
+
+        /// For a person.
+        package var description: String { "line \(line): \(reason)" }
+    }
+
+    /// The file's name without folder and ending.
+    package let name: String
+    /// How many sites besides the centre; chance chooses within the range.
+    package private(set) var sites = 1...1
+    /// How many servers a site has.
+    package private(set) var servers = 2...2
+    /// What must have happened, so that the run shows anything.
+    package private(set) var marks: Set<String> = []
+    /// What happens, in order.
+    package private(set) var steps: [Step] = []
+    /// When faults end and everything is to come together again.
+    package private(set) var end = Duration.seconds(30)
+
+    /// Reads a file's text.
+    package init(name: String, text: String) throws(Malformed) {
+        self.name = name
+        for (index, line) in text.split(separator: "\n", omittingEmptySubsequences: false)
+            .enumerated()
+        {
+            let code = line.prefix { $0 != "#" }
+            let words = code.split(separator: " ").map(String.init)
+            if words.isEmpty { continue }
+            guard try read(words, line: index + 1) else {
+                throw Malformed(line: index + 1, reason: "'\(code)' is not understood")
+            }
+        }
+        steps.sort { $0.at < $1.at }
+    }
+
+    private mutating func read(_ words: [String], line: Int) throws(Malformed) -> Bool {
+        switch words[0] {
+        case "sites":
+            guard words.count == 2 || (words.count == 4 && words[2] == "servers"),
+                let sites = Self.range(words[1], most: 200)
+            else { return false }
+            self.sites = sites
+            if words.count == 4 {
+                guard let servers = Self.range(words[3], most: 200) else { return false }
+                self.servers = servers
+            }
+        case "marks":
+            for word in words.dropFirst() {
+                guard Mark(rawValue: word) != nil else {
+                    throw Malformed(line: line, reason: "there is no mark '\(word)'")
+                }
+                marks.insert(word)
+            }
+        case "end":
+            guard words.count == 2, let time = Self.time(words[1]) else { return false }
+            end = time
+        case "at":
+            guard words.count >= 3, let time = Self.time(words[1]),
+                let action = Self.action(Array(words.dropFirst(2)))
+            else { return false }
+            steps.append(Step(at: time, action: action))
+            end = max(end, time)
+        default: return false
+        }
+        return true
+    }
+
+    private static func action(_ words: [String]) -> Action? {
+        let rest = Array(words.dropFirst())
+        switch (words[0], rest.count) {
+        case ("write", 3):
+            guard let count = Int(rest[2]), (1...1000).contains(count) else { return nil }
+            return .write(node: rest[0], namespace: rest[1], count: count)
+        case ("wan", 2):
+            guard rest[0] == "cut" || rest[0] == "heal" else { return nil }
+            return .wan(site: rest[1], isCut: rest[0] == "cut")
+        case ("oneway", 2):
+            guard rest[0] == "out" || rest[0] == "in" else { return nil }
+            return .oneWay(site: rest[1], isOutward: rest[0] == "out")
+        case ("kill", 1): return .kill(rest[0])
+        case ("stop", 1): return .stop(rest[0])
+        case ("start", 1): return .start(rest[0])
+        case ("pause", 1): return .pause(rest[0])
+        case ("resume", 1): return .resume(rest[0])
+        case ("power", 1): return .power(rest[0], afterWrites: 0)
+        case ("power", 2): return Int(rest[1]).map { .power(rest[0], afterWrites: max(0, $0)) }
+        case ("wipe", 1): return .wipe(rest[0])
+        case ("image", 1): return .image(rest[0])
+        case ("restore", 1): return .restore(rest[0])
+        case ("clock", 2): return time(rest[1]).map { .clock(rest[0], by: $0) }
+        case ("sleep", 2):
+            guard rest[1].hasSuffix("y"), let years = Int(rest[1].dropLast()) else { return nil }
+            return .sleep(rest[0], years: min(max(years, 0), 100))
+        case ("loss", 1):
+            guard let part = Double(rest[0]), (0..<1).contains(part) else { return nil }
+            return .loss(part)
+        case ("mix", 1): return time(rest[0]).map { .mix($0) }
+        default: return nil
+        }
+    }
+
+    private static func range(_ text: String, most: Int) -> ClosedRange<Int>? {
+        let parts = text.split(separator: "-").compactMap { Int($0) }
+        guard let low = parts.first, let high = parts.last, parts.count <= 2, low >= 1,
+            low <= high, high <= most
+        else { return nil }
+        return low...high
+    }
+
+    /// Reads `250ms`, `5s`, `2m`, `3h`, `10y`, also with a minus.
+    static func time(_ text: String) -> Duration? {
+        let units: [(String, Int64)] = [
+            ("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000), ("y", 31_556_952_000),
+        ]
+        for (unit, milliseconds) in units where text.hasSuffix(unit) {
+            guard let number = Int64(text.dropLast(unit.count)), abs(number) <= 1_000_000 else {
+                continue
+            }
+            return .milliseconds(number * milliseconds)
+        }
+        return nil
+    }
+}
+
+/// Something that a run must have reached to show anything; counted by name.
+package enum Mark: String, CaseIterable, Sendable {
+    /// A link broke because its packets were lost.
+    case linkLost = "link-lost"
+    /// Bytes of a link were changed on the way, and the link was closed for it.
+    case bytesChanged = "bytes-changed"
+    /// A site's gateway became another.
+    case gatewayMoved = "gateway-moved"
+    /// A member was taken for away, and came back.
+    case memberBack = "member-back"
+    /// A process died between a commit and its acknowledgement.
+    case diedUnacknowledged = "died-unacknowledged"
+    /// A power cut lost writes that were not synced.
+    case writesLost = "writes-lost"
+    /// A power cut left a write half done.
+    case writesTorn = "writes-torn"
+    /// A process began a new incarnation.
+    case incarnationNew = "incarnation-new"
+    /// A process went on with its incarnation after a clean stop.
+    case incarnationKept = "incarnation-kept"
+    /// A node that had lost its database, or had an old one, was filled again.
+    case refilled
+    /// Two nodes wrote one key without knowing of each other.
+    case siblings
+    /// A comparison found differences.
+    case compared
+    /// A clock stood years off.
+    case clockWrong = "clock-wrong"
+    /// A node was away for years.
+    case yearsAway = "years-away"
+    /// A site was cut off and wrote.
+    case wroteWhileCut = "wrote-while-cut"
+}

@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import MeshCore
+internal import MeshCrypto
+internal import MeshEngine
+internal import MeshLink
+internal import MeshStore
+internal import MeshTrust
+internal import Synchronization
+
+/// A server in virtual time: the real engine and the real store on a disk that can fail.
+final class SimulatedNode {
+    let index: Int
+    let name: String
+    let site: String
+    let identity: DataDirectory.Identity
+    let disk = SimulatedDisk()
+    let clock: Clock
+    let token = Token()
+    let outbox = Outbox()
+
+    var engine: Engine?
+    var store: Store?
+    /// Counts processes: what was meant for an earlier one is dropped.
+    var life = 0
+    var isPaused = false
+    /// Inputs that wait while the process stands still or the engine works.
+    var inbox: [Input] = []
+    var isStepping = false
+    /// When the store will have done what it was asked.
+    var storeFree = Instant(nanoseconds: 0)
+    var ends: [UInt64: SimulatedLink.End] = [:]
+    var nextLink: UInt64 = 1
+    var image: SimulatedDisk.Image?
+    var wasEmptied = false
+    var lastIncarnation: Incarnation?
+    var lastGateway: NodeID?
+    var absent: Set<NodeID> = []
+    /// The highest position of the change feed that was audited.
+    var audited: UInt64 = 0
+
+    /// A wall clock that can be wrong.
+    final class Clock: Sendable {
+        private let milliseconds: Mutex<Int64>
+
+        init(at start: Int64) { milliseconds = Mutex(start) }
+
+        var wall: UInt64 { UInt64(max(0, milliseconds.withLock { $0 })) }
+
+        func advance(by duration: Duration) {
+            milliseconds.withLock { $0 += duration.nanoseconds / 1_000_000 }
+        }
+
+        func jump(by duration: Duration) {
+            let (seconds, _) = duration.components
+            milliseconds.withLock { $0 += seconds * 1000 }
+        }
+    }
+
+    /// The token of a clean stop, in the memory of a machine.
+    final class Token: Sendable {
+        private let bytes = Mutex<[UInt8]?>(nil)
+
+        var proof: TailProof {
+            TailProof(
+                take: { self.take() },
+                leave: { token in
+                    self.bytes.withLock { $0 = token }
+                    return true
+                })
+        }
+
+        func take() -> [UInt8]? {
+            bytes.withLock { bytes in
+                defer { bytes = nil }
+                return bytes
+            }
+        }
+    }
+
+    /// What the store's writer told, until the simulation looks.
+    final class Outbox: Sendable {
+        private let inputs = Mutex<[Input]>([])
+
+        func add(_ input: Input) { inputs.withLock { $0.append(input) } }
+
+        func take() -> [Input] {
+            inputs.withLock { inputs in
+                defer { inputs = [] }
+                return inputs
+            }
+        }
+    }
+
+    init(
+        index: Int, name: String, site: String, identity: DataDirectory.Identity, wall: Int64
+    ) {
+        self.index = index
+        self.name = name
+        self.site = site
+        self.identity = identity
+        clock = Clock(at: wall)
+    }
+
+    var id: NodeID { identity.certificate.node }
+    var isUp: Bool { engine != nil }
+    var host: String { "h\(index)" }
+    var address: String { "\(host):7374" }
+
+    /// Opens the database as a starting process does.
+    func openStore(seed: UInt64) throws(StoreError) {
+        let entropy = Mutex(SeededGenerator(seed: seed))
+        let clock = clock
+        let store = try Store(
+            path: disk.path + "mesh.sqlite", identity: identity, lock: nil, proof: token.proof,
+            random: { count in
+                entropy.withLock { entropy in
+                    (0..<count).map { _ in UInt8(truncatingIfNeeded: entropy.next()) }
+                }
+            },
+            wallMilliseconds: { clock.wall })
+        var observers = Store.Observers()
+        let outbox = outbox
+        observers.committed = { outbox.add(.committed($0)) }
+        store.observe(observers)
+        self.store = store
+    }
+}
+
+/// A mesh's keys, made from a seed.
+struct SimulatedTrust {
+    let root: RootDocument
+    private let enrol: SigningKey
+    private let secret: MeshSecret
+    private var random: SeededGenerator
+
+    init(seed: UInt64) {
+        var random = SeededGenerator(seed: seed)
+        enrol = SigningKey(seed: Self.bytes(&random))
+        let roots = (0..<3).map { _ in SigningKey(seed: Self.bytes(&random)) }
+        root = RootDocument(
+            name: "simulated", created: 1_700_000_000_000, threshold: 2, roots: roots,
+            enrol: [enrol.publicKey.id])
+        secret = MeshSecret(epoch: 1, value: Self.bytes(&random))
+        self.random = random
+    }
+
+    static func bytes(_ random: inout SeededGenerator) -> Bytes32 {
+        Blake2b.hash((0..<16).map { _ in UInt8(truncatingIfNeeded: random.next()) })
+    }
+
+    mutating func identity(
+        _ name: String, site: String, isCentral: Bool, seeds: [String]
+    ) -> DataDirectory.Identity {
+        let node = SigningKey(seed: Self.bytes(&random))
+        let ticketKey = SigningKey(seed: Self.bytes(&random))
+        let link = AgreementKey(secret: Self.bytes(&random))
+        let ticket = Ticket(
+            key: ticketKey.publicKey.id, serial: Array(Self.bytes(&random).array.prefix(16)),
+            site: site, node: name, isCentral: isCentral, groups: [],
+            grants: isCentral ? Grant.central : Grant.edge(site: site, groups: []))
+        let file = TicketFile(
+            root: root, enrol: enrol, secret: secret, ticketSeed: ticketKey.seed, ticket: ticket,
+            seeds: seeds)
+        return DataDirectory.Identity(
+            root: root, certificate: file.certificate(node: node, linkKey: link.publicKey),
+            nodeKey: node, linkKey: link, secret: secret, seeds: seeds)
+    }
+}

@@ -1,0 +1,247 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import MeshCore
+internal import MeshCrypto
+internal import MeshEngine
+internal import MeshMembership
+internal import MeshReplication
+internal import MeshStore
+internal import MeshTrust
+
+/// One mesh in virtual time: its seed decides everything that chance would.
+package final class Simulation {
+    /// What came of a run.
+    package struct Report: Sendable {
+        /// The seed.
+        package let seed: UInt64
+        /// Why the run failed; nil if it did not.
+        package var failure: String?
+        /// What was reached, and how often.
+        package var marks: [Mark: Int] = [:]
+        /// Stands for everything that every node did, in order.
+        package var trace: UInt64 = 0xcbf2_9ce4_8422_2325
+        /// How many nodes there were.
+        package var nodes = 0
+        /// Steps of engines.
+        package var steps = 0
+        /// Writes that were acknowledged.
+        package var acknowledged = 0
+        /// From the end of all faults to equal digests, in pauses between comparisons.
+        package var rounds = 0.0
+        /// The same, in virtual time.
+        package var healed = Duration.zero
+    }
+
+    struct Failed: Error {
+        let reason: String
+    }
+
+    private struct Event {
+        let at: Instant
+        let number: UInt64
+        let act: () -> Void
+    }
+
+    let scenario: Scenario
+    var random: SeededGenerator
+    var trust: SimulatedTrust
+    private(set) var now = Instant(nanoseconds: 0)
+    private var events: [Event] = []
+    private var nextEvent: UInt64 = 0
+    var nodes: [SimulatedNode] = []
+    var ledger: Ledger
+    var network = SimulatedNetwork()
+    package var report: Report
+    /// The first thing that went wrong; nothing happens after it.
+    var failure: String?
+    /// Prints what happens, for a person who looks for a mistake.
+    package var narrates = false
+
+    /// Begins a run; `run` makes it.
+    package init(_ scenario: Scenario, seed: UInt64) {
+        self.scenario = scenario
+        report = Report(seed: seed)
+        random = SeededGenerator(seed: seed)
+        trust = SimulatedTrust(seed: random.next())
+        ledger = Ledger(mesh: trust.root.meshID)
+        _ = DiskLayer.isRegistered
+    }
+
+    /// Runs the scenario, heals everything, and waits until all agree.
+    package func run() -> Report {
+        do {
+            try build()
+            for step in scenario.steps {
+                schedule(at: Instant(nanoseconds: 0).advanced(by: step.at)) {
+                    self.perform(step.action)
+                }
+            }
+            runUntil(Instant(nanoseconds: 0).advanced(by: scenario.end))
+            try converge()
+            try ledger.settle(nodes)
+            for mark in scenario.marks.sorted() where !reached(mark) {
+                throw Failed(reason: "the scenario did not reach '\(mark)'")
+            }
+        } catch let failed as Failed {
+            failure = failure ?? failed.reason
+        } catch {
+            failure = failure ?? "\(error)"
+        }
+        for node in nodes {
+            node.disk.freeze()
+            node.store?.close()
+            node.disk.unmount()
+        }
+        report.failure = failure
+        report.nodes = nodes.count
+        report.acknowledged = ledger.acknowledgedCount
+        return report
+    }
+
+    private func reached(_ mark: String) -> Bool {
+        Mark(rawValue: mark).map { (report.marks[$0] ?? 0) > 0 } ?? false
+    }
+
+    private func build() throws {
+        var sites = [("centre", 1)]
+        let count = choose(scenario.sites)
+        for number in 1...count { sites.append(("s\(number)", choose(scenario.servers))) }
+        for (site, servers) in sites {
+            for server in 1...servers {
+                let isCentral = site == "centre"
+                let node = SimulatedNode(
+                    index: nodes.count, name: isCentral ? site : "\(site)-\(server)", site: site,
+                    identity: trust.identity(
+                        isCentral ? site : "\(site)-\(server)", site: site, isCentral: isCentral,
+                        seeds: isCentral ? [] : ["h0:7374"]),
+                    wall: 1_700_000_000_000)
+                nodes.append(node)
+            }
+        }
+        for node in nodes { start(node) }
+        try ledger.govern(self, nodes[0])
+    }
+
+    private func choose(_ range: ClosedRange<Int>) -> Int {
+        range.lowerBound + Int(random.next() % UInt64(range.count))
+    }
+
+    func node(_ name: String) -> SimulatedNode? { nodes.first { $0.name == name } }
+
+    func mark(_ mark: Mark) { report.marks[mark, default: 0] += 1 }
+
+    func fail(_ reason: @autoclosure () -> String) {
+        if failure == nil { failure = "at \(now.nanoseconds / 1_000_000) ms: " + reason() }
+    }
+
+    func say(_ text: @autoclosure () -> String) {
+        if narrates { print("[\(Double(now.nanoseconds / 1_000_000) / 1000)s] \(text())") }
+    }
+
+    /// Mixes something that happened into the trace (FNV-1a).
+    func trace(_ bytes: some Sequence<UInt8>) {
+        var hash = report.trace
+        for byte in bytes { hash = (hash ^ UInt64(byte)) &* 0x100_0000_01b3 }
+        report.trace = hash
+    }
+
+    func trace(_ number: UInt64) {
+        report.trace = (report.trace ^ number) &* 0x100_0000_01b3
+    }
+
+    // MARK: Time
+
+    func schedule(after pause: Duration, _ act: @escaping () -> Void) {
+        schedule(at: now.advanced(by: pause), act)
+    }
+
+    func schedule(at time: Instant, _ act: @escaping () -> Void) {
+        nextEvent += 1
+        events.append(Event(at: max(time, now), number: nextEvent, act: act))
+        var child = events.count - 1
+        while child > 0 {
+            let parent = (child - 1) / 2
+            guard isEarlier(child, parent) else { break }
+            events.swapAt(child, parent)
+            child = parent
+        }
+    }
+
+    private func isEarlier(_ one: Int, _ other: Int) -> Bool {
+        (events[one].at, events[one].number) < (events[other].at, events[other].number)
+    }
+
+    private func nextDue(by end: Instant) -> Event? {
+        guard let first = events.first, first.at <= end else { return nil }
+        events.swapAt(0, events.count - 1)
+        events.removeLast()
+        var parent = 0
+        while true {
+            var least = parent
+            for child in [2 * parent + 1, 2 * parent + 2]
+            where child < events.count && isEarlier(child, least) { least = child }
+            if least == parent { return first }
+            events.swapAt(parent, least)
+            parent = least
+        }
+    }
+
+    /// Lets virtual time go by, unless something went wrong.
+    func runUntil(_ end: Instant) {
+        while failure == nil, let event = nextDue(by: end) {
+            pass(to: event.at)
+            event.act()
+        }
+        if failure == nil { pass(to: end) }
+    }
+
+    private func pass(to time: Instant) {
+        let step = time.since(now)
+        let old = now.nanoseconds / 1_000_000
+        now = max(now, time)
+        let milliseconds = now.nanoseconds / 1_000_000 - old
+        guard step > .zero, milliseconds > 0 else { return }
+        for node in nodes { node.clock.advance(by: .milliseconds(milliseconds)) }
+    }
+
+    // MARK: Together again
+
+    /// Ends every fault and waits until all that may hold a scope hold the same of it.
+    private func converge() throws {
+        healEverything()
+        let begin = now
+        let pause = EngineTuning().syncInterval
+        let size = Double(nodes.count)
+        var doublings = 0
+        while Double(1 << doublings) < size { doublings += 1 }
+        let rounds = Double(2 * doublings + 4)
+        let end = now.advanced(by: pause * Int(4 * rounds))
+        while failure == nil, now < end {
+            runUntil(now.advanced(by: .milliseconds(500)))
+            guard failure == nil else { return }
+            if try ledger.difference(nodes) == nil, nodes.allSatisfy({ seesAll($0) }) {
+                report.healed = now.since(begin)
+                report.rounds = report.healed.seconds / pause.seconds
+                say("healed after \(report.healed)")
+                // A little longer, for what would yet go wrong.
+                return runUntil(now.advanced(by: .seconds(2)))
+            }
+        }
+        guard failure == nil else { return }
+        let what =
+            try ledger.difference(nodes)
+            ?? nodes.first { !seesAll($0) }.map { "\($0.name) does not see all members alive" }
+        throw Failed(reason: "no agreement \(4 * rounds) rounds after the heal: \(what ?? "")")
+    }
+
+    /// Whether a node takes every member that it may know of for alive.
+    private func seesAll(_ node: SimulatedNode) -> Bool {
+        guard node.engine != nil else { return false }
+        let members = node.engine?.membership.members ?? []
+        let alive = Set(members.filter { $0.state == .alive }.map(\.node))
+        return nodes.allSatisfy { other in
+            other === node || alive.contains(other.id)
+                || (other.site != node.site && node.site != "centre" && other.site != "centre")
+        }
+    }
+}
