@@ -35,6 +35,7 @@ extension Membership {
         }
         guard said.version >= member.version else { return count("rumour_old") }
         let isNew = said.version > member.version || member.presence == nil
+        let wasKnown = knows(member) && member.state == .alive
         if isNew {
             guard said.isAuthentic(in: identity.mesh) else { return count("presence_forged") }
             table[said.node]?.presence = said
@@ -54,7 +55,7 @@ extension Membership {
         case .stopped: if !member.isLinked || isNew { set(said.node, .away, now) }
         case .alive: if isNew || !isNearby { set(said.node, .alive, now) }
         }
-        if isNew, let current = table[said.node], knows(current) {
+        if let current = table[said.node], knows(current), isNew || !wasKnown {
             spread(.presence(said, address: current.tellable), except: teller)
         }
     }

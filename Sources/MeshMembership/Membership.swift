@@ -146,6 +146,10 @@ extension Membership {
         table[node]?.lastHeard = now
         if let host { table[node]?.host = host }
         if member.state != .left { set(node, .alive, now) }
+        // Neighbours may have heard its words before, but not that this node now vouches for it.
+        if !isNear(member), let presence = member.presence {
+            spread(.presence(presence, address: table[node]?.tellable ?? ""), except: node)
+        }
         for part in parts(of: everyone(for: node)) { effects.append(.tell(node, part)) }
     }
 

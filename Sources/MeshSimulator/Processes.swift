@@ -20,7 +20,11 @@ extension Simulation {
         node.isPaused = false
         node.inbox = []
         do throws(StoreError) { try node.openStore(seed: random.next()) } catch {
-            return fail("\(node.name) does not start: \(error)")
+            guard node.disk.isDead else { return fail("\(node.name) does not start: \(error)") }
+            // The power failed once more, in the middle of the recovery.
+            _ = node.disk.cutPower(&random)
+            mark(.diedRecovering)
+            return schedule(after: .seconds(2)) { self.start(node) }
         }
         guard let store = node.store else { return }
         let ticket = node.identity.certificate.ticket
@@ -105,6 +109,11 @@ extension Simulation {
         node.store?.close()
         node.store = nil
         node.life += 1
+        if node.disk.isDead {
+            network.off.insert(node.index)
+            _ = node.disk.cutPower(&random)
+            _ = node.token.take()
+        }
         for number in ends.keys.sorted() { if let end = ends[number] { close(end, "goodbye") } }
         node.ends = [:]
         say("\(node.name) was stopped")

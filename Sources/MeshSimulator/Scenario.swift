@@ -188,6 +188,8 @@ package enum Mark: String, CaseIterable, Sendable {
     case memberBack = "member-back"
     /// A process died between a commit and its acknowledgement.
     case diedUnacknowledged = "died-unacknowledged"
+    /// The power failed again while a process recovered its database.
+    case diedRecovering = "died-recovering"
     /// A power cut lost writes that were not synced.
     case writesLost = "writes-lost"
     /// A power cut left a write half done.
