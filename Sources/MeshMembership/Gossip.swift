@@ -33,7 +33,7 @@ extension Membership {
             effects.append(.wantCertificate(said.node, from: teller))
             return
         }
-        guard said.version >= member.version else { return count("rumour_old") }
+        guard said.version >= member.version else { return correct(member, teller) }
         let isNew = said.version > member.version || member.presence == nil
         let wasKnown = knows(member) && member.state == .alive
         if isNew {
@@ -58,6 +58,16 @@ extension Membership {
         if let current = table[said.node], knows(current), isNew || !wasKnown {
             spread(.presence(said, address: current.tellable), except: teller)
         }
+    }
+
+    /// Old words are answered with the newer ones: so a member that does not know how far it once
+    /// counted hears of it, and speaks up.
+    private mutating func correct(_ member: Member, _ teller: NodeID) {
+        count("rumour_old")
+        guard let newer = member.presence, let peer = table[teller], peer.isLinked,
+            mayKnow(peer, member) || teller == member.node
+        else { return }
+        effects.append(.tell(teller, [.presence(newer, address: member.tellable)]))
     }
 
     /// Somebody has heard of an earlier life of this node that had counted further.
