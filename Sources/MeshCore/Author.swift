@@ -73,3 +73,8 @@ public struct Dot: Hashable, Comparable, Sendable {
         lhs.author != rhs.author ? lhs.author < rhs.author : lhs.sequence < rhs.sequence
     }
 }
+
+extension Dot: CustomStringConvertible {
+    /// The author and the place, for logs.
+    public var description: String { "\(author):\(sequence)" }
+}

@@ -14,7 +14,6 @@ struct Ledger {
 
     private struct Entry {
         let id: Digest
-        let key: RecordKey
         var holders: Set<Int> = []
     }
 
@@ -39,6 +38,7 @@ struct Ledger {
 
     private let mesh: MeshID
     private var entries: [Place: Entry] = [:]
+    private var versions: [Cell: [Version]] = [:]
     private var acknowledged: [(place: Place, key: RecordKey)] = []
     private var histories: [Int: [Cell: History]] = [:]
     private var written = 0
@@ -107,7 +107,11 @@ struct Ledger {
                 throw Simulation.Failed(
                     reason: "it holds what nobody wrote: \(version.dot) in \(change.scope)")
             }
-            entries[place] = Entry(id: id, key: version.record.key)
+            versions[Cell(scope: place.scope, key: version.record.key), default: []].append(
+                Version(
+                    dot: version.dot, context: version.record.context,
+                    stamp: version.record.stamp))
+            entries[place] = Entry(id: id)
         }
         entries[place]?.holders.insert(node.index)
         return try follow(change, at: node, store)
@@ -182,7 +186,9 @@ struct Ledger {
             }
             for (scope, places) in own {
                 if let other = contents[scope], other != places {
-                    throw Simulation.Failed(reason: "equal roots of \(scope), other records")
+                    let odd = places.symmetricDifference(other).map { "\($0.dot)" }.sorted()
+                    throw Simulation.Failed(
+                        reason: "equal roots of \(scope), other records: \(odd) at \(node.name)")
                 }
                 contents[scope] = places
             }
@@ -195,18 +201,31 @@ struct Ledger {
         where node.identity.certificate.allows(.read, place.scope) {
             // With every disk that held it, it may be gone.
             guard let entry = entries[place], !entry.holders.isEmpty else { continue }
-            let versions = try store.get(key, in: place.scope)?.versions ?? []
-            let isThere = versions.contains { version in
-                let seen = Version(
-                    dot: version.dot, context: version.record.context, stamp: version.record.stamp)
-                return version.dot == place.dot
-                    || (Self.namespaces[place.scope.namespace]?.merge == .register
-                        && seen.supersedes(place.dot))
-            }
+            let live = (try store.get(key, in: place.scope)?.versions ?? []).map(\.dot)
+            let cell = Cell(scope: place.scope, key: key)
+            let isThere =
+                Self.namespaces[place.scope.namespace]?.merge == .register
+                ? explained(cell, by: live).contains(place.dot) : live.contains(place.dot)
             guard isThere else {
                 throw Simulation.Failed(
-                    reason: "\(node.name) lost the acknowledged '\(key)' of \(place.scope)")
+                    reason: "\(node.name) lost the acknowledged \(place.dot) of '\(key)' in "
+                        + "\(place.scope), held by \(entry.holders.sorted()); there live: \(live)")
             }
+        }
+    }
+
+    /// The versions of a key that live, and all that these supersede, and so on down.
+    private func explained(_ cell: Cell, by live: [Dot]) -> Set<Dot> {
+        var explained = Set(live)
+        var rest = (versions[cell] ?? []).filter { !explained.contains($0.dot) }
+        while true {
+            let known = (versions[cell] ?? []).filter { explained.contains($0.dot) }
+            let found = rest.filter { version in
+                known.contains { $0.supersedes(version.dot) }
+            }
+            if found.isEmpty { return explained }
+            explained.formUnion(found.map(\.dot))
+            rest.removeAll { explained.contains($0.dot) }
         }
     }
 }

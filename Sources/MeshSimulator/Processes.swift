@@ -180,6 +180,12 @@ extension Simulation {
             let result = Self.wait { store.ingest([ticket.message], done: $0) }
             let outcome = (try? result?.get())?.first ?? StoreWork.unavailable
             answer = .ingested(id, ticket, outcome)
+            let message = ticket.message
+            say(
+                "\(node.name) was sent \(message.author) of \(message.scope) after "
+                    + "\(message.after) through \(message.through): stored \(outcome.stored), "
+                    + "advanced \(outcome.hasAdvanced), refused \(outcome.refusal?.rawValue ?? "-")"
+            )
         } else {
             answer = work.perform(on: store)
         }
@@ -241,6 +247,10 @@ extension Simulation {
                 let (changes, position) = try store.changes(
                     after: node.audited, scopes: nil, limit: 1000)
                 for change in changes {
+                    let record = change.version.record
+                    say(
+                        "\(node.name) has \(change.version.dot) of '\(record.key)' in "
+                            + "\(change.scope), which supersedes \(record.context.dots)")
                     if try ledger.note(change, at: node, store) { mark(.siblings) }
                 }
                 node.audited = max(node.audited, position)

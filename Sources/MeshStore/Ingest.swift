@@ -33,6 +33,17 @@ extension Writer {
         }
         // Everything is verified before anything is stored, so a refusal leaves no trace.
         let verified = try message.commits.map { try verify($0, policy.merge) }
+        // What lies past the frontier is in no digest: kept, it could supersede what peers hold
+        // and be known to nobody. A comparison brings it in order.
+        let isAhead =
+            isRun
+            ? message.after > head.frontier
+            : message.commits.contains { $0.header.first > head.frontier }
+        if isAhead {
+            outcome.hasGap = true
+            if message.author.node == author.node { try beginAnew(db, message.author, outcome) }
+            return
+        }
         var isWhole = true
         for (commit, ids) in verified {
             if try !store(db, log, commit, ids, policy.merge, isFill: !isRun, &outcome) {
@@ -43,14 +54,10 @@ extension Writer {
         statistics.recordsIngested.add(outcome.stored, ordering: .relaxed)
         // A commit that lost against another of its author proves nothing about where the log ends.
         if isRun, isWhole, let last = message.commits.last {
-            if message.after <= head.frontier {
-                noteChain(message, head, &outcome)
-                outcome.hasAdvanced = true
-                try advance(
-                    db, log, to: message.through, header: last.header, signature: last.signature)
-            } else {
-                outcome.hasGap = true
-            }
+            noteChain(message, head, &outcome)
+            outcome.hasAdvanced = true
+            try advance(
+                db, log, to: message.through, header: last.header, signature: last.signature)
         }
         if message.author.node == author.node { try beginAnew(db, message.author, outcome) }
     }
@@ -60,11 +67,12 @@ extension Writer {
     private mutating func beginAnew(
         _ db: Database, _ known: Author, _ outcome: IngestOutcome
     ) throws {
-        let isLost = known == author && (outcome.stored > 0 || outcome.isFork)
+        let isLost = known == author && (outcome.stored > 0 || outcome.hasGap || outcome.isFork)
         guard isLost || known.incarnation > author.incarnation else { return }
         let highest = max(known.incarnation, author.incarnation)
         author = Author(
-            node: author.node, incarnation: Startup.next(after: highest, random: random, wall: wall()))
+            node: author.node,
+            incarnation: Startup.next(after: highest, random: random, wall: wall()))
         try Startup.setIncarnation(db, author.incarnation)
     }
 

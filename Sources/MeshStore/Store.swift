@@ -260,7 +260,7 @@ package final class Store: Sendable {
         queue.sync {}
         if !waiting.withLock({ $0.hasFailed }) {
             try? writer.withLock { writer in
-                try pool.write { db in 
+                try pool.write { db in
                     try Startup.end(db, writer: writer, proof: proof, random: random)
                 }
             }

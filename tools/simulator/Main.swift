@@ -11,7 +11,8 @@ import Synchronization
 struct MeshSim: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "meshsim",
-        abstract: "Run scenarios in the simulator; a failing seed prints the command that replays it.")
+        abstract:
+            "Run scenarios in the simulator; a failing seed prints the command that replays it.")
 
     @Argument(help: "Scenario files; with --all those of the folder.")
     var scenarios: [String] = []

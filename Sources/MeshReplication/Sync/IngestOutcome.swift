@@ -8,7 +8,7 @@ package struct IngestOutcome: Sendable {
     package var authorSite: String?
     /// Records that are new here and live.
     package var stored = 0
-    /// Whether something that lies before the message is not known here.
+    /// Whether something that lies before the message is not known here: nothing of it was kept.
     package var hasGap = false
     /// Whether the frontier moved.
     package var hasAdvanced = false
