@@ -170,6 +170,9 @@ let package = Package(
                 "MeshMembership", "MeshStore", "MeshEngine",
             ], swiftSettings: settings),
         .testTarget(
+            name: "MeshSimulatorTests", dependencies: ["MeshCore", "MeshCrypto", "MeshSimulator"],
+            swiftSettings: settings),
+        .testTarget(
             name: "MeshTransportTests",
             dependencies: [
                 "MeshTesting", "MeshCore", "MeshCrypto", "MeshTrust", "MeshReplication", "MeshLink",

@@ -27,6 +27,7 @@ FORBIDDEN = {
     "MeshStore": {"NIOCore", "NIOPosix", "MeshEngine", "MeshLink", "MeshDiscovery", "MeshMembership", "Hummingbird", "Logging"},
     "MeshTransport": {"GRDB", "MeshStore", "MeshReplication", "MeshEngine", "MeshDiscovery", "MeshMembership", "Hummingbird"},
     "Mesh": {"Hummingbird", "ArgumentParser", "GRDB"},
+    "MeshSimulator": {"NIOCore", "NIOPosix", "Hummingbird", "MeshTransport", "Foundation"},
     "MeshAPI": {"NIOCore", "GRDB", "Hummingbird", "Mesh", "MeshCore"},
     "MeshHTTP": {"GRDB", "ArgumentParser", "MeshTransport", "MeshLink"},
     "MeshClient": {"Mesh", "MeshCore", "MeshStore", "GRDB", "Hummingbird"},
