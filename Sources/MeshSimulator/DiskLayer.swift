@@ -9,31 +9,25 @@ internal import Synchronization
 
 /// SQLite's file layer on simulated disks: its default one in this process.
 ///
+/// A path on no simulated disk is the former default's affair.
+///
 /// Source: sqlite.org, "The OS Interface or VFS" and "WAL-mode File Format" (§2, locks).
 enum DiskLayer {
+    fileprivate static let former = UInt(bitPattern: sqlite3_vfs_find(nil))
+
     /// Registers the layer, once a process.
     static let isRegistered: Bool = {
+        guard let former = UnsafeMutablePointer<sqlite3_vfs>(bitPattern: former) else {
+            return false
+        }
         let layer = UnsafeMutablePointer<sqlite3_vfs>.allocate(capacity: 1)
         layer.initialize(to: sqlite3_vfs())
         layer.pointee.iVersion = 2
-        layer.pointee.szOsFile = Int32(MemoryLayout<OpenFile>.size)
+        layer.pointee.szOsFile = max(former.pointee.szOsFile, Int32(MemoryLayout<OpenFile>.size))
         layer.pointee.mxPathname = 512
         layer.pointee.zName = UnsafePointer(strdup("simulated"))
         layer.pointee.xOpen = openFile
-        layer.pointee.xDelete = { _, name, _ in
-            guard let (disk, name) = place(name) else { return SQLITE_IOERR }
-            disk.delete(name)
-            return SQLITE_OK
-        }
-        layer.pointee.xAccess = { _, name, _, out in
-            out?.pointee = place(name).map { $0.0.exists($0.1) ? 1 : 0 } ?? 0
-            return SQLITE_OK
-        }
-        layer.pointee.xFullPathname = { _, name, count, out in
-            guard let name, let out, strlen(name) < Int(count) else { return SQLITE_CANTOPEN }
-            strcpy(out, name)
-            return SQLITE_OK
-        }
+        setPathMethods(layer)
         // Only names temporary files and salts the log: nothing of ours depends on it.
         layer.pointee.xRandomness = { _, count, out in
             for index in 0..<Int(count) { out?[index] = CChar(truncatingIfNeeded: index &* 37) }
@@ -248,6 +242,35 @@ private let shortRead = SQLITE_IOERR | 2 << 8
 private let scratch = SimulatedDisk()
 private let scratchFiles = Atomic<Int>(0)
 
+private var former: UnsafeMutablePointer<sqlite3_vfs>? {
+    UnsafeMutablePointer<sqlite3_vfs>(bitPattern: DiskLayer.former)
+}
+
+private func setPathMethods(_ layer: UnsafeMutablePointer<sqlite3_vfs>) {
+    layer.pointee.xDelete = { _, name, syncs in
+        guard let (disk, name) = place(name) else {
+            return former?.pointee.xDelete?(former, name, syncs) ?? SQLITE_IOERR
+        }
+        disk.delete(name)
+        return SQLITE_OK
+    }
+    layer.pointee.xAccess = { _, name, flags, out in
+        guard let (disk, name) = place(name) else {
+            return former?.pointee.xAccess?(former, name, flags, out) ?? SQLITE_IOERR
+        }
+        out?.pointee = disk.exists(name) ? 1 : 0
+        return SQLITE_OK
+    }
+    layer.pointee.xFullPathname = { _, name, count, out in
+        guard place(name) != nil else {
+            return former?.pointee.xFullPathname?(former, name, count, out) ?? SQLITE_CANTOPEN
+        }
+        guard let name, let out, strlen(name) < Int(count) else { return SQLITE_CANTOPEN }
+        strcpy(out, name)
+        return SQLITE_OK
+    }
+}
+
 private func openFile(
     _ layer: UnsafeMutablePointer<sqlite3_vfs>?, _ name: UnsafePointer<CChar>?,
     _ file: UnsafeMutablePointer<sqlite3_file>?, _ flags: Int32, _ out: UnsafeMutablePointer<Int32>?
@@ -260,7 +283,7 @@ private func openFile(
     } else if let named = place(name) {
         target = named
     } else {
-        return SQLITE_CANTOPEN
+        return former?.pointee.xOpen?(former, name, file, flags, out) ?? SQLITE_CANTOPEN
     }
     guard target.0.open(target.1, creating: flags & SQLITE_OPEN_CREATE != 0) else {
         return SQLITE_CANTOPEN
