@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import MeshCore
-internal import MeshEngine
+package import MeshEngine
 internal import MeshMembership
-internal import MeshStore
+package import MeshStore
 internal import MeshTransport
 internal import MeshTrust
 internal import NIOCore
@@ -17,14 +17,21 @@ extension MeshNode {
                 key: identity.nodeKey, mesh: identity.root.meshID,
                 site: identity.certificate.ticket.site,
                 isCentral: identity.certificate.ticket.isCentral),
-            incarnation: store.author.incarnation, port: UInt16(clamping: port), seed: seed,
+            incarnation: store.author.incarnation, port: UInt16(clamping: port),
+            priority: UInt8(clamping: configuration.gatewayPriority), seed: seed,
             now: now)
     }
 
     /// Nobody is forgotten by time: all whose certificates were ever shown here.
-    func knownNodes() -> [(certificate: Certificate, address: String?)] {
+    func knownNodes() -> [KnownNode] { Self.knownNodes(store) }
+
+    /// What a store keeps of other nodes for the next start.
+    package static func knownNodes(_ store: Store) -> [KnownNode] {
         let addresses = (try? store.addresses()) ?? [:]
-        return ((try? store.certificates()) ?? []).map { ($0, addresses[$0.node]) }
+        let farewells = (try? store.departures()) ?? [:]
+        return ((try? store.certificates()) ?? []).sorted { $0.node < $1.node }.map {
+            KnownNode($0, address: addresses[$0.node], farewell: farewells[$0.node])
+        }
     }
 
     func received(datagram: [UInt8], from source: SocketAddress) {

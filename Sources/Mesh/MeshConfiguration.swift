@@ -22,6 +22,8 @@ public struct MeshConfiguration: Sendable {
     public var beaconPort = 7375
     /// How many routers a beacon may cross, plus one.
     public var beaconTTL = 1
+    /// How much this server wants to be its site's gateway, 0 to 255; more is more.
+    public var gatewayPriority = 0
     /// Whether a data directory on a file system that forgets is accepted.
     public var allowVolatile = false
 

@@ -23,9 +23,9 @@ internal import Synchronization
 public final class MeshNode: Sendable {
     /// What may wait for the engine of one link; beyond it the link is closed. Everything else that
     /// waits answers the engine itself, and is never dropped.
-    private static let backlogMax = Backlog(messages: 4096, bytes: 16 << 20)
+    static let backlogMax = Backlog(messages: 4096, bytes: 16 << 20)
 
-    private struct Backlog {
+    struct Backlog {
         var messages = 0
         var bytes = 0
     }
@@ -40,20 +40,21 @@ public final class MeshNode: Sendable {
     package let store: Store
     /// Where the node tells what it does.
     package let logger: Logger
-    private let group: MultiThreadedEventLoopGroup
+    let group: MultiThreadedEventLoopGroup
     private let inbox: AsyncStream<Item>
     private let feed: AsyncStream<Item>.Continuation
-    private let connections = Mutex<[LinkID: LinkConnection]>([:])
-    private let counters = Mutex<[String: UInt64]>([:])
-    private let beaconBudget = Mutex(Budget(perSecond: 500))
+    let connections = Mutex<[LinkID: LinkConnection]>([:])
+    let counters = Mutex<[String: UInt64]>([:])
+    let beaconBudget = Mutex(Budget(perSecond: 500))
     private let lane: StoreLane
     private let started = ContinuousClock.now
     private let failure = Mutex<(any Error)?>(nil)
     private let changeHub = ChangeHub()
-    private let beaconInterfaces = Mutex<[String]>([])
+    let discoveryLog = Mutex(DiscoveryLog())
+    let hasLeft = Mutex(false)
     let datagramPort = Mutex<DatagramPort?>(nil)
     let datagramBudget = Mutex(Budget(perSecond: 2000))
-    private let backlog = Mutex<[LinkID: Backlog]>([:])
+    let backlog = Mutex<[LinkID: Backlog]>([:])
 
     /// Opens the data directory of a joined node; nothing is on the network yet.
     ///
@@ -63,6 +64,11 @@ public final class MeshNode: Sendable {
         try Sodium.start()
         let directory = DataDirectory(configuration.dataDirectory)
         let identity = try directory.identity()
+        if directory.hasLeft {
+            throw StoreError.unusable(
+                "this server has left the mesh; to begin anew, remove \(directory.path) and join with a new ticket"
+            )
+        }
         if !configuration.allowVolatile { try directory.checkFileSystem() }
         let lock = try directory.lock()
         let name = "mesh-\(identity.certificate.node.description.prefix(32))"
@@ -107,9 +113,9 @@ public final class MeshNode: Sendable {
         }
         store.observe(observers)
         let port = linkPort()
-        let listener = try await port.listen(
+        let listeners = try await port.listen(
             host: configuration.listenHost, port: configuration.listenPort)
-        let listening = listener.localAddress?.port ?? configuration.listenPort
+        let listening = listeners.first?.localAddress?.port ?? configuration.listenPort
         let datagrams = try await DatagramPort.open(
             group: group, host: configuration.listenHost, port: listening
         ) { self.received(datagram: $0, from: $1) }
@@ -121,21 +127,21 @@ public final class MeshNode: Sendable {
             tasks.addTask { await self.scrub() }
             if configuration.discovery { tasks.addTask { await self.refresh(beacons) } }
             tasks.addTask { await ready(listening) }
-            while failure.withLock({ $0 }) == nil, !Task.isCancelled {
+            while failure.withLock({ $0 }) == nil, !Task.isCancelled, !hasLeft.withLock({ $0 }) {
                 try? await Task.sleep(for: .milliseconds(200))
             }
             tasks.cancelAll()
             feed.finish()
         }
-        await shutDown(listener, beacons, datagrams)
+        await shutDown(listeners, beacons, datagrams)
         if let error = failure.withLock({ $0 }) { throw error }
     }
 
     /// Says goodbye, finishes what waits for the disk, and marks a clean stop.
     private func shutDown(
-        _ listener: any Channel, _ beacons: BeaconPort, _ datagrams: DatagramPort
+        _ listeners: [any Channel], _ beacons: BeaconPort, _ datagrams: DatagramPort
     ) async {
-        try? await listener.close().get()
+        for listener in listeners { try? await listener.close().get() }
         for connection in connections.withLock({ Array($0.values) }) {
             connection.send([LinkMessage.goodbye.encoded])
             connection.close()
@@ -150,7 +156,7 @@ public final class MeshNode: Sendable {
 
     private func tick() async {
         while !Task.isCancelled {
-            post(.tick)
+            post(.tick(wall: UInt64(max(0, Date().timeIntervalSince1970 * 1000))))
             try? await Task.sleep(for: .milliseconds(200), tolerance: .milliseconds(50))
         }
     }
@@ -199,8 +205,10 @@ public final class MeshNode: Sendable {
                 continuation.resume(
                     returning: NodeSnapshot(
                         at: now, peers: engine.peers, members: engine.membership.members,
-                        addresses: engine.addresses,
-                        counters: counters, interfaces: beaconInterfaces.withLock { $0 }))
+                        exchanges: engine.allExchanges, addresses: engine.addresses,
+                        gateway: engine.membership.gateway,
+                        successor: engine.successor(of: identity.certificate),
+                        counters: counters, discovery: discovery(beacons)))
             }
         }
     }
@@ -227,140 +235,13 @@ public final class MeshNode: Sendable {
         case .datagram(let address, let bytes): send(bytes, to: address)
         case .note(let text, let id):
             logger.notice("\(text)", metadata: ["link.id": "\(id?.number ?? 0)"])
-        case .compare, .ingest, .read, .keep, .show, .remember:
+        case .compare, .ingest, .read, .keep, .show, .remember, .depart:
             if let work = StoreWork(effect) { lane.add(work) }
         }
     }
 
     private func connection(_ id: LinkID) -> LinkConnection? {
         connections.withLock { $0[id] }
-    }
-}
-
-// MARK: Network
-
-extension MeshNode {
-    private func linkPort() -> LinkPort {
-        let identity = store.identity
-        let link = LinkIdentity(
-            certificate: identity.certificate, key: identity.linkKey, root: identity.root,
-            secret: identity.secret, version: meshVersion)
-        let callbacks = LinkCallbacks(
-            established: { connection, peer in self.established(connection, peer) },
-            message: { connection, bytes in self.received(connection, bytes) },
-            closed: { connection, error, reason in self.closed(connection, error, reason) })
-        return LinkPort(group: group, identity: link, callbacks: callbacks)
-    }
-
-    private func received(_ connection: LinkConnection, _ bytes: [UInt8]) {
-        let id = LinkID(connection.number)
-        let waiting = backlog.withLock { backlog in
-            backlog[id, default: Backlog()].messages += 1
-            backlog[id, default: Backlog()].bytes += bytes.count
-            return backlog[id, default: Backlog()]
-        }
-        let most = Self.backlogMax
-        guard waiting.messages <= most.messages, waiting.bytes <= most.bytes else {
-            count("backlog_over_limit")
-            taken(id, bytes.count)
-            return connection.close()
-        }
-        post(.message(id, bytes))
-    }
-
-    private func taken(_ id: LinkID, _ byteCount: Int) {
-        backlog.withLock { backlog in
-            backlog[id]?.messages -= 1
-            backlog[id]?.bytes -= byteCount
-            if backlog[id]?.messages == 0 { backlog[id] = nil }
-        }
-    }
-
-    private func established(_ connection: LinkConnection, _ peer: LinkMachine.Peer) {
-        let id = LinkID(connection.number)
-        connections.withLock { $0[id] = connection }
-        let ip = connection.remote?.ipAddress ?? "?"
-        let origin = LinkOrigin(
-            remote: "\(ip):\(connection.remote?.port ?? 0)", dialled: connection.dialled,
-            isLocal: connection.remote.map(BeaconPort.isOnSegment) ?? false,
-            host: connection.remote.flatMap(HostPort.host),
-            datagramKey: Bytes32(Sodium.random(32)) ?? .zero)
-        logger.info(
-            "Link up",
-            metadata: [
-                "link.id": "\(id.number)", "peer.name": "\(peer.certificate.ticket.node)",
-                "peer.address": "\(origin.remote)",
-            ])
-        post(.linkUp(id, peer, origin))
-    }
-
-    private func closed(_ connection: LinkConnection, _ error: LinkError?, _ reason: String) {
-        let id = LinkID(connection.number)
-        let wasUp = connections.withLock { $0.removeValue(forKey: id) } != nil
-        if let error { count("link_\(error.code)") }
-        if wasUp {
-            post(.linkDown(id, reason: reason))
-        } else if let address = connection.dialled {
-            post(.dialFailed(address: address, reason: reason, isSelf: error == .selfConnect))
-        } else {
-            count("handshake_failed")
-            logger.debug("A connection came to nothing", metadata: ["reason": "\(reason)"])
-        }
-    }
-
-    private func dial(_ address: String, _ port: LinkPort) {
-        guard let (host, number) = HostPort.parse(address) else {
-            return post(
-                .dialFailed(address: address, reason: "not HOST:PORT", isSelf: false))
-        }
-        Task {
-            do {
-                try await port.dial(host: host, port: number, address: address)
-            } catch {
-                post(.dialFailed(address: address, reason: "\(error)", isSelf: false))
-            }
-        }
-    }
-
-    private func beaconPort() -> BeaconPort {
-        var settings = BeaconPort.Group()
-        settings.v4 = configuration.beaconGroup
-        settings.v6 = configuration.beaconGroup6
-        settings.port = configuration.beaconPort
-        settings.ttl = configuration.beaconTTL
-        settings.interfaces = configuration.interfaces
-        return BeaconPort(group: group, settings: settings) { self.heard($0) }
-    }
-
-    private func refresh(_ beacons: BeaconPort) async {
-        while !Task.isCancelled {
-            await beacons.refresh()
-            beaconInterfaces.withLock { $0 = beacons.interfaces.map { "\($0.name) \($0.address)" } }
-            try? await Task.sleep(for: .seconds(10))
-        }
-    }
-
-    private func heard(_ arrival: BeaconPort.Arrival) {
-        do throws(BeaconRefusal) {
-            guard beaconBudget.withLock({ $0.take(at: ContinuousClock.now) }) else {
-                throw .overBudget
-            }
-            let identity = store.identity
-            let beacon = try Beacon(
-                decoding: arrival.bytes, mesh: identity.root.meshID,
-                key: identity.secret.beaconKey)
-            if beacon.node == identity.certificate.node {
-                // Another incarnation under our own key is a clone or a restored disk at work.
-                if beacon.incarnation != store.author.incarnation { count("duplicate_node") }
-                throw .own
-            }
-            guard arrival.isLocal || configuration.beaconTTL > 1,
-                let address = HostPort.dialable(arrival.source, port: beacon.port)
-            else { throw .badSource }
-            post(.heard(beacon.node, beacon.incarnation, address: address))
-        } catch {
-            count("beacon_\(error.rawValue)")
-        }
     }
 
     /// Reads everything again and again, slowly, and makes holes where a row does not match its

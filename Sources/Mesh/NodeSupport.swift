@@ -18,12 +18,18 @@ package struct NodeSnapshot: Sendable {
     package var peers: [PeerStatus] = []
     /// Every other node of the mesh that is known, linked or not.
     package var members: [Member] = []
+    /// What comparisons showed of every node that was linked since the start.
+    package var exchanges: [NodeID: Exchange] = [:]
     /// Every address that was ever to be dialled.
     package var addresses: [DialPlan.Target] = []
+    /// The node that keeps this site's links to other sites; nil before the start.
+    package var gateway: NodeID?
+    /// The node that has this one's name and place by a later ticket; nil for most.
+    package var successor: NodeID?
     /// What was counted.
     package var counters: [String: UInt64] = [:]
-    /// Interfaces on which beacons are sent.
-    package var interfaces: [String] = []
+    /// What discovery sent and heard.
+    package var discovery = DiscoveryLog()
 }
 
 /// How many datagrams are looked at in a second: the rest are dropped before any arithmetic.

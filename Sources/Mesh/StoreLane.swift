@@ -16,6 +16,7 @@ package enum StoreWork: Sendable {
     case keep(LinkID, [UInt8])
     case show(LinkID, NodeID)
     case remember(NodeID, String)
+    case depart(NodeID, [UInt8]?)
 
     /// The work that an effect asks for; nil for an effect that is not the store's.
     package init?(_ effect: Effect) {
@@ -26,6 +27,7 @@ package enum StoreWork: Sendable {
         case .keep(let id, let bytes): self = .keep(id, bytes)
         case .show(let id, let node): self = .show(id, node)
         case .remember(let node, let address): self = .remember(node, address)
+        case .depart(let node, let words): self = .depart(node, words)
         case .send, .close, .dial, .datagram, .beacon, .note: return nil
         }
     }
@@ -57,6 +59,10 @@ package enum StoreWork: Sendable {
         case .remember(let node, let address):
             // Only a hint for the next start: where it can't be kept, nothing is lost.
             try? store.remember(node, at: address)
+            return nil
+        case .depart(let node, let words):
+            // Members tell each other again whenever they link.
+            try? store.depart(node, words: words)
             return nil
         case .show(let id, let node):
             return .shown(id, (try? store.certificate(of: node))?.encoded)

@@ -53,36 +53,37 @@ public struct PeerView: Codable, Sendable {
     public var site: String
     /// `central` or `edge`.
     public var role: String
+    /// Its groups.
+    public var groups: [String]
     /// `self`, `alive`, `suspect`, `away` or `left`.
     public var state: String
+    /// Seconds since it has been in that state; nil for this node itself.
+    public var stateSeconds: Double?
     /// `lan ADDRESS`, `wan ADDRESS`, `via NODE`, or `-`.
     public var path: String
     /// The last round trip, in seconds.
     public var rttSeconds: Double?
-    /// Records it lacked of ours at the last comparison; nil where none was made.
+    /// Records that it lacks of what is here: those of the last comparison, and those that came
+    /// since while it was not linked; nil where none was made.
     public var behind: UInt64?
     /// Content release; none yet.
     public var content: String?
     /// Seconds since both were proven to hold the same.
     public var lastSyncSeconds: Double?
+    /// How far its clock is before this host's, in seconds, give or take a round trip.
+    public var clockOffsetSeconds: Double?
     /// Its program's version.
     public var version: String?
 
-    /// Fills in a line.
-    public init(
-        node: String, id: String, site: String, role: String, state: String, path: String,
-        rttSeconds: Double?, behind: UInt64?, lastSyncSeconds: Double?, version: String?
-    ) {
+    /// Fills in what every line has.
+    public init(node: String, id: String, site: String, role: String, groups: [String]) {
         self.node = node
         self.id = id
         self.site = site
         self.role = role
-        self.state = state
-        self.path = path
-        self.rttSeconds = rttSeconds
-        self.behind = behind
-        self.lastSyncSeconds = lastSyncSeconds
-        self.version = version
+        self.groups = groups
+        state = "away"
+        path = "-"
     }
 }
 
@@ -177,6 +178,10 @@ public struct StatusView: Codable, Sendable {
     public var uptimeSeconds: Double
     /// How many peers are linked.
     public var linked: Int
+    /// The node that keeps this site's links to other sites.
+    public var gateway: String?
+    /// How far the peers' clocks are before this host's, in seconds, at the median.
+    public var clockOffsetSeconds: Double?
     /// Scopes with their live records.
     public var scopes: [ScopeView]
     /// Bytes of the database.
@@ -206,31 +211,12 @@ public struct StatusView: Codable, Sendable {
         }
     }
 
-    /// An address and what came of dialling it.
-    public struct AddressView: Codable, Sendable {
-        /// `host:port`.
-        public var address: String
-        /// `seed` or `beacon`.
-        public var rung: String
-        /// Dials that failed in a row.
-        public var failures: Int
-        /// Why the last one failed.
-        public var error: String?
-
-        /// Fills in a line.
-        public init(address: String, rung: String, failures: Int, error: String?) {
-            self.address = address
-            self.rung = rung
-            self.failures = failures
-            self.error = error
-        }
-    }
-
     /// Fills in the status.
     public init(
         mesh: String, meshId: String, node: String, id: String, site: String, role: String,
         version: String, incarnation: String, uptimeSeconds: Double, linked: Int,
-        scopes: [ScopeView], diskBytes: Int, diskFreeBytes: Int, holes: Int,
+        gateway: String?, clockOffsetSeconds: Double?, scopes: [ScopeView], diskBytes: Int,
+        diskFreeBytes: Int, holes: Int,
         interfaces: [String], addresses: [AddressView], trouble: [String]
     ) {
         self.mesh = mesh
@@ -243,6 +229,8 @@ public struct StatusView: Codable, Sendable {
         self.incarnation = incarnation
         self.uptimeSeconds = uptimeSeconds
         self.linked = linked
+        self.gateway = gateway
+        self.clockOffsetSeconds = clockOffsetSeconds
         self.scopes = scopes
         self.diskBytes = diskBytes
         self.diskFreeBytes = diskFreeBytes

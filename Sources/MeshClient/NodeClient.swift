@@ -33,6 +33,21 @@ public struct NodeClient: Sendable {
         try await get(scope.map { "/v1/digest/\(Self.escape($0))" } ?? "/v1/digest")
     }
 
+    /// What discovery sent, heard and dialled; only on the admin socket.
+    public func discovery() async throws -> DiscoveryView { try await get("/v1/discovery") }
+
+    /// The first cause that keeps a node, scope or address from being in step; only on the admin
+    /// socket.
+    public func why(_ subject: String) async throws -> WhyView {
+        try await get("/v1/why/\(Self.escape(subject))")
+    }
+
+    /// Takes the node out of its mesh for good; only on the admin socket.
+    public func leave(force: Bool = false) async throws -> LeaveView {
+        let path = "/v1/leave" + (force ? "?force=true" : "")
+        return try Self.decode(try await connection.answer(Call(method: "POST", path: path)))
+    }
+
     /// Has the node compare with its peers now.
     public func syncNow() async throws {
         _ = try await connection.answer(Call(method: "POST", path: "/v1/sync"))

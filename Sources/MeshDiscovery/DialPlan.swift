@@ -2,6 +2,34 @@
 
 package import MeshCore
 
+/// Why a dial led to no link.
+package struct DialFailure: Hashable, Sendable {
+    /// Kinds of causes, each with a remedy of its own.
+    package enum Cause: String, Sendable {
+        /// Nothing accepted the connection, or it broke off.
+        case unreachable
+        /// This node itself answered.
+        case ownAddress = "own_address"
+        /// Who answered has another mesh secret, or speaks something else.
+        case wrongMesh = "wrong_mesh"
+        /// Who answered speaks no protocol version of this program's.
+        case noCommonVersion = "no_common_version"
+        /// The certificate that was shown is not one of this mesh.
+        case certificateRefused = "certificate_refused"
+    }
+
+    /// The kind.
+    package let cause: Cause
+    /// What happened, for a person.
+    package let reason: String
+
+    /// Describes a failure.
+    package init(_ cause: Cause, _ reason: String) {
+        self.cause = cause
+        self.reason = reason
+    }
+}
+
 /// Whom to dial and when: every rung of the ladder at once, with capped, jittered back-off.
 ///
 /// A seed is tried for ever, and so is an address that worked before, or that a peer told of a
@@ -39,8 +67,10 @@ package struct DialPlan: Sendable {
         package var node: NodeID?
         /// Dials that failed in a row.
         package var failures = 0
+        /// How often it was dialled.
+        package var dials = 0
         /// Why the last dial failed.
-        package var lastError: String?
+        package var lastFailure: DialFailure?
         var nextDial: Instant
         var lastDial: Instant?
         var lastHeard: Instant
@@ -128,9 +158,19 @@ package struct DialPlan: Sendable {
             }
             targets[target.address]?.isDialling = true
             targets[target.address]?.lastDial = now
+            targets[target.address]?.dials += 1
             due.append(target.address)
         }
         return due
+    }
+
+    /// This host's network has changed: what failed before is tried again soon.
+    package mutating func hurry(now: Instant) {
+        for address in targets.keys.sorted() {
+            guard let due = targets[address]?.nextDial else { continue }
+            let soon = now.advanced(by: entropy.jittered(.milliseconds(200), by: 0.5))
+            targets[address]?.nextDial = min(due, soon)
+        }
     }
 
     /// A dial led to a link.
@@ -139,18 +179,18 @@ package struct DialPlan: Sendable {
         target.isDialling = false
         target.node = node
         target.failures = 0
-        target.lastError = nil
+        target.lastFailure = nil
         target.nextDial = now.advanced(by: entropy.jittered(tuning.firstPause, by: 0.5))
         targets[address] = target
     }
 
     /// A dial failed, or its link closed before it stood.
-    package mutating func failed(_ address: String, _ reason: String, isSelf: Bool, now: Instant) {
+    package mutating func failed(_ address: String, _ failure: DialFailure, now: Instant) {
         guard var target = targets[address] else { return }
         target.isDialling = false
-        target.isSelf = isSelf
+        target.isSelf = failure.cause == .ownAddress
         target.failures += 1
-        target.lastError = reason
+        target.lastFailure = failure
         let doublings = min(target.failures - 1, 10)
         var pause = min(tuning.firstPause * (1 << doublings), tuning.longestPause)
         // A beacon can be replayed by anyone who heard it.

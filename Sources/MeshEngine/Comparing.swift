@@ -149,13 +149,17 @@ extension Engine {
             link.windowsInStep += 1
             if link.windowsInStep >= outcome.windows {
                 link.windowsInStep = 0
-                link.lastInStep = now
-                link.behind = 0
+                exchanges[link.node]?.inStep = now
+                exchanges[link.node]?.lacked = 0
+                exchanges[link.node]?.since = 0
             }
             if role == .responder { link.answering = nil }
         } else if !outcome.reply.parts.isEmpty {
             link.windowsInStep = 0
-            if outcome.theyLack > 0 { link.behind = outcome.theyLack }
+            if outcome.theyLack > 0 {
+                exchanges[link.node]?.lacked = outcome.theyLack
+                exchanges[link.node]?.since = 0
+            }
         }
         if !outcome.streams.isEmpty { link.hasMoved = true }
         let room = max(0, limits.streams - link.streams.count)

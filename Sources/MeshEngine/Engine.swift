@@ -20,6 +20,12 @@ package struct Engine: ~Copyable {
     var dials: DialPlan
     /// Who is there.
     package internal(set) var membership: Membership
+    /// What this host's clock showed, and when.
+    var clock: (wall: UInt64, at: Instant)?
+    var exchanges: [NodeID: Exchange] = [:]
+    /// Who has each name of each site: the node of the newest ticket.
+    var holders: [[String]: (serial: [UInt8], node: NodeID)] = [:]
+    var departed: Set<NodeID> = []
     var lackingWAN: Instant?
     var brokenWAN: Instant?
     var nextBeacon: Instant
@@ -43,6 +49,7 @@ package struct Engine: ~Copyable {
         self.tuning = tuning
         entropy = SeededGenerator(seed: seed)
         nextBeacon = now
+        holders[Self.name(own)] = (own.ticket.serial, own.node)
         dials = DialPlan(
             own: own.node, seeds: seeds, tuning: dialling,
             entropy: SeededGenerator(seed: seed ^ 0x6469_616c), now: now)
@@ -61,14 +68,19 @@ package struct Engine: ~Copyable {
         case .compared(let id, let session, let result): compared(id, session, result, now)
         case .chunk(let id, let messages, let rest): chunk(id, messages, rest)
         case .certificate(let id, let card): certificate(id, card, now)
-        case .known(let nodes): for node in nodes { know(node.certificate, node.address, now) }
+        case .known(let nodes): for node in nodes { know(node, now) }
         case .datagram(let bytes, let host): membership.receive(bytes, from: host, now: now)
         case .shown(let id, let bytes): shown(id, bytes)
         case .heard(let node, let incarnation, let address): heard(node, incarnation, address, now)
-        case .dialFailed(let address, let reason, let isSelf):
-            dials.failed(address, reason, isSelf: isSelf, now: now)
+        case .dialFailed(let address, let failure): dials.failed(address, failure, now: now)
+        case .networkChanged:
+            nextBeacon = now
+            dials.hurry(now: now)
+        case .leave: membership.declare(status: .left, now: now)
         case .syncNow: for id in links.keys.sorted() { wantSync(id) }
-        case .tick: tick(now)
+        case .tick(let wall):
+            clock = (wall, now)
+            tick(now)
         }
         performMembership(now)
         defer { effects = [] }
@@ -81,7 +93,9 @@ package struct Engine: ~Copyable {
             PeerStatus(
                 certificate: link.peer.certificate, version: link.peer.version,
                 origin: link.origin, since: link.since, roundTrip: link.roundTrip,
-                lastInStep: link.lastInStep, behind: link.behind,
+                clockOffset: link.clockOffset,
+                exchange: exchanges[link.node] ?? Exchange(link.peer),
+                recordsSent: link.recordsSent,
                 isSyncing: link.initiated != nil || link.answering != nil || link.isStreaming)
         }
     }
@@ -99,6 +113,20 @@ package struct Engine: ~Copyable {
             if link.showing > limits.certificatesWanted { return "certificates" }
         }
         return nil
+    }
+
+    /// What comparisons showed of every node that was ever linked.
+    package var allExchanges: [NodeID: Exchange] { exchanges }
+
+    private func wall(_ now: Instant) -> UInt64? {
+        clock.map { $0.wall &+ UInt64(max(0, now.since($0.at).nanoseconds / 1_000_000)) }
+    }
+
+    /// Clocks of hosts may show anything; a difference beyond a century is a century.
+    private static func difference(_ one: UInt64, _ other: UInt64) -> Duration {
+        let most: UInt64 = 3_155_760_000_000
+        let gap = min(one > other ? one - other : other - one, most)
+        return .milliseconds(one > other ? Int64(gap) : -Int64(gap))
     }
 
     mutating func emit(_ effect: Effect) { effects.append(effect) }
@@ -155,6 +183,7 @@ extension Engine {
         let twins = links.filter { $0.value.node == peer.certificate.node }.keys.sorted()
         for other in twins where !resolve(id, origin, other) { return }
         links[id] = LinkState(peer, origin, now: now)
+        exchanges[peer.certificate.node, default: Exchange(peer)].version = peer.version
         join(id, peer.certificate, origin, now)
         links[id]?.askedFor.insert(peer.certificate.node)
         receive(id, certificate: peer.certificate.encoded)
@@ -212,7 +241,9 @@ extension Engine {
             return close(id, "a message is malformed: \(error)")
         }
         switch message {
-        case .ping(let number): send(id, .pong(number))
+        case .ping(let number):
+            send(id, .pong(number))
+            if let wall = wall(now) { send(id, .clock(wall)) }
         case .pong(let number):
             if let pinged = links[id]?.pinged, pinged.number == number {
                 links[id]?.roundTrip = now.since(pinged.at)
@@ -238,6 +269,11 @@ extension Engine {
         case .datagramKey(let key):
             if let node = links[id]?.node { membership.keyed(node, sends: key, receives: nil) }
         case .rumours(let bytes): receive(id, rumours: bytes, now)
+        case .clock(let theirs):
+            let trip = (links[id]?.roundTrip ?? .zero) / 2
+            if let ours = wall(now) {
+                links[id]?.clockOffset = Self.difference(theirs, ours) + trip
+            }
         case .unknown: counters.add("message_unknown")
         }
     }

@@ -2,6 +2,7 @@
 
 package import MeshCore
 internal import MeshCrypto
+package import MeshDiscovery
 package import MeshLink
 package import MeshReplication
 package import MeshTrust
@@ -36,8 +37,8 @@ package enum Input: Sendable {
     case chunk(LinkID, [CommitsMessage], rest: StreamRequest?)
     /// A certificate was verified and kept, or refused.
     case certificate(LinkID, Certificate?)
-    /// Nodes that were known before the start, with where they were last met.
-    case known([(certificate: Certificate, address: String?)])
+    /// Nodes that were known before the start.
+    case known([KnownNode])
     /// A datagram came, from an address without its port.
     case datagram([UInt8], from: String)
     /// A certificate that a peer wants was looked up; nil if it is not known.
@@ -45,11 +46,32 @@ package enum Input: Sendable {
     /// An authentic beacon of another node was heard.
     case heard(NodeID, Incarnation, address: String)
     /// A dial came to nothing.
-    case dialFailed(address: String, reason: String, isSelf: Bool)
+    case dialFailed(address: String, DialFailure)
     /// An operator asks for a comparison with everyone.
     case syncNow
-    /// Time went by.
-    case tick
+    /// An interface or an address of this host has come.
+    case networkChanged
+    /// An operator takes this node out of the mesh.
+    case leave
+    /// Time went by; the host's own clock shows so many milliseconds since 1970.
+    case tick(wall: UInt64)
+}
+
+/// What is kept of a node over a restart.
+package struct KnownNode: Sendable {
+    /// Its certificate.
+    package let certificate: Certificate
+    /// Where it was last met; nil if never, or if it dialled.
+    package let address: String?
+    /// The words with which it left; nil if it has not.
+    package let farewell: [UInt8]?
+
+    /// Describes a node.
+    package init(_ certificate: Certificate, address: String? = nil, farewell: [UInt8]? = nil) {
+        self.certificate = certificate
+        self.address = address
+        self.farewell = farewell
+    }
 }
 
 /// How a link came about.
@@ -60,6 +82,8 @@ package struct LinkOrigin: Sendable {
     package let dialled: String?
     /// Whether the peer is on a local segment.
     package let isLocal: Bool
+    /// The interface of that segment; nil if the peer is on none.
+    package let interface: String?
     /// The other end without its port, as it can be dialled; nil if it can't.
     package let host: String?
     /// A fresh random key, under which this node will receive the peer's datagrams.
@@ -67,11 +91,13 @@ package struct LinkOrigin: Sendable {
 
     /// Describes a link.
     package init(
-        remote: String, dialled: String?, isLocal: Bool, host: String?, datagramKey: Bytes32
+        remote: String, dialled: String?, isLocal: Bool, interface: String? = nil, host: String?,
+        datagramKey: Bytes32
     ) {
         self.remote = remote
         self.dialled = dialled
         self.isLocal = isLocal
+        self.interface = interface
         self.host = host
         self.datagramKey = datagramKey
     }
@@ -117,6 +143,8 @@ package enum Effect: Sendable {
     case datagram(address: String, [UInt8])
     /// Keep for the next start where a node was met.
     case remember(NodeID, address: String)
+    /// Keep for the next start that a node has left, in its own words; nil if it is back.
+    case depart(NodeID, [UInt8]?)
     /// Send a beacon on every interface.
     case beacon(counter: UInt64)
     /// Something an operator should see in the log.
@@ -184,6 +212,28 @@ package struct EngineCounters: Sendable, Equatable {
     mutating func add(_ name: String, _ count: UInt64 = 1) { events[name, default: 0] += count }
 }
 
+/// How far another node is, from what both proved to each other.
+package struct Exchange: Sendable, Equatable {
+    /// Its certificate.
+    package let certificate: Certificate
+    /// When both were last proven to hold the same.
+    package internal(set) var inStep: Instant?
+    /// Records that it lacked at the last comparison; nil before the first.
+    package internal(set) var lacked: UInt64?
+    /// Records for it that became known here since it was last linked.
+    package internal(set) var since: UInt64 = 0
+    /// Its program's version.
+    package internal(set) var version: String
+
+    init(_ peer: LinkMachine.Peer) {
+        certificate = peer.certificate
+        version = peer.version
+    }
+
+    /// Records that it lacks, as far as can be known here; nil if nothing was ever compared.
+    package var behind: UInt64? { lacked.map { $0 + since } }
+}
+
 /// One linked peer as operators see it.
 package struct PeerStatus: Sendable {
     /// Its certificate.
@@ -196,10 +246,12 @@ package struct PeerStatus: Sendable {
     package let since: Instant
     /// The last round trip.
     package let roundTrip: Duration?
-    /// When both were last proven to hold the same; nil if never on this link.
-    package let lastInStep: Instant?
-    /// Records that the peer lacked at the last comparison; nil before the first.
-    package let behind: UInt64?
+    /// How far the peer's clock was before this host's; nil if it has not told.
+    package let clockOffset: Duration?
+    /// What comparisons showed, on this link and earlier ones.
+    package let exchange: Exchange
+    /// Records that were sent on this link.
+    package let recordsSent: UInt64
     /// Whether a comparison or a stream is going on.
     package let isSyncing: Bool
 }

@@ -16,6 +16,7 @@ struct LinkState {
     var nextPing: Instant
     var pinged: (number: UInt64, at: Instant)?
     var roundTrip: Duration?
+    var clockOffset: Duration?
     var strikes: [Instant] = []
     var isLeaving = false
 
@@ -38,13 +39,12 @@ struct LinkState {
     var askedForSync: Instant?
     var isEndHeard = false
     var lastProgress: Instant
-    var lastInStep: Instant?
-    var behind: UInt64?
 
     // Records
     var streams: [StreamRequest] = []
     var isReading = false
     var inFlight = 0
+    var recordsSent: UInt64 = 0
     var judging = 0
     var unjudged = 0
     var askedFor: Set<NodeID> = []

@@ -1,24 +1,56 @@
 // SPDX-License-Identifier: Apache-2.0
 
-internal import MeshCore
+package import MeshCore
 internal import MeshDiscovery
 internal import MeshLink
 internal import MeshMembership
-internal import MeshTrust
+package import MeshTrust
 
 extension Engine {
-    /// A node of which a certificate was kept is a member, here or away.
-    mutating func know(_ card: Certificate, _ address: String?, _ now: Instant) {
+    /// A node that was kept is a member, here, away or gone.
+    mutating func know(_ known: KnownNode, _ now: Instant) {
+        let node = known.certificate.node
+        guard node != own.node else { return }
+        admit(known.certificate, now)
+        if let address = known.address {
+            dials.tell(node, at: address, rung: .remembered, now: now)
+        }
+        guard let bytes = known.farewell else { return }
+        var reader = WireReader(bytes)
+        if let words = try? Presence(from: &reader) {
+            membership.hear(.presence(words, address: ""), from: node, now)
+        }
+    }
+
+    static func name(_ card: Certificate) -> [String] { [card.ticket.site, card.ticket.node] }
+
+    /// A certificate was verified: its node belongs to the mesh, and has its name unless a later
+    /// ticket was made for it.
+    mutating func admit(_ card: Certificate, _ now: Instant) {
         guard card.node != own.node else { return }
         membership.admit(
             card.node, site: card.ticket.site, isCentral: card.ticket.isCentral, now: now)
-        if let address { dials.tell(card.node, at: address, rung: .remembered, now: now) }
+        let claim = (serial: card.ticket.serial, node: card.node)
+        guard let holder = holders[Self.name(card)], holder.node != claim.node else {
+            return holders[Self.name(card)] = claim
+        }
+        let isLater =
+            holder.serial == claim.serial
+            ? holder.node < claim.node : holder.serial.lexicographicallyPrecedes(claim.serial)
+        if isLater { holders[Self.name(card)] = claim }
+        membership.retire(isLater ? holder.node : claim.node, now: now)
+    }
+
+    /// The node that has a node's place now, by a later ticket under the same name; nil for most.
+    package func successor(of card: Certificate) -> NodeID? {
+        guard let holder = holders[Self.name(card)], holder.node != card.node else { return nil }
+        return holder.node
     }
 
     mutating func join(
         _ id: LinkID, _ card: Certificate, _ origin: LinkOrigin, _ now: Instant
     ) {
-        know(card, nil, now)
+        admit(card, now)
         membership.keyed(card.node, sends: nil, receives: origin.datagramKey)
         send(id, .datagramKey(origin.datagramKey))
         membership.linked(card.node, host: origin.host, now: now)
@@ -57,6 +89,7 @@ extension Engine {
                 send(id, .rumours(writer.bytes))
             case .changed(let node, let state):
                 emit(.note("member \(node.description.prefix(8)) is \(state.rawValue)", nil))
+                noteDeparture(node, state)
                 // Nothing answers there: the link need not wait for its own silence.
                 if state == .away, let id = link(to: node) { close(id, "the peer is away") }
             case .wantCertificate(let node, let teller):
@@ -66,6 +99,17 @@ extension Engine {
             case .told(let node, let address):
                 dials.tell(node, at: address, rung: .told, now: now)
             }
+        }
+    }
+
+    /// Who left stays gone over restarts of this node, until it speaks again itself.
+    private mutating func noteDeparture(_ node: NodeID, _ state: Member.State) {
+        let words = membership.member(node)?.presence
+        if state == .left, words?.status == .left {
+            departed.insert(node)
+            emit(.depart(node, words?.encoded))
+        } else if departed.remove(node) != nil {
+            emit(.depart(node, nil))
         }
     }
 

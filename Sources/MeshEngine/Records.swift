@@ -78,6 +78,11 @@ extension Engine {
     /// own and further ones. What this misses the next comparison brings.
     mutating func push(_ message: CommitsMessage, from source: LinkID?, _ authorSite: String?) {
         guard message.through > message.after else { return }
+        let linked = Set(links.values.map(\.node))
+        for (node, exchange) in exchanges
+        where !linked.contains(node) && exchange.certificate.allows(.read, message.scope) {
+            exchanges[node]?.since += message.recordCount
+        }
         let home = own.ticket.site
         let sourceSite = source.flatMap { links[$0]?.site }
         for id in links.keys.sorted() where id != source {
@@ -101,6 +106,7 @@ extension Engine {
     private mutating func transmit(_ id: LinkID, _ message: CommitsMessage) {
         let bytes = message.encoded
         links[id]?.inFlight += bytes.count
+        links[id]?.recordsSent += message.recordCount
         send(id, .commits(bytes))
     }
 
@@ -147,8 +153,7 @@ extension Engine {
         }
         guard let link = links[id] else { return }
         let node = card.node
-        membership.admit(
-            node, site: card.ticket.site, isCentral: card.ticket.isCentral, now: now)
+        admit(card, now)
         links[id]?.askedFor.remove(node)
         let ready = link.parked.filter { $0.author == node }
         links[id]?.parked.removeAll { $0.author == node }

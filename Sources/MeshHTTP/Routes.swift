@@ -35,6 +35,19 @@ struct Routes: Sendable {
         case (.get, "changes", 2): return try changes(request, access)
         case (.get, "peers", 2): return try Self.json(try await peers())
         case (.get, "status", 2): return try Self.json(try await status())
+        case (.get, "discovery", 2):
+            guard access.isAdmin else { throw Problem.forbidden("only on the admin socket") }
+            return try Self.json(try await discovery())
+        case (.get, "why", 3...):
+            guard access.isAdmin else { throw Problem.forbidden("only on the admin socket") }
+            let subject = segments[2...].joined(separator: "/")
+            guard let subject = subject.removingPercentEncoding else {
+                throw Problem.bad("bad_subject", "'\(subject)' has a malformed percent escape")
+            }
+            return try Self.json(try await why(subject))
+        case (.post, "leave", 2):
+            guard access.isAdmin else { throw Problem.forbidden("only on the admin socket") }
+            return try await leave(isForced: parameter(request, "force") == "true")
         case (.get, "digest", 2...3): return try digest(segments.dropFirst(2).first)
         case (.get, "namespaces", 2): return try Self.json(try namespaces())
         case (.put, "namespaces", 3):

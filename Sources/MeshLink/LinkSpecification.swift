@@ -34,6 +34,8 @@ package enum LinkError: Error, Hashable {
     case unknownEpoch(UInt32)
     /// The handshake failed: another mesh, or another secret.
     case handshake(NoiseError)
+    /// The peer that was dialled closed before it had proven anything.
+    case turnedAway
     /// The peer's certificate was refused.
     case certificate(String)
     /// The peer's certificate is for another link key than the one it proved.
@@ -61,6 +63,8 @@ extension LinkError: CustomStringConvertible {
         case .handshake(.notAuthentic):
             "the handshake failed: the peer is of another mesh or has another secret"
         case .handshake(let error): "the handshake failed: \(error)"
+        case .turnedAway:
+            "the other side closed during the handshake: it is of another mesh, has another secret, or is too busy"
         case .certificate(let reason): "the peer's certificate was refused: \(reason)"
         case .keyMismatch: "the peer's certificate is for another link key"
         case .selfConnect: "the address is this node's own"
@@ -78,6 +82,7 @@ extension LinkError: CustomStringConvertible {
         case .noCommonVersion: "no_common_version"
         case .unknownEpoch: "unknown_epoch"
         case .handshake: "handshake"
+        case .turnedAway: "turned_away"
         case .certificate: "certificate"
         case .keyMismatch: "key_mismatch"
         case .selfConnect: "self"

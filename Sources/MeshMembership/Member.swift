@@ -12,7 +12,7 @@ package struct Member: Sendable {
         case suspect
         /// It cannot be reached; it is tried for ever.
         case away
-        /// It said that it left.
+        /// It said that it left, or another has its name and place.
         case left
     }
 
@@ -38,6 +38,8 @@ package struct Member: Sendable {
     package internal(set) var vouchers: Set<NodeID> = []
     /// Whether it is linked with this node.
     package internal(set) var isLinked = false
+
+    var isRetired = false
 
     // Suspicion
     var accusers: Set<ShortID> = []

@@ -137,6 +137,13 @@ extension Membership {
         }
     }
 
+    /// Another node has this member's name and place: it has left, whatever it says.
+    package mutating func retire(_ node: NodeID, now: Instant) {
+        guard table[node]?.isRetired == false else { return }
+        set(node, .left, now)
+        table[node]?.isRetired = true
+    }
+
     /// A member is linked; it is told who is there.
     ///
     /// - Parameter host: where it was met, as an address without a port; nil if that can't be told.
@@ -252,7 +259,7 @@ extension Membership {
     }
 
     mutating func set(_ node: NodeID, _ state: Member.State, _ now: Instant) {
-        guard let old = table[node] else { return }
+        guard let old = table[node], !old.isRetired else { return }
         if state != .suspect {
             table[node]?.accusers = []
             table[node]?.hasFailedHere = false

@@ -44,15 +44,13 @@ extension Simulation {
         node.storeFree = now
         say("\(node.name) is up, incarnation \(incarnation.value)")
         audit(node)
-        let addresses = (try? store.addresses()) ?? [:]
-        let known = ((try? store.certificates()) ?? []).sorted { $0.node < $1.node }
-        post(node, .known(known.map { ($0, addresses[$0.node]) }))
+        post(node, .known(MeshNode.knownNodes(store)))
         tick(node, life: node.life)
     }
 
     private func tick(_ node: SimulatedNode, life: Int) {
         guard node.life == life, node.isUp else { return }
-        if !node.isPaused { post(node, .tick) }
+        if !node.isPaused { post(node, .tick(wall: node.clock.wall)) }
         watch(node)
         schedule(after: random.jittered(.milliseconds(200), by: 0.1)) {
             self.tick(node, life: life)
@@ -157,7 +155,7 @@ extension Simulation {
             send(bytes, from: node, to: address)
         case .beacon(let counter): sendBeacon(node, counter: counter)
         case .note(let text, _): say("\(node.name): \(text)")
-        case .compare, .ingest, .read, .keep, .show, .remember:
+        case .compare, .ingest, .read, .keep, .show, .remember, .depart:
             if let work = StoreWork(effect) { submit(node, work) }
         }
     }

@@ -131,16 +131,18 @@ extension Simulation {
     func dial(_ node: SimulatedNode, _ address: String) {
         let target = nodes.first { $0.address == address }
         let life = node.life
-        func refuse(after pause: Duration, _ reason: String, isSelf: Bool = false) {
+        func refuse(
+            after pause: Duration, _ reason: String, _ cause: DialFailure.Cause = .unreachable
+        ) {
             schedule(after: pause) {
                 guard node.life == life else { return }
-                self.post(node, .dialFailed(address: address, reason: reason, isSelf: isSelf))
+                self.post(node, .dialFailed(address: address, DialFailure(cause, reason)))
             }
         }
         guard let target, network.connects(node, target) else {
             return refuse(after: .seconds(2), "timed out")
         }
-        if target === node { return refuse(after: .milliseconds(1), "own address", isSelf: true) }
+        if target === node { return refuse(after: .milliseconds(1), "own address", .ownAddress) }
         guard target.isUp, !target.isPaused else {
             return refuse(after: latency(node, target) * 2, "refused")
         }
@@ -259,7 +261,7 @@ extension Simulation {
         if end.isEstablished {
             post(end.node, .linkDown(LinkID(end.number), reason: reason))
         } else if let address = end.dialled {
-            post(end.node, .dialFailed(address: address, reason: reason, isSelf: false))
+            post(end.node, .dialFailed(address: address, DialFailure(.unreachable, reason)))
         }
     }
 

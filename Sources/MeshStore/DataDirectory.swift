@@ -48,6 +48,14 @@ package struct DataDirectory: Sendable {
     /// Whether a node has joined here.
     package var isJoined: Bool { FileManager.default.fileExists(atPath: file("certificate")) }
 
+    /// Whether the node that joined here has left its mesh for good.
+    package var hasLeft: Bool { FileManager.default.fileExists(atPath: file("left")) }
+
+    /// Marks that the node has left: no process serves from here again.
+    package func markLeft() throws {
+        try Self.write(Array("left\n".utf8), to: file("left"), mode: 0o600)
+    }
+
     /// Makes a node of this directory with a ticket; needs no network.
     ///
     /// - Throws: `StoreError.unusable` if a node or its remains are here already.

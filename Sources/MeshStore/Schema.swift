@@ -12,7 +12,7 @@ internal import MeshReplication
 /// leaves that changed since. Everything about one write changes in one transaction.
 enum Schema {
     /// Counts changes of the layout; kept in `PRAGMA user_version`.
-    static let version = 2
+    static let version = 3
 
     private static let tables = """
         CREATE TABLE meta(name TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID;
@@ -49,6 +49,10 @@ enum Schema {
     /// Since version 2: where nodes were last met.
     private static let addresses =
         "CREATE TABLE address(node BLOB PRIMARY KEY, address TEXT NOT NULL) WITHOUT ROWID"
+
+    /// Since version 3: the words with which nodes left.
+    private static let departures =
+        "CREATE TABLE departure(node BLOB PRIMARY KEY, words BLOB NOT NULL) WITHOUT ROWID"
 
     /// What every connection is set to before it is used.
     static func configuration() -> Configuration {
@@ -93,6 +97,7 @@ enum Schema {
         try pool.write { db in
             if found < 1 { try db.execute(sql: tables) }
             if found < 2 { try db.execute(sql: addresses) }
+            if found < 3 { try db.execute(sql: departures) }
             try db.execute(sql: "PRAGMA user_version = \(version)")
         }
     }

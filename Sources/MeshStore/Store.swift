@@ -200,6 +200,7 @@ package final class Store: Sendable {
                 }
             }
             statistics.transactions.add(1, ordering: .relaxed)
+            statistics.isDiskFull.store(false, ordering: .relaxed)
             feedEnd.withLock { $0 = max($0, result.arrival) }
             if result.touchesPolicies { directoryCache.forgetPolicies() }
             for answer in result.answers { answer() }
@@ -216,7 +217,7 @@ package final class Store: Sendable {
     }
 
     private func stopUnlessFull(_ failure: StoreError, _ observers: Observers) {
-        if failure == .diskFull { return }
+        if failure == .diskFull { return statistics.isDiskFull.store(true, ordering: .relaxed) }
         waiting.withLock {
             $0.isClosed = true
             $0.hasFailed = true
@@ -277,6 +278,7 @@ package final class StoreStatistics: Sendable {
     package let recordsIngested = Atomic<Int>(0)
     package let signatures = Atomic<Int>(0)
     package let verifications = Atomic<Int>(0)
+    package let isDiskFull = Atomic<Bool>(false)
     package let refusedJobs = Atomic<Int>(0)
     package let forks = Atomic<Int>(0)
     package let damaged = Atomic<Int>(0)

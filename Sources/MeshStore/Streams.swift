@@ -283,8 +283,16 @@ extension Store {
     }
 
     /// How many places are waiting to be fetched again.
-    package func damageCount() throws -> Int {
-        try read { try $0.first("SELECT count(*) FROM damage") { Int($0.int(0)) } ?? 0 }
+    package func damageCount(in scope: Scope? = nil) throws -> Int {
+        try read { db in
+            guard let scope else {
+                return try db.first("SELECT count(*) FROM damage") { Int($0.int(0)) } ?? 0
+            }
+            return try db.first(
+                "SELECT count(*) FROM damage JOIN scope ON scope.id = scope WHERE name = ?",
+                .text(scope.description)
+            ) { Int($0.int(0)) } ?? 0
+        }
     }
 
     /// Checks the next rows in order of arrival against their hashes, and makes holes of bad ones.

@@ -91,6 +91,27 @@ extension Store {
         }
     }
 
+    /// Keeps the words with which a node left; nil if it is back.
+    package func depart(_ node: NodeID, words: [UInt8]?) throws {
+        try change { db in
+            guard let words else {
+                return try db.run("DELETE FROM departure WHERE node = ?", .digest(node))
+            }
+            try db.run(
+                "INSERT OR REPLACE INTO departure VALUES(?, ?)", .digest(node), .bytes(words))
+        }
+    }
+
+    /// The words of nodes that left.
+    package func departures() throws -> [NodeID: [UInt8]] {
+        let rows = try read { db in
+            try db.rows("SELECT node, words FROM departure") { ($0.digest(0), $0.bytes(1)) }
+        }
+        return Dictionary(
+            rows.compactMap { node, words in node.map { ($0, words) } },
+            uniquingKeysWith: { first, _ in first })
+    }
+
     /// Where nodes were last met.
     package func addresses() throws -> [NodeID: String] {
         let rows = try read { db in

@@ -38,8 +38,22 @@ package final class BeaconPort: Sendable {
         package let bytes: [UInt8]
         /// The sender's address.
         package let source: SocketAddress
-        /// Whether the source is in the network of a local interface.
-        package let isLocal: Bool
+        /// The local interface whose network the source is in; nil if it is in none.
+        package let interface: String?
+    }
+
+    /// What was sent on one interface.
+    package struct Traffic: Sendable {
+        /// The interface.
+        package let name: String
+        /// The address that beacons come from.
+        package let address: String
+        /// Beacons sent.
+        package var sent: UInt64 = 0
+        /// Beacons that could not be sent.
+        package var lost: UInt64 = 0
+        /// Why the last of those could not.
+        package var error: String?
     }
 
     private struct Sender: Sendable {
@@ -47,6 +61,7 @@ package final class BeaconPort: Sendable {
         let address: SocketAddress
         let channel: any Channel
         let destination: SocketAddress
+        var traffic: Traffic
     }
 
     private struct State {
@@ -70,10 +85,8 @@ package final class BeaconPort: Sendable {
         self.heard = heard
     }
 
-    /// The interfaces on which beacons are sent now, with the address they are sent from.
-    package var interfaces: [(name: String, address: String)] {
-        state.withLock { $0.senders.map { ($0.name, $0.address.ipAddress ?? "") } }
-    }
+    /// The interfaces on which beacons are sent now, with what was sent.
+    package var traffic: [Traffic] { state.withLock { $0.senders.map(\.traffic) } }
 
     /// Opens what is not open, joins what is not joined, and drops what is gone.
     package func refresh() async {
@@ -171,7 +184,8 @@ package final class BeaconPort: Sendable {
             return nil
         }
         return Sender(
-            name: device.name, address: address, channel: channel, destination: destination)
+            name: device.name, address: address, channel: channel, destination: destination,
+            traffic: Traffic(name: device.name, address: host))
     }
 
     private func receive(_ envelope: AddressedEnvelope<ByteBuffer>) {
@@ -180,34 +194,52 @@ package final class BeaconPort: Sendable {
         heard(
             Arrival(
                 bytes: bytes, source: source,
-                isLocal: Self.isLocal(source, state.withLock { $0.devices })))
+                interface: Self.interface(of: source, state.withLock { $0.devices })))
     }
 
-    private static func isLocal(
-        _ source: SocketAddress, _ devices: [NIONetworkDevice]
-    ) -> Bool {
-        guard let text = source.ipAddress, let from = source.networkBytes else { return false }
-        if text.lowercased().hasPrefix("fe80") { return true }
-        return devices.contains { device in
+    private static func interface(
+        of source: SocketAddress, _ devices: [NIONetworkDevice]
+    ) -> String? {
+        guard let text = source.ipAddress, let from = source.networkBytes else { return nil }
+        if text.lowercased().hasPrefix("fe80"), case .v6(let v6) = source {
+            let index = Int(v6.address.sin6_scope_id)
+            return devices.first { $0.interfaceIndex == index }?.name
+        }
+        return devices.first { device in
             guard let own = device.address?.networkBytes,
                 let mask = device.netmask?.networkBytes, own.count == from.count,
                 mask.count == from.count
             else { return false }
             return zip(zip(own, from), mask).allSatisfy { $0.0 & $1 == $0.1 & $1 }
-        }
+        }?.name
     }
 
-    /// Whether an address is in the network of an interface of this host.
-    package static func isOnSegment(_ address: SocketAddress) -> Bool {
-        isLocal(address, (try? System.enumerateDevices()) ?? [])
+    /// The interface of this host in whose network an address is; nil if it is in none.
+    package static func interface(of address: SocketAddress) -> String? {
+        interface(of: address, (try? System.enumerateDevices()) ?? [])
     }
 
     /// Sends one datagram on every interface.
     package func send(_ bytes: [UInt8]) {
         for sender in state.withLock({ $0.senders }) {
             let buffer = sender.channel.allocator.buffer(bytes: bytes)
-            sender.channel.writeAndFlush(
-                AddressedEnvelope(remoteAddress: sender.destination, data: buffer), promise: nil)
+            let envelope = AddressedEnvelope(remoteAddress: sender.destination, data: buffer)
+            sender.channel.writeAndFlush(envelope).whenComplete { self.note($0, sender) }
+        }
+    }
+
+    private func note(_ result: Result<Void, any Error>, _ sender: Sender) {
+        state.withLock { state in
+            let key = Self.key(sender)
+            guard let index = state.senders.firstIndex(where: { Self.key($0) == key }) else {
+                return
+            }
+            switch result {
+            case .success: state.senders[index].traffic.sent += 1
+            case .failure(let error):
+                state.senders[index].traffic.lost += 1
+                state.senders[index].traffic.error = "\(error)"
+            }
         }
     }
 

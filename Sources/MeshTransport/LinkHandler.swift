@@ -88,6 +88,7 @@ final class LinkHandler: ChannelDuplexHandler {
     private var deadline: Scheduled<Void>?
     private var failure: LinkError?
     private var reason = "the connection was closed"
+    private var isLate = false
     private var bytesWaiting = 0
     private var lastDrain = NIODeadline.now()
 
@@ -108,6 +109,7 @@ final class LinkHandler: ChannelDuplexHandler {
         deadline = context.eventLoop.scheduleTask(in: limits.handshake) {
             let (handler, context) = loopBound.value
             handler.reason = "the handshake took too long"
+            handler.isLate = true
             context.close(promise: nil)
         }
         write(machine.opening(), context)
@@ -186,6 +188,11 @@ final class LinkHandler: ChannelDuplexHandler {
     }
 
     func channelInactive(context: ChannelHandlerContext) {
+        // A responder that cannot open the first message says nothing: it does not know to whom.
+        if deadline != nil, dialled != nil, failure == nil, !isLate {
+            failure = .turnedAway
+            reason = "\(LinkError.turnedAway)"
+        }
         deadline?.cancel()
         if let connection { callbacks.closed(connection, failure, reason) }
         context.fireChannelInactive()

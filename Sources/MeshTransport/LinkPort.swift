@@ -50,17 +50,28 @@ package final class LinkPort: Sendable {
     /// Connections that were refused because too many had not proven who they are.
     package var refused: UInt64 { state.withLock { $0.refused } }
 
-    /// Opens the listening socket.
+    /// Opens the listening socket, and one more for IPv6 where the host is every address.
     ///
-    /// - Returns: the channel, whose local address names the port that was taken.
-    package func listen(host: String, port: Int) async throws -> any Channel {
-        let bootstrap = ServerBootstrap(group: group)
+    /// - Returns: the channels; the local address of the first names the port that was taken.
+    package func listen(host: String, port: Int) async throws -> [any Channel] {
+        let first = try await bind(host, port)
+        guard host == ListenHost.every, let taken = first.localAddress?.port,
+            let other = try? await bind("::", taken)
+        else { return [first] }
+        return [first, other]
+    }
+
+    private func bind(_ host: String, _ port: Int) async throws -> any Channel {
+        var bootstrap = ServerBootstrap(group: group)
             .serverChannelOption(.backlog, value: 128)
             .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
             .childChannelOption(.socketOption(.so_keepalive), value: 1)
             .childChannelInitializer { channel in
                 self.prepare(channel, dialled: nil)
             }
+        if host.contains(":") {
+            bootstrap = bootstrap.serverChannelOption(ListenHost.onlyV6, value: 1)
+        }
         return try await bootstrap.bind(host: host, port: port).get()
     }
 

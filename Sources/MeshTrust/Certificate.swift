@@ -15,7 +15,8 @@ package struct Ticket: Hashable, Sendable {
 
     /// The ticket's own public key.
     package let key: Bytes32
-    /// Sixteen random bytes that name the ticket.
+    /// Sixteen bytes that name the ticket: when it was made, then chance. Of two nodes of one name
+    /// at one site the one with the higher serial has the name.
     package let serial: [UInt8]
     /// The site the node will stand at.
     package let site: String
@@ -40,6 +41,16 @@ package struct Ticket: Hashable, Sendable {
         self.isCentral = isCentral
         self.groups = groups.sorted()
         self.grants = grants
+    }
+
+    /// A serial that is above all that were made before.
+    ///
+    /// - Parameters:
+    ///   - milliseconds: since 1970; the lower 48 bits count (as in UUIDs of version 7, RFC 9562).
+    ///   - random: ten bytes.
+    package static func serial(milliseconds: UInt64, random: [UInt8]) -> [UInt8] {
+        let time = (0..<6).map { UInt8(truncatingIfNeeded: milliseconds >> (40 - 8 * $0)) }
+        return time + random.prefix(10) + [UInt8](repeating: 0, count: max(0, 10 - random.count))
     }
 
     /// The bytes that the enrol key signs.

@@ -101,6 +101,12 @@ enum Console {
         return seconds < 172_800 ? "\(Int(seconds / 3600))h" : "\(Int(seconds / 86_400))d"
     }
 
+    /// A difference between clocks, with its sign.
+    static func offset(_ seconds: Double?) -> String {
+        guard let seconds else { return "-" }
+        return (seconds < 0 ? "-" : "+") + age(abs(seconds))
+    }
+
     /// Bytes as people say them.
     static func size(_ bytes: Int) -> String {
         let units = ["B", "KiB", "MiB", "GiB", "TiB"]

@@ -16,7 +16,8 @@ struct Main: AsyncParsableCommand {
             """,
         version: "0.1.0",
         subcommands: [
-            MeshCommand.self, TicketCommand.self, Join.self, Peers.self, Status.self,
+            MeshCommand.self, TicketCommand.self, Join.self, Replace.self, Leave.self, Peers.self,
+            Status.self, Why.self, Discovery.self,
             NamespaceCommand.self, Put.self, Get.self, Delete.self, List.self, Watch.self,
             Import.self, Export.self, TokenCommand.self, DigestCommand.self, Sync.self,
             Completion.self,

@@ -103,25 +103,8 @@ struct TicketCommand: ParsableCommand {
         }
 
         func run() throws {
-            try Sodium.start()
-            let folder = KeyFolder(keys)
-            let root = try RootDocument(decoding: try folder.read("root"))
-            guard let enrolSeed = Bytes32(try folder.readSecret("enrol.key")) else {
-                throw Failure("\(keys)/enrol.key is not a key")
-            }
-            var reader = WireReader(try folder.readSecret("mesh.secret"))
-            let secret = MeshSecret(epoch: try reader.u32(), value: try reader.bytes32())
-            let ticketKey = try KeyFolder.newKey()
-            let ticket = Ticket(
-                key: ticketKey.publicKey.id, serial: Sodium.random(16), site: site, node: node,
-                isCentral: central, groups: Array(Set(group)),
-                grants: central ? Grant.central : Grant.edge(site: site, groups: group))
-            let file = TicketFile(
-                root: root, enrol: SigningKey(seed: enrolSeed), secret: secret,
-                ticketSeed: ticketKey.seed, ticket: ticket, seeds: seed)
-            try DataDirectory.write(Array(file.text.utf8), to: out, mode: 0o600)
-            Console.complain(
-                "ticket for \(node) at \(site) is in \(out) (use: meshctl join \(out))")
+            try KeyFolder(keys).makeTicket(
+                site: site, node: node, isCentral: central, groups: group, seeds: seed, to: out)
         }
     }
 }
@@ -180,6 +163,33 @@ struct KeyFolder {
             throw Failure("\(path)/\(name) is missing or cannot be read")
         }
         return Array(data)
+    }
+
+    /// Makes a ticket and writes it; a later one under a name takes the name over.
+    func makeTicket(
+        site: String, node: String, isCentral: Bool, groups: [String], seeds: [String],
+        to out: String
+    ) throws {
+        try Sodium.start()
+        let root = try RootDocument(decoding: try read("root"))
+        guard let enrolSeed = Bytes32(try readSecret("enrol.key")) else {
+            throw Failure("\(path)/enrol.key is not a key")
+        }
+        var reader = WireReader(try readSecret("mesh.secret"))
+        let secret = MeshSecret(epoch: try reader.u32(), value: try reader.bytes32())
+        let ticketKey = try Self.newKey()
+        let now = UInt64(max(0, Date().timeIntervalSince1970 * 1000))
+        let ticket = Ticket(
+            key: ticketKey.publicKey.id,
+            serial: Ticket.serial(milliseconds: now, random: Sodium.random(10)),
+            site: site, node: node, isCentral: isCentral, groups: Array(Set(groups)),
+            grants: isCentral ? Grant.central : Grant.edge(site: site, groups: groups))
+        let file = TicketFile(
+            root: root, enrol: SigningKey(seed: enrolSeed), secret: secret,
+            ticketSeed: ticketKey.seed, ticket: ticket, seeds: seeds)
+        try DataDirectory.write(Array(file.text.utf8), to: out, mode: 0o600)
+        Console.complain(
+            "ticket for \(node) at \(site) is in \(out) (use: meshctl join \(out))")
     }
 
     func readSecret(_ name: String) throws -> [UInt8] {

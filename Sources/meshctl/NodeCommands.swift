@@ -38,7 +38,7 @@ struct Peers: AsyncParsableCommand {
                 "NODE", "SITE", "ROLE", "STATE", "PATH", "RTT", "BEHIND", "CONTENT", "LAST-SYNC",
                 "VERSION",
             ]
-            if output.output == .wide { header.append("ID") }
+            if output.output == .wide { header += ["SINCE", "CLOCK", "ID"] }
             let rows = view.peers.map { peer in
                 var row = [
                     peer.state == "self" ? peer.node + "*" : peer.node, peer.site, peer.role,
@@ -47,7 +47,12 @@ struct Peers: AsyncParsableCommand {
                     peer.behind.map { "\($0)" } ?? "-", peer.content ?? "-",
                     Console.age(peer.lastSyncSeconds), peer.version ?? "-",
                 ]
-                if output.output == .wide { row.append(peer.id) }
+                if output.output == .wide {
+                    row += [
+                        Console.age(peer.stateSeconds), Console.offset(peer.clockOffsetSeconds),
+                        peer.id,
+                    ]
+                }
                 return row
             }
             Console.table(header, rows, noHeaders: output.noHeaders)
@@ -83,6 +88,8 @@ struct Status: AsyncParsableCommand {
             ["version", "\(view.version), incarnation \(view.incarnation)"],
             ["up", Console.age(view.uptimeSeconds)],
             ["links", "\(view.linked)"],
+            ["gateway", view.gateway ?? "-"],
+            ["clock", "\(Console.offset(view.clockOffsetSeconds)) (peers, at the median)"],
             [
                 "disk",
                 "\(Console.size(view.diskBytes)) used, \(Console.size(view.diskFreeBytes)) free",

@@ -30,6 +30,8 @@ struct Main: AsyncParsableCommand {
     @Option(help: "The IPv6 group of beacons.") var discoveryGroup6: String?
     @Option(help: "The UDP port of beacons.") var discoveryPort: String?
     @Option(help: "How many routers a beacon may cross, plus one.") var discoveryTtl: String?
+    @Option(help: "How much this server wants to keep its site's links to others, 0 to 255.")
+    var gatewayPriority: String?
     @Option(help: "Where apps are served, HOST:PORT, or none.") var httpListen: String?
     @Option(help: "Names by which apps may call this server.") var httpHosts: String?
     @Flag(help: "Serve other addresses than loopback without TLS.") var httpPlaintext = false
@@ -48,6 +50,7 @@ struct Main: AsyncParsableCommand {
         flags["discovery.group6"] = discoveryGroup6
         flags["discovery.port"] = discoveryPort
         flags["discovery.ttl"] = discoveryTtl
+        flags["gateway.priority"] = gatewayPriority
         flags["http.listen"] = httpListen
         flags["http.hosts"] = httpHosts
         flags["http.plaintext"] = httpPlaintext ? "true" : nil
@@ -94,9 +97,13 @@ struct Main: AsyncParsableCommand {
             FileHandle.standardError.write(Data("meshd: ready\n".utf8))
             Supervisor.tellReady()
         }
+        let service = NodeService(node: node, api: api, readiness: readiness)
+        // A node that leaves its mesh ends by itself.
         let services = ServiceGroup(
-            services: [NodeService(node: node, api: api, readiness: readiness)],
-            gracefulShutdownSignals: [.sigterm, .sigint], logger: logger)
+            configuration: .init(
+                services: [
+                    .init(service: service, successTerminationBehavior: .gracefullyShutdownGroup)
+                ], gracefulShutdownSignals: [.sigterm, .sigint], logger: logger))
         try await services.run()
     }
 }

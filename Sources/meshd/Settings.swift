@@ -19,7 +19,8 @@ struct Settings {
         "data": .text, "log.level": .text, "log.format": .text, "mesh.listen": .text,
         "mesh.seeds": .list, "discovery.enabled": .flag, "discovery.interfaces": .list,
         "discovery.group": .text, "discovery.group6": .text, "discovery.port": .number,
-        "discovery.ttl": .number, "http.listen": .text, "http.hosts": .list,
+        "discovery.ttl": .number, "gateway.priority": .number, "http.listen": .text,
+        "http.hosts": .list,
         "http.plaintext": .flag, "store.volatile": .flag,
     ]
 
@@ -94,6 +95,10 @@ struct Settings {
         guard (1...65_535).contains(mesh.beaconPort), (1...255).contains(mesh.beaconTTL) else {
             throw SettingsError(
                 description: "discovery.port is 1 to 65535 and discovery.ttl 1 to 255")
+        }
+        mesh.gatewayPriority = reader.int(forKey: "gateway.priority", default: 0)
+        guard (0...255).contains(mesh.gatewayPriority) else {
+            throw SettingsError(description: "gateway.priority is 0 to 255")
         }
         mesh.allowVolatile = reader.bool(forKey: "store.volatile", default: false)
     }

@@ -84,7 +84,7 @@ private let key = TestMesh.bytes(2, 2)
             }
             if attempt > 8 { #expect(now.since(last) >= .seconds(22)) }
             last = now
-            plan.failed("a:1", "refused", isSelf: false, now: now)
+            plan.failed("a:1", DialFailure(.unreachable, "refused"), now: now)
         }
     }
 
@@ -107,7 +107,7 @@ private let key = TestMesh.bytes(2, 2)
             plan.hear(low, Incarnation(1), at: "x:1", now: now)
             for address in plan.due(now: now, linked: []) {
                 dials.append(tenth)
-                plan.failed(address, "refused", isSelf: false, now: now)
+                plan.failed(address, DialFailure(.unreachable, "refused"), now: now)
             }
         }
         let gaps = zip(dials.dropFirst(), dials).map { $0 - $1 }
@@ -120,7 +120,7 @@ private let key = TestMesh.bytes(2, 2)
         var plan = plan(.zero)
         plan.hear(low, Incarnation(1), at: "x:1", now: start)
         _ = plan.due(now: start, linked: [])
-        for _ in 0..<6 { plan.failed("x:1", "refused", isSelf: false, now: after(10)) }
+        for _ in 0..<6 { plan.failed("x:1", DialFailure(.unreachable, "refused"), now: after(10)) }
         plan.hear(low, Incarnation(2), at: "x:1", now: after(11))
         #expect(plan.due(now: after(11.1), linked: []) == ["x:1"])
     }
@@ -128,7 +128,7 @@ private let key = TestMesh.bytes(2, 2)
     @Test func `never dials itself again, nor a node that is linked`() {
         var plan = plan(.zero, seeds: ["self:1"])
         #expect(plan.due(now: start, linked: []) == ["self:1"])
-        plan.failed("self:1", "self", isSelf: true, now: start)
+        plan.failed("self:1", DialFailure(.ownAddress, "self"), now: start)
         #expect(plan.due(now: after(1000), linked: []).isEmpty)
         plan.hear(low, Incarnation(1), at: "x:1", now: after(1000))
         #expect(plan.due(now: after(1001), linked: [low]).isEmpty)

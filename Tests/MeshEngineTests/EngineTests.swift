@@ -44,7 +44,7 @@ private struct Bench: ~Copyable {
         var effects: [Effect] = []
         for _ in 0..<Int(seconds * 5) {
             now = now.advanced(by: .milliseconds(200))
-            effects += give(.tick)
+            effects += give(.tick(wall: 1_700_000_000_000))
         }
         return effects
     }

@@ -63,10 +63,13 @@ private let all: [String: NamespacePolicy] = ["menu": .menu, "orders": .orders, 
         let store = try mesh.store(identity)
         store.close()
         try mesh.rot(identity, "DROP TABLE address")
+        try mesh.rot(identity, "DROP TABLE departure")
         try mesh.rot(identity, "PRAGMA user_version = 1")
         let upgraded = try mesh.store(identity)
         try upgraded.remember(identity.certificate.node, at: "10.0.0.1:7374")
         #expect(try upgraded.addresses() == [identity.certificate.node: "10.0.0.1:7374"])
+        try upgraded.depart(identity.certificate.node, words: [1])
+        #expect(try upgraded.departures() == [identity.certificate.node: [1]])
     }
 
     @Test func `begins a new incarnation when a copy of its files is put back`() async throws {
@@ -133,7 +136,7 @@ private let all: [String: NamespacePolicy] = ["menu": .menu, "orders": .orders, 
         try shell.run()
         shell.waitUntilExit()
         let before = try Data(contentsOf: URL(fileURLWithPath: path))
-        #expect(throws: StoreError.newerSchema(found: 9, known: 2)) { try mesh.store(identity) }
+        #expect(throws: StoreError.newerSchema(found: 9, known: 3)) { try mesh.store(identity) }
         #expect(try Data(contentsOf: URL(fileURLWithPath: path)) == before)
     }
 

@@ -90,7 +90,7 @@ final class Node {
     /// Makes a mesh and its first, central node; or joins another's mesh.
     init(
         _ name: String = "centre", site: String = "hq", joining other: Node? = nil,
-        multicast: Int? = nil, in folder: Scratch? = nil
+        multicast: Int? = nil, seeds: [String] = [], in folder: Scratch? = nil
     ) throws {
         self.multicast = multicast
         scratch = try folder ?? other?.scratch ?? Scratch()
@@ -99,7 +99,8 @@ final class Node {
             $0 += 2
             return ($0, $0 + 1)
         }
-        seeds = multicast == nil ? other.map { ["127.0.0.1:\($0.link)"] } ?? [] : []
+        self.seeds =
+            seeds + (multicast == nil ? other.map { ["127.0.0.1:\($0.link)"] } ?? [] : [])
         let keys = "\(scratch.path)/keys"
         if other == nil { try Programs.run("meshctl", ["mesh", "create", keys, "--name", "test"]) }
         let ticket = "\(data).ticket"
@@ -107,6 +108,20 @@ final class Node {
             "meshctl",
             ["ticket", "create", "--keys", keys, "--site", site, "--node", name, "--out", ticket]
                 + (other == nil ? ["--central"] : []))
+        try Programs.run("meshctl", ["join", ticket, "--data", data])
+        try start()
+    }
+
+    /// A new box with a ticket that was made already, which dials another.
+    init(box: String, ticket: String, dialling other: Node) throws {
+        multicast = nil
+        scratch = other.scratch
+        data = "\(scratch.path)/\(box)"
+        (port, link) = Self.ports.withLock {
+            $0 += 2
+            return ($0, $0 + 1)
+        }
+        seeds = ["127.0.0.1:\(other.link)"]
         try Programs.run("meshctl", ["join", ticket, "--data", data])
         try start()
     }
@@ -162,6 +177,7 @@ final class Node {
         return Date().timeIntervalSince(start)
     }
 
+    var isRunning: Bool { process.isRunning }
     var exitCode: Int32 { process.terminationStatus }
 
     func kill() {

@@ -33,6 +33,8 @@ package enum LinkMessage: Hashable, Sendable {
     case datagramKey(Bytes32)
     /// What the sender knows of members.
     case rumours([UInt8])
+    /// The sender's clock, in milliseconds since 1970: for operators, never for order.
+    case clock(UInt64)
     /// A type of a later version that may be skipped.
     case unknown(UInt8)
 
@@ -50,6 +52,7 @@ package enum LinkMessage: Hashable, Sendable {
         case wantCertificate = 21
         case datagramKey = 22
         case rumours = 24
+        case clock = 26
     }
 
     /// The type byte and the fields.
@@ -69,6 +72,7 @@ package enum LinkMessage: Hashable, Sendable {
         case .wantCertificate(let node): Self.put(&writer, .wantCertificate) { $0.append(node) }
         case .datagramKey(let key): Self.put(&writer, .datagramKey) { $0.append(key) }
         case .rumours(let bytes): Self.put(&writer, .rumours) { $0.append(bytes) }
+        case .clock(let wall): Self.put(&writer, .clock) { $0.u64(wall) }
         case .unknown(let tag): writer.u8(tag)
         }
         return writer.bytes
@@ -105,6 +109,7 @@ package enum LinkMessage: Hashable, Sendable {
         case .wantCertificate: self = .wantCertificate(try reader.bytes32())
         case .datagramKey: self = .datagramKey(try reader.bytes32())
         case .rumours: self = .rumours(try reader.take(reader.left))
+        case .clock: self = .clock(try reader.u64())
         }
         try reader.finish()
     }

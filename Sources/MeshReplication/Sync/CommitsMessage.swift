@@ -32,6 +32,9 @@ package struct CommitsMessage: Hashable, Sendable {
         self.commits = commits
     }
 
+    /// Records that are in it.
+    package var recordCount: UInt64 { commits.reduce(0) { $0 + UInt64($1.records.count) } }
+
     /// The canonical bytes.
     package var encoded: [UInt8] {
         var writer = WireWriter(

@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import Glibc
+internal import Logging
+internal import MeshCore
+internal import MeshCrypto
+internal import MeshDiscovery
+internal import MeshEngine
+internal import MeshLink
+internal import MeshStore
+internal import MeshTransport
+internal import MeshTrust
+internal import NIOCore
+internal import NIOPosix
+internal import Synchronization
+
+extension MeshNode {
+    func linkPort() -> LinkPort {
+        let identity = store.identity
+        let link = LinkIdentity(
+            certificate: identity.certificate, key: identity.linkKey, root: identity.root,
+            secret: identity.secret, version: meshVersion)
+        let callbacks = LinkCallbacks(
+            established: { connection, peer in self.established(connection, peer) },
+            message: { connection, bytes in self.received(connection, bytes) },
+            closed: { connection, error, reason in self.closed(connection, error, reason) })
+        return LinkPort(group: group, identity: link, callbacks: callbacks)
+    }
+
+    private func received(_ connection: LinkConnection, _ bytes: [UInt8]) {
+        let id = LinkID(connection.number)
+        let waiting = backlog.withLock { backlog in
+            backlog[id, default: Backlog()].messages += 1
+            backlog[id, default: Backlog()].bytes += bytes.count
+            return backlog[id, default: Backlog()]
+        }
+        let most = Self.backlogMax
+        guard waiting.messages <= most.messages, waiting.bytes <= most.bytes else {
+            count("backlog_over_limit")
+            taken(id, bytes.count)
+            return connection.close()
+        }
+        post(.message(id, bytes))
+    }
+
+    func taken(_ id: LinkID, _ byteCount: Int) {
+        backlog.withLock { backlog in
+            backlog[id]?.messages -= 1
+            backlog[id]?.bytes -= byteCount
+            if backlog[id]?.messages == 0 { backlog[id] = nil }
+        }
+    }
+
+    private func established(_ connection: LinkConnection, _ peer: LinkMachine.Peer) {
+        let id = LinkID(connection.number)
+        connections.withLock { $0[id] = connection }
+        let ip = connection.remote?.ipAddress ?? "?"
+        let interface = connection.remote.flatMap(BeaconPort.interface)
+        let origin = LinkOrigin(
+            remote: "\(ip):\(connection.remote?.port ?? 0)", dialled: connection.dialled,
+            isLocal: interface != nil, interface: interface,
+            host: connection.remote.flatMap(HostPort.host),
+            datagramKey: Bytes32(Sodium.random(32)) ?? .zero)
+        logger.info(
+            "Link up",
+            metadata: [
+                "link.id": "\(id.number)", "peer.name": "\(peer.certificate.ticket.node)",
+                "peer.address": "\(origin.remote)",
+            ])
+        post(.linkUp(id, peer, origin))
+    }
+
+    private func closed(_ connection: LinkConnection, _ error: LinkError?, _ reason: String) {
+        let id = LinkID(connection.number)
+        let wasUp = connections.withLock { $0.removeValue(forKey: id) } != nil
+        if let error { count("link_\(error.code)") }
+        if wasUp {
+            post(.linkDown(id, reason: reason))
+        } else if let address = connection.dialled {
+            post(.dialFailed(address: address, DialFailure(error?.cause ?? .unreachable, reason)))
+        } else {
+            count("handshake_failed")
+            let host = connection.remote.flatMap(HostPort.host) ?? "?"
+            // Who closes without a word has gone, or only looked whether the port is open.
+            if let error, error != .selfConnect {
+                discoveryLog.withLock { $0.refuse(host, error.cause.rawValue, reason) }
+            }
+            logger.debug("A connection came to nothing", metadata: ["reason": "\(reason)"])
+        }
+    }
+
+    func dial(_ address: String, _ port: LinkPort) {
+        guard let (host, number) = HostPort.parse(address) else {
+            return post(
+                .dialFailed(address: address, DialFailure(.unreachable, "not HOST:PORT")))
+        }
+        Task {
+            do {
+                try await port.dial(host: host, port: number, address: address)
+            } catch {
+                post(
+                    .dialFailed(address: address, DialFailure(.unreachable, Self.reason(error))))
+            }
+        }
+    }
+
+    /// What a failed dial says to a person.
+    private static func reason(_ error: any Error) -> String {
+        if case ChannelError.connectTimeout = error { return "no answer within 2 s" }
+        if let error = error as? NIOConnectionError {
+            guard let first = error.connectionErrors.first?.error else {
+                return "the name '\(error.host)' is not known"
+            }
+            return reason(first)
+        }
+        if let error = error as? IOError { return String(cString: strerror(error.errnoCode)) }
+        return "\(error)"
+    }
+
+    func beaconPort() -> BeaconPort {
+        var settings = BeaconPort.Group()
+        settings.v4 = configuration.beaconGroup
+        settings.v6 = configuration.beaconGroup6
+        settings.port = configuration.beaconPort
+        settings.ttl = configuration.beaconTTL
+        settings.interfaces = configuration.interfaces
+        return BeaconPort(group: group, settings: settings) { self.heard($0) }
+    }
+
+    /// Whether beacons are sent and heard.
+    package var isDiscovering: Bool { configuration.discovery }
+
+    func discovery(_ beacons: BeaconPort) -> DiscoveryLog {
+        var log = discoveryLog.withLock { $0 }
+        log.use(beacons.traffic)
+        return log
+    }
+
+    /// Looks at the interfaces once a minute, and whenever the system says that one has changed.
+    func refresh(_ beacons: BeaconPort) async {
+        let (changes, changed) = AsyncStream.makeStream(
+            of: Void.self, bufferingPolicy: .bufferingNewest(1))
+        let monitor = await InterfaceMonitor.watch(group: group) { changed.yield() }
+        await withTaskGroup(of: Void.self) { tasks in
+            tasks.addTask {
+                while !Task.isCancelled {
+                    changed.yield()
+                    // Groups are joined again, because switches forget.
+                    try? await Task.sleep(for: monitor == nil ? .seconds(10) : .seconds(60))
+                }
+            }
+            tasks.addTask { await self.follow(changes, beacons) }
+        }
+        try? await monitor?.close().get()
+    }
+
+    private func follow(_ changes: AsyncStream<Void>, _ beacons: BeaconPort) async {
+        var last: Set<String> = []
+        for await _ in changes {
+            // An interface that comes up says so several times.
+            try? await Task.sleep(for: .milliseconds(200))
+            await beacons.refresh()
+            let names = Set(beacons.traffic.map { "\($0.name) \($0.address)" })
+            discoveryLog.withLock { log in
+                log.began = log.began ?? now
+                log.complaints = (configuration.interfaces ?? []).filter { name in
+                    !beacons.traffic.contains { $0.name == name }
+                }.map { "discovery.interfaces names '\($0)', which is not up on this host" }
+            }
+            if !names.subtracting(last).isEmpty { post(.networkChanged) }
+            last = names
+        }
+    }
+
+    private func heard(_ arrival: BeaconPort.Arrival) {
+        do throws(BeaconRefusal) {
+            guard beaconBudget.withLock({ $0.take(at: ContinuousClock.now) }) else {
+                throw .overBudget
+            }
+            let identity = store.identity
+            let beacon = try Beacon(
+                decoding: arrival.bytes, mesh: identity.root.meshID,
+                key: identity.secret.beaconKey)
+            let isOwn = beacon.node == identity.certificate.node
+            if let interface = arrival.interface {
+                discoveryLog.withLock { $0.hear(on: interface, isOwn: isOwn, at: now) }
+            }
+            if isOwn {
+                // Another incarnation under our own key is a clone or a restored disk at work.
+                if beacon.incarnation != store.author.incarnation { count("duplicate_node") }
+                throw .own
+            }
+            guard arrival.interface != nil || configuration.beaconTTL > 1,
+                let address = HostPort.dialable(arrival.source, port: beacon.port)
+            else {
+                discoveryLog.withLock {
+                    $0.refuse(
+                        HostPort.host(arrival.source) ?? "?", "interfaces_differ",
+                        "its beacons arrive, but it is in no network of this host")
+                }
+                throw .badSource
+            }
+            post(.heard(beacon.node, beacon.incarnation, address: address))
+        } catch {
+            count("beacon_\(error.rawValue)")
+        }
+    }
+}

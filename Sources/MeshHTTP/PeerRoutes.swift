@@ -1,0 +1,330 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import Foundation
+internal import Hummingbird
+internal import Mesh
+internal import MeshAPI
+internal import MeshCore
+internal import MeshDiscovery
+internal import MeshEngine
+internal import MeshMembership
+internal import MeshReplication
+internal import MeshStore
+internal import MeshTrust
+internal import Synchronization
+
+extension Routes {
+    func peers() async throws -> PeersView {
+        let snapshot = await node.snapshot()
+        let lines = try lines(snapshot)
+        return PeersView(
+            node: node.certificate.ticket.node, peers: lines,
+            trouble: try trouble(snapshot, lines))
+    }
+
+    private func lines(_ snapshot: NodeSnapshot) throws -> [PeerView] {
+        let linked = Dictionary(
+            snapshot.peers.map { ($0.certificate.node, $0) },
+            uniquingKeysWith: { first, _ in first })
+        let members = Dictionary(
+            snapshot.members.map { ($0.node, $0) }, uniquingKeysWith: { first, _ in first })
+        let certificates = try store.certificates()
+        let names = Dictionary(
+            certificates.map { ($0.node, $0.ticket.node) }, uniquingKeysWith: { first, _ in first })
+        return certificates.map { certificate in
+            let node = certificate.node
+            if node == self.node.certificate.node { return ownLine(certificate) }
+            let member = members[node]
+            // Who is not linked is there because somebody who would know says so.
+            let voucher =
+                member?.state == .alive ? member?.vouchers.compactMap { names[$0] }.min() : nil
+            return line(
+                certificate, linked[node], member, snapshot.exchanges[node], snapshot.at,
+                via: voucher)
+        }
+    }
+
+    private func ownLine(_ certificate: Certificate) -> PeerView {
+        var view = Self.line(certificate)
+        view.state = "self"
+        view.behind = 0
+        view.version = meshVersion
+        return view
+    }
+
+    private static func line(_ certificate: Certificate) -> PeerView {
+        let ticket = certificate.ticket
+        return PeerView(
+            node: ticket.node, id: certificate.node.description, site: ticket.site,
+            role: ticket.isCentral ? "central" : "edge", groups: ticket.groups)
+    }
+
+    private func line(
+        _ certificate: Certificate, _ peer: PeerStatus?, _ member: Member?,
+        _ exchange: Exchange?, _ now: Instant, via voucher: String?
+    ) -> PeerView {
+        var view = Self.line(certificate)
+        view.state = (member?.state ?? (peer == nil ? .away : .alive)).rawValue
+        view.stateSeconds = (member?.since ?? peer?.since).map { now.since($0).seconds }
+        if let peer {
+            view.path = "\(peer.origin.isLocal ? "lan" : "wan") \(peer.origin.remote)"
+        } else if let voucher {
+            view.path = "via \(voucher)"
+        }
+        view.rttSeconds = (member?.roundTrip ?? peer?.roundTrip)?.seconds
+        view.behind = exchange?.behind
+        view.lastSyncSeconds = exchange?.inStep.map { now.since($0).seconds }
+        view.clockOffsetSeconds = peer?.clockOffset?.seconds
+        view.version = exchange?.version
+        return view
+    }
+
+    func trouble(_ snapshot: NodeSnapshot, _ lines: [PeerView]) throws -> [String] {
+        var trouble: [String] = []
+        for target in snapshot.addresses where target.rung == .seed && target.failures >= 3 {
+            let reason = target.lastFailure?.reason ?? ""
+            trouble.append(
+                "seed \(target.address): \(reason) (run: meshctl why \(target.address))")
+        }
+        if snapshot.peers.isEmpty {
+            trouble.append("no peer is linked (run: meshctl discovery)")
+        }
+        for line in lines where line.site == node.certificate.ticket.site {
+            if line.state == "suspect" || line.state == "away" {
+                let what = line.state == "suspect" ? "does not answer" : "is away"
+                trouble.append(
+                    "\(line.node) of this site \(what) (run: meshctl why \(line.node))")
+            }
+        }
+        if let offset = Diagnosis.clockOffset(snapshot) {
+            trouble.append(
+                "this host's clock is \(Diagnosis.spoken(.zero - offset)) its peers' (run: timedatectl)"
+            )
+        }
+        trouble += try ownTrouble(snapshot, lines)
+        return trouble
+    }
+
+    private func ownTrouble(_ snapshot: NodeSnapshot, _ lines: [PeerView]) throws -> [String] {
+        var trouble: [String] = []
+        if let successor = snapshot.successor {
+            let name = lines.first { $0.id == successor.description }?.node ?? "another"
+            trouble.append("a later \(name) has this server's name and place: stop this one")
+        }
+        for line in lines where line.state == "left" && line.path != "-" {
+            trouble.append("\(line.node) at \(line.path) was replaced but still runs: stop it")
+        }
+        if snapshot.counters["duplicate_node"] != nil {
+            trouble.append("another server runs with this node's key: stop the copy")
+        }
+        if store.statistics.isDiskFull.load(ordering: .relaxed) {
+            trouble.append(
+                "the disk is full: nothing can be written (run: df \(node.dataDirectory))")
+        }
+        let holes = try store.damageCount()
+        if holes > 0 { trouble.append("\(holes) damaged records wait to be fetched again") }
+        for author in try store.forkedAuthors() {
+            let name = lines.first { $0.id == author.node.description }?.node ?? "\(author)"
+            trouble.append(
+                "\(name) wrote two things in one place: its disk was copied; stop one of them")
+        }
+        return trouble
+    }
+
+    func status() async throws -> StatusView {
+        let snapshot = await node.snapshot()
+        let own = node.certificate
+        let attributes = try? FileManager.default.attributesOfFileSystem(
+            forPath: node.dataDirectory)
+        let free = (attributes?[.systemFreeSize] as? NSNumber)?.intValue ?? 0
+        let lines = try lines(snapshot)
+        return StatusView(
+            mesh: store.identity.root.name, meshId: store.identity.root.meshID.description,
+            node: own.ticket.node, id: own.node.description, site: own.ticket.site,
+            role: own.ticket.isCentral ? "central" : "edge", version: meshVersion,
+            incarnation: String(store.author.incarnation.value, radix: 16),
+            uptimeSeconds: node.uptime.seconds, linked: snapshot.peers.count,
+            gateway: lines.first { $0.id == snapshot.gateway?.description }?.node,
+            clockOffsetSeconds: Diagnosis.medianOffset(snapshot)?.seconds,
+            scopes: try store.scopes().map {
+                .init(scope: $0.description, records: try store.liveCount(in: $0))
+            },
+            diskBytes: try store.diskBytes(), diskFreeBytes: free,
+            holes: try store.damageCount(),
+            interfaces: snapshot.discovery.interfaces.map { "\($0.name) \($0.address)" },
+            addresses: addresses(snapshot, lines), trouble: try trouble(snapshot, lines))
+    }
+
+    private func addresses(_ snapshot: NodeSnapshot, _ lines: [PeerView]) -> [AddressView] {
+        snapshot.addresses.map { target in
+            Self.view(target, lines.first { $0.id == target.node?.description }?.node)
+        }
+    }
+
+    private static func view(_ target: DialPlan.Target, _ name: String?) -> AddressView {
+        AddressView(
+            address: target.address, rung: target.rung.rawValue, node: name,
+            dials: target.dials, failures: target.failures,
+            code: target.lastFailure?.cause.rawValue, error: target.lastFailure?.reason)
+    }
+
+    /// Takes this node out of the mesh; the process ends by itself afterwards.
+    func leave(isForced: Bool) async throws -> Response {
+        let heir: String?
+        do { heir = try await node.leave(isForced: isForced) } catch {
+            throw Problem(
+                code: "not_handed_over", title: "Not handed over", status: 409,
+                detail: "\(error) (run: meshctl peers; or leave with --force)")
+        }
+        return try Self.json(LeaveView(heir: heir))
+    }
+
+    // MARK: Diagnosis
+
+    func discovery() async throws -> DiscoveryView {
+        let snapshot = await node.snapshot()
+        let lines = try lines(snapshot)
+        let log = snapshot.discovery
+        let addresses = addresses(snapshot, lines)
+        return DiscoveryView(
+            node: node.certificate.ticket.node, isEnabled: node.isDiscovering,
+            interfaces: log.interfaces.map { one in
+                .init(
+                    name: one.name, address: one.address, sent: one.sent, lost: one.lost,
+                    error: one.error, own: one.own, heard: one.heard,
+                    heardSeconds: one.last.map { snapshot.at.since($0).seconds })
+            },
+            addresses: addresses,
+            strangers: log.strangers.map {
+                .init(host: $0.host, code: $0.code, reason: $0.reason, count: $0.count)
+            },
+            causes: Diagnosis.causes(snapshot, addresses, isEnabled: node.isDiscovering))
+    }
+
+    func why(_ subject: String) async throws -> WhyView {
+        let snapshot = await node.snapshot()
+        let lines = try lines(snapshot)
+        let addresses = addresses(snapshot, lines)
+        if subject.contains("@") { return try whyScope(subject, snapshot, lines) }
+        let matches = lines.filter {
+            $0.node == subject || "\($0.site)/\($0.node)" == subject
+                || (subject.count >= 8 && $0.id.hasPrefix(subject))
+        }
+        // Of several of one name, the one that has it now.
+        if let line = matches.first(where: { $0.state != "left" }) ?? matches.first {
+            return try await whyNode(line, snapshot, addresses)
+        }
+        if let address = addresses.first(where: { $0.address == subject }) {
+            return Diagnosis.why(address)
+        }
+        if let policy = try store.policy(of: subject) {
+            let scope = policy.scope(of: subject, site: node.certificate.ticket.site)
+            return try whyScope(scope.description, snapshot, lines)
+        }
+        throw Problem.notFound(
+            "'\(subject)' is no node, scope, namespace or dialled address that is known here (run: meshctl peers; meshctl discovery)"
+        )
+    }
+
+    private func whyNode(
+        _ line: PeerView, _ snapshot: NodeSnapshot, _ addresses: [AddressView]
+    ) async throws -> WhyView {
+        if let cause = try localCause(line.node, snapshot, nil) { return cause }
+        if line.state == "self" {
+            return WhyView(line.node, "in_step", "this node itself, and nothing is in its way")
+        }
+        let tried = addresses.filter { $0.node == line.node }
+        guard line.path.hasPrefix("lan") || line.path.hasPrefix("wan"), line.state != "left" else {
+            return Diagnosis.whyUnlinked(line, tried)
+        }
+        let peer = snapshot.peers.first { $0.certificate.node.description == line.id }
+        let shared = try store.scopes().filter {
+            $0 != NamespacePolicy.scope && peer?.certificate.allows(.read, $0) == true
+        }
+        let held = try store.scopes().contains { $0 != NamespacePolicy.scope }
+        if shared.isEmpty, held {
+            return WhyView(
+                line.node, "no_grant", "its certificate lets it hold nothing of what is here",
+                next: "meshctl ticket create with the right site and groups, and join anew")
+        }
+        if let offset = peer?.clockOffset, abs(offset.seconds) > Diagnosis.clockTolerance.seconds {
+            return WhyView(
+                line.node, "clock_suspect",
+                "its clock is \(Diagnosis.spoken(offset)) this host's",
+                next: "on \(line.node): timedatectl")
+        }
+        guard let behind = line.behind, behind > 0 else { return Diagnosis.whyInStep(line) }
+        // The rate is what is measured in the next second, not what was hoped for.
+        try await Task.sleep(for: .seconds(1))
+        let later = await node.snapshot().peers.first {
+            $0.certificate.node == peer?.certificate.node
+        }
+        let sent = (later?.recordsSent ?? 0) - min(later?.recordsSent ?? 0, peer?.recordsSent ?? 0)
+        return Diagnosis.whyBehind(line, later?.exchange.behind ?? behind, perSecond: sent)
+    }
+
+    /// What keeps this node itself from being in step with anybody.
+    private func localCause(
+        _ subject: String, _ snapshot: NodeSnapshot, _ scope: Scope?
+    ) throws -> WhyView? {
+        if store.statistics.isDiskFull.load(ordering: .relaxed) {
+            return WhyView(
+                subject, "disk_full", "the last write here failed for want of room",
+                next: "df \(node.dataDirectory)")
+        }
+        if let offset = Diagnosis.clockOffset(snapshot) {
+            return WhyView(
+                subject, "clock_suspect",
+                "this host's clock is \(Diagnosis.spoken(.zero - offset)) its peers'",
+                next: "timedatectl")
+        }
+        let holes = try store.damageCount(in: scope)
+        guard holes > 0 else { return nil }
+        return WhyView(
+            subject, "damaged",
+            "\(holes) records here do not match their hashes; peers are asked for them",
+            next:
+                "check the disk (smartctl), and see that a peer that holds them is linked: meshctl peers"
+        )
+    }
+
+    private func whyScope(
+        _ subject: String, _ snapshot: NodeSnapshot, _ lines: [PeerView]
+    ) throws -> WhyView {
+        guard let scope = Scope(subject) else {
+            throw Problem.bad("bad_scope", "'\(subject)' is not a scope such as orders@site/s12")
+        }
+        guard node.certificate.allows(.read, scope) else {
+            return WhyView(
+                subject, "no_grant", "this node's certificate does not let it hold \(scope)",
+                next: "ask a node of that audience: meshctl peers")
+        }
+        guard try store.policy(of: scope.namespace) != nil else {
+            return WhyView(
+                subject, "policy_unknown",
+                "no namespace '\(scope.namespace)' has been heard of here; its records wait for its policy",
+                next: "at the centre: meshctl namespace list")
+        }
+        if let cause = try localCause(subject, snapshot, scope) { return cause }
+        let holders = snapshot.peers.filter { $0.certificate.allows(.read, scope) }
+        guard !holders.isEmpty else {
+            return WhyView(
+                subject, "unreachable", "no linked peer may hold \(scope)",
+                next: "meshctl discovery")
+        }
+        let late = holders.filter { ($0.exchange.behind ?? 1) > 0 }
+        if let worst = late.max(by: { ($0.exchange.behind ?? 0) < ($1.exchange.behind ?? 0) }) {
+            let name = worst.certificate.ticket.node
+            let count = worst.exchange.behind.map { "\($0) records" } ?? "an unknown number"
+            return WhyView(
+                subject, "behind",
+                "\(late.count) of \(holders.count) linked holders are behind, \(name) by \(count)",
+                next: "meshctl why \(name)")
+        }
+        let ages = holders.compactMap { $0.exchange.inStep.map { snapshot.at.since($0).seconds } }
+        return WhyView(
+            subject, "in_step",
+            "all \(holders.count) linked holders were in step within the last \(Int(ages.max() ?? 0) + 1) s"
+        )
+    }
+}
