@@ -281,7 +281,7 @@ struct Pair: ~Copyable {
     @Test(arguments: [
         LinkMessage.ping(7), .pong(.max), .goodbye, .syncTurn([1, 2]), .syncAnswer([]), .syncEnd,
         .syncPlease, .commits([9]), .credit(5), .certificate([1]), .wantCertificate(.zero),
-        .datagramKey(.zero), .rumours([0]),
+        .datagramKey(.zero), .rumours([0]), .clock(9),
     ])
     func `is read as it was written`(message: LinkMessage) throws {
         #expect(try LinkMessage(decoding: message.encoded) == message)
