@@ -76,6 +76,8 @@ package struct DialPlan: Sendable {
         var lastHeard: Instant
         var incarnation: Incarnation?
         var isDialling = false
+        /// Whoever is there is to be reached, wanted as a peer or not.
+        var isForced = false
         /// Whether this node itself answers there.
         package var isSelf = false
     }
@@ -136,6 +138,14 @@ package struct DialPlan: Sendable {
             lastHeard: now)
     }
 
+    /// A node is to be dialled now, wherever it was last.
+    package mutating func reach(_ node: NodeID, at address: String, now: Instant) {
+        tell(node, at: address, rung: .told, now: now)
+        targets[address]?.node = node
+        targets[address]?.isForced = true
+        targets[address]?.nextDial = now
+    }
+
     private mutating func dropOldest() {
         let oldest = targets.values.filter { $0.rung != .seed && !$0.isDialling }
             .min { ($0.lastHeard, $0.address) < ($1.lastHeard, $1.address) }
@@ -149,8 +159,13 @@ package struct DialPlan: Sendable {
         now: Instant, linked: Set<NodeID>, isUnwanted: (NodeID) -> Bool = { _ in false }
     ) -> [String] {
         var due: [String] = []
-        for target in known where !target.isDialling && !target.isSelf && target.nextDial <= now {
-            if let node = target.node, linked.contains(node) || isUnwanted(node) { continue }
+        let ready = targets.values.filter {
+            !$0.isDialling && !$0.isSelf && $0.nextDial <= now
+        }.sorted { $0.address < $1.address }
+        for target in ready {
+            if let node = target.node {
+                if linked.contains(node) || (!target.isForced && isUnwanted(node)) { continue }
+            }
             // A beacon that is not heard any more tells no address.
             if target.rung == .beacon, now.since(target.lastHeard) > .seconds(60) {
                 targets[target.address] = nil
@@ -177,6 +192,7 @@ package struct DialPlan: Sendable {
     package mutating func linked(_ address: String, to node: NodeID, now: Instant) {
         guard var target = targets[address] else { return }
         target.isDialling = false
+        target.isForced = false
         target.node = node
         target.failures = 0
         target.lastFailure = nil
@@ -185,9 +201,16 @@ package struct DialPlan: Sendable {
     }
 
     /// A dial failed, or its link closed before it stood.
-    package mutating func failed(_ address: String, _ failure: DialFailure, now: Instant) {
-        guard var target = targets[address] else { return }
+    ///
+    /// - Returns: the node that was to be reached there, if one was.
+    @discardableResult
+    package mutating func failed(
+        _ address: String, _ failure: DialFailure, now: Instant
+    ) -> NodeID? {
+        guard var target = targets[address] else { return nil }
+        let reached = target.isForced ? target.node : nil
         target.isDialling = false
+        target.isForced = false
         target.isSelf = failure.cause == .ownAddress
         target.failures += 1
         target.lastFailure = failure
@@ -197,5 +220,6 @@ package struct DialPlan: Sendable {
         if target.rung == .beacon { pause = max(pause, tuning.beaconPause * 1.34) }
         target.nextDial = now.advanced(by: entropy.jittered(pause, by: 0.25))
         targets[address] = target
+        return reached
     }
 }

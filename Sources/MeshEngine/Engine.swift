@@ -26,6 +26,7 @@ package struct Engine: ~Copyable {
     /// Who has each name of each site: the node of the newest ticket.
     var holders: [[String]: (serial: [UInt8], node: NodeID)] = [:]
     var departed: Set<NodeID> = []
+    var heardLogs: [LogName: UInt64] = [:]
     var lackingWAN: Instant?
     var brokenWAN: Instant?
     var nextBeacon: Instant
@@ -63,7 +64,11 @@ package struct Engine: ~Copyable {
         case .linkUp(let id, let peer, let origin): linkUp(id, peer, origin, now)
         case .linkDown(let id, let reason): linkDown(id, reason, now)
         case .message(let id, let bytes): receive(id, bytes, now)
-        case .committed(let messages): for message in messages { push(message, from: nil, nil) }
+        case .committed(let messages):
+            for message in messages {
+                know(message)
+                push(message, from: nil, nil)
+            }
         case .ingested(let id, let ticket, let outcome): ingested(id, ticket, outcome, now)
         case .compared(let id, let session, let result): compared(id, session, result, now)
         case .chunk(let id, let messages, let rest): chunk(id, messages, rest)
@@ -72,7 +77,7 @@ package struct Engine: ~Copyable {
         case .datagram(let bytes, let host): membership.receive(bytes, from: host, now: now)
         case .shown(let id, let bytes): shown(id, bytes)
         case .heard(let node, let incarnation, let address): heard(node, incarnation, address, now)
-        case .dialFailed(let address, let failure): dials.failed(address, failure, now: now)
+        case .dialFailed(let address, let failure): dialFailed(address, failure, now)
         case .networkChanged:
             nextBeacon = now
             dials.hurry(now: now)
@@ -142,16 +147,20 @@ package struct Engine: ~Copyable {
     private mutating func tick(_ now: Instant) {
         steer(now)
         dial(now)
+        trim(now)
         if nextBeacon <= now {
             emit(.beacon(counter: beaconsSent))
             // Three quick ones after a start, so that a segment is complete within a second.
-            let pause = beaconsSent < 3 ? Duration.milliseconds(300) : tuning.beaconInterval
+            // However many a segment has, it carries about three of them a second.
+            let calm = max(tuning.beaconInterval, .milliseconds(300) * membership.siteSize)
+            let pause = beaconsSent < 3 ? Duration.milliseconds(300) : calm
             beaconsSent += 1
             nextBeacon = now.advanced(by: entropy.jittered(pause, by: 0.2))
         }
         membership.tick(now)
         for id in links.keys.sorted() {
             keepAlive(id, now)
+            graft(id, now)
             dropParked(id, now)
             syncIfDue(id, now)
         }
@@ -269,6 +278,9 @@ extension Engine {
         case .datagramKey(let key):
             if let node = links[id]?.node { membership.keyed(node, sends: key, receives: nil) }
         case .rumours(let bytes): receive(id, rumours: bytes, now)
+        case .have(let log, let through): hear(id, log, through, now)
+        case .prune: prune(id)
+        case .graft: links[id]?.isLazy = false
         case .clock(let theirs):
             let trip = (links[id]?.roundTrip ?? .zero) / 2
             if let ours = wall(now) {

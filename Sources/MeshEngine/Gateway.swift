@@ -53,10 +53,39 @@ extension Engine {
         let home = own.ticket.site
         let members = membership
         let linkedSites = Set(links.values.map(\.site).filter { $0 != home })
+        let near = links.values.count { $0.site == home }
+        var room = limits.dialsAtOnce
         let due = dials.due(now: now, linked: Set(links.values.map(\.node))) { node in
-            guard let member = members.member(node), member.site != home else { return false }
-            return isRelieved || linkedSites.contains(member.site)
+            if let member = members.member(node), member.site != home {
+                return isRelieved || linkedSites.contains(member.site)
+            }
+            // Who has few links takes any; the others only their neighbours on the rings.
+            let isKnown = members.member(node) != nil
+            let isWanted = !isKnown && near < tuning.linksWanted || members.isNeighbour(node)
+            guard isWanted, room > 0 else { return true }
+            room -= 1
+            return false
         }
         for address in due { emit(.dial(address)) }
+    }
+
+    mutating func dialFailed(_ address: String, _ failure: DialFailure, _ now: Instant) {
+        guard let node = dials.failed(address, failure, now: now) else { return }
+        membership.unreachable(node, isHostThere: failure.cause != .unreachable, now: now)
+    }
+
+    /// Closes a link of a large site that its rings do not ask for: a stranger's welcome, or a
+    /// neighbour of before. Of two nodes the lower does it, one at a time.
+    mutating func trim(_ now: Instant) {
+        guard membership.isWide else { return }
+        let home = own.ticket.site
+        let near = links.filter { $0.value.site == home }
+        guard near.count > MembershipSpecification.rings else { return }
+        let idle = near.filter { _, link in
+            own.node < link.node && now.since(link.since) > tuning.linkRest
+                && link.initiated == nil && link.answering == nil && !link.isStreaming
+                && !membership.isNeighbour(link.node)
+        }
+        if let id = idle.keys.min() { close(id, "not a neighbour on any ring") }
     }
 }

@@ -159,6 +159,12 @@ package struct EngineLimits: Sendable {
     package var bytesInFlight = 4 << 20
     /// Streams that wait for one peer.
     package var streams = 65_536
+    /// Dials that begin at once.
+    package var dialsAtOnce = 8
+    /// Announcements of one peer that wait to be fetched.
+    package var promises = 256
+    /// Logs of which is remembered how far they were heard.
+    package var logsHeard = 4096
     /// Certificates that are looked up for one peer at once.
     package var certificatesWanted = 64
     /// Turns of a peer that wait while one is compared.
@@ -192,6 +198,12 @@ package struct EngineTuning: Sendable {
     package var gatewayPatience = Duration.seconds(3)
     /// How long a node that is not the gateway takes its broken path for broken.
     package var gatewayPenance = Duration.seconds(60)
+    /// A node of a large site with fewer links takes any neighbour.
+    package var linksWanted = 4
+    /// How old a link must be before it is closed because the rings do not ask for it.
+    package var linkRest = Duration.seconds(10)
+    /// How long an announced commit may take to come by itself.
+    package var promisePatience = Duration.milliseconds(500)
     /// The pause between beacons, give or take 20 %.
     package var beaconInterval = Duration.seconds(10)
     /// How long messages of an unknown author wait for its certificate.

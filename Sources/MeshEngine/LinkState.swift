@@ -50,6 +50,11 @@ struct LinkState {
     var askedFor: Set<NodeID> = []
     var certificatesDue = 0
     var showing = 0
+    /// The peer gets announcements and no commits; others send it those.
+    var isLazy = false
+    /// The peer was asked for announcements.
+    var isSpared = false
+    var promises: [(log: LogName, through: UInt64, due: Instant)] = []
     var parked: [(author: NodeID, ticket: IngestTicket, at: Instant)] = []
 
     init(_ peer: LinkMachine.Peer, _ origin: LinkOrigin, now: Instant) {

@@ -89,6 +89,7 @@ extension Engine {
                 send(id, .rumours(writer.bytes))
             case .changed(let node, let state):
                 emit(.note("member \(node.description.prefix(8)) is \(state.rawValue)", nil))
+                if state == .away { counters.add("member_away") }
                 noteDeparture(node, state)
                 // Nothing answers there: the link need not wait for its own silence.
                 if state == .away, let id = link(to: node) { close(id, "the peer is away") }
@@ -98,6 +99,12 @@ extension Engine {
                 send(id, .wantCertificate(node))
             case .told(let node, let address):
                 dials.tell(node, at: address, rung: .told, now: now)
+            case .reach(let node):
+                if let address = membership.member(node)?.address {
+                    dials.reach(node, at: address, now: now)
+                } else {
+                    membership.unreachable(node, isHostThere: false, now: now)
+                }
             }
         }
     }

@@ -55,7 +55,11 @@ extension Engine {
             }
             return
         }
-        if outcome.isDuplicate { counters.add("commits_duplicate") }
+        if !outcome.hasGap { know(ticket.message) }
+        if outcome.isDuplicate {
+            counters.add("commits_duplicate")
+            spare(id)
+        }
         if outcome.hasGap {
             counters.add("commits_gap")
             wantSync(id)
@@ -71,39 +75,7 @@ extension Engine {
         }
     }
 
-    /// Sends a commit on at once to those who hold its scope and do not get it from someone nearer.
-    ///
-    /// An author tells every peer it is linked with. Whoever hears it from a neighbour tells other
-    /// sites, if it has links with any (the gateway); whoever hears it from another site tells its
-    /// own and further ones. What this misses the next comparison brings.
-    mutating func push(_ message: CommitsMessage, from source: LinkID?, _ authorSite: String?) {
-        guard message.through > message.after else { return }
-        let linked = Set(links.values.map(\.node))
-        for (node, exchange) in exchanges
-        where !linked.contains(node) && exchange.certificate.allows(.read, message.scope) {
-            exchanges[node]?.since += message.recordCount
-        }
-        let home = own.ticket.site
-        let sourceSite = source.flatMap { links[$0]?.site }
-        for id in links.keys.sorted() where id != source {
-            guard let link = links[id], link.node != message.author.node,
-                link.peer.certificate.allows(.read, message.scope)
-            else { continue }
-            if source != nil {
-                let isWanted =
-                    link.site == home
-                    ? sourceSite != home : link.site != authorSite && link.site != sourceSite
-                guard isWanted else { continue }
-            }
-            guard link.inFlight < limits.bytesInFlight else {
-                counters.add("push_over_limit")
-                continue
-            }
-            transmit(id, message)
-        }
-    }
-
-    private mutating func transmit(_ id: LinkID, _ message: CommitsMessage) {
+    mutating func transmit(_ id: LinkID, _ message: CommitsMessage) {
         let bytes = message.encoded
         links[id]?.inFlight += bytes.count
         links[id]?.recordsSent += message.recordCount

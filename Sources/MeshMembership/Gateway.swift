@@ -10,7 +10,12 @@ extension Membership {
     /// already, so that a gateway that does its work is not relieved; then a hash of site and node
     /// (rendezvous hashing, Thaler and Ravishankar, 1998). Two gateways at once, while neighbours
     /// do not know of each other, cost bytes and nothing else.
-    package var gateway: NodeID {
+    package var gateway: NodeID { knownGateway ?? chosenGateway }
+
+    /// Remembers the choice until something changes that it depends on.
+    mutating func chooseGateway() { if knownGateway == nil { knownGateway = chosenGateway } }
+
+    private var chosenGateway: NodeID {
         let neighbours = table.values.filter { isNear($0) && $0.state == .alive }
             .compactMap(\.presence).filter { $0.status == .alive }
         let best = (neighbours + [presence]).min { rank($0) < rank($1) }

@@ -39,6 +39,7 @@ extension Membership {
         if isNew {
             guard said.isAuthentic(in: identity.mesh) else { return count("presence_forged") }
             table[said.node]?.presence = said
+            knownGateway = nil
         }
         if teller == said.node {
             // What it says of itself says nothing of where it is reached.
@@ -55,7 +56,10 @@ extension Membership {
         case .stopped: if !member.isLinked || isNew { set(said.node, .away, now) }
         case .alive: if isNew || !isNearby { set(said.node, .alive, now) }
         }
-        if let current = table[said.node], knows(current), isNew || !wasKnown {
+        // Words that changed nothing here go no further, or they would go round for ever.
+        if let current = table[said.node], knows(current),
+            isNew || (!wasKnown && current.state == .alive)
+        {
             spread(.presence(said, address: current.tellable), except: teller)
         }
     }
@@ -135,8 +139,23 @@ extension Membership {
             set(node, .away, now)
         } else if canProbe(member) {
             begin(.decisive, node, now)
-        } else if member.accusers.count >= 2 {
-            set(node, .away, now)
+        } else if !member.isReaching {
+            table[node]?.isReaching = true
+            effects.append(.reach(node))
+        }
+    }
+
+    /// A member that was to be reached was dialled in vain.
+    ///
+    /// - Parameter isHostThere: whether somebody answered who was too busy, or somebody else.
+    package mutating func unreachable(_ node: NodeID, isHostThere: Bool, now: Instant) {
+        guard table[node]?.isReaching == true else { return }
+        table[node]?.isReaching = false
+        if isHostThere {
+            table[node]?.suspectedAt = now
+        } else {
+            table[node]?.hasFailedHere = true
+            judge(node, now)
         }
     }
 
@@ -158,8 +177,8 @@ extension Membership {
     /// Tells a rumour at once to every linked member that may know, and along with datagrams.
     mutating func spread(_ rumour: Rumour, except teller: NodeID?) {
         let subject = named[rumour.subject].flatMap { table[$0] }
-        for peer in table.keys.sorted() where peer != teller {
-            guard let member = table[peer], member.isLinked, mayKnow(member, subject),
+        for peer in linkedNodes.sorted() where peer != teller {
+            guard let member = table[peer], mayKnow(member, subject),
                 peer != subject?.node || rumour.isAccusation
             else { continue }
             effects.append(.tell(peer, [rumour]))

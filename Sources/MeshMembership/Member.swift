@@ -45,6 +45,7 @@ package struct Member: Sendable {
     var accusers: Set<ShortID> = []
     var hasFailedHere = false
     var suspectedAt: Instant?
+    var isReaching = false
 
     // Away
     var nextTry: Instant
@@ -89,4 +90,7 @@ package enum MembershipEffect: Sendable {
     case wantCertificate(NodeID, from: NodeID)
     /// Somebody told where a member might be reached.
     case told(NodeID, address: String)
+    /// Dial a member whose suspicion ends and whom no datagram can ask; if that fails, tell
+    /// `unreachable`.
+    case reach(NodeID)
 }

@@ -61,6 +61,11 @@ package struct Membership: Sendable {
     /// What this node says of itself.
     package internal(set) var presence: Presence
     var table: [NodeID: Member] = [:]
+    var overlay: Overlay
+    /// Members that are linked, and those whom time must move: suspect or away.
+    var linkedNodes: Set<NodeID> = []
+    var unsettled: Set<NodeID> = []
+    var knownGateway: NodeID?
     var named: [ShortID: NodeID] = [:]
     var pending: [NodeID: (presence: Presence, address: String, teller: NodeID)] = [:]
     var waiting: [ShortID: Waiting] = [:]
@@ -85,6 +90,7 @@ package struct Membership: Sendable {
         self.identity = identity
         self.tuning = tuning
         own = identity.key.publicKey.id
+        overlay = Overlay(own: own, site: identity.site)
         entropy = SeededGenerator(seed: seed)
         nextSequence = UInt32(truncatingIfNeeded: entropy.next())
         nextPeriod = now
@@ -132,6 +138,7 @@ extension Membership {
         }
         table[node] = Member(node, site: site, isCentral: isCentral, now: now)
         named[node.short] = node
+        unsettled.insert(node)
         if let early = pending.removeValue(forKey: node) {
             hear(.presence(early.presence, address: early.address), from: early.teller, now)
         }
@@ -150,6 +157,8 @@ extension Membership {
     package mutating func linked(_ node: NodeID, host: String?, now: Instant) {
         guard let member = table[node] else { return }
         table[node]?.isLinked = true
+        table[node]?.isReaching = false
+        linkedNodes.insert(node)
         table[node]?.lastHeard = now
         if let host { table[node]?.host = host }
         if member.state != .left { set(node, .alive, now) }
@@ -166,6 +175,7 @@ extension Membership {
     package mutating func unlinked(_ node: NodeID, isOrderly: Bool, now: Instant) {
         guard let member = table[node] else { return }
         table[node]?.isLinked = false
+        linkedNodes.remove(node)
         if isNear(member) {
             if isOrderly, member.state != .left {
                 set(node, .away, now)
@@ -211,6 +221,7 @@ extension Membership {
         presence = Presence(
             key: identity.key, mesh: identity.mesh, version: version, status: status, wan: wan,
             priority: presence.priority, port: presence.port)
+        knownGateway = nil
         spread(.presence(presence, address: ""), except: nil)
     }
 
@@ -268,6 +279,7 @@ extension Membership {
         guard old.state != state else { return }
         table[node]?.state = state
         table[node]?.since = now
+        settlePlace(node, old, state)
         if state == .away {
             table[node]?.tries = 0
             table[node]?.nextTry = now.advanced(by: tuning.awayPause)
@@ -277,5 +289,17 @@ extension Membership {
             }
         }
         effects.append(.changed(node, state))
+    }
+
+    private mutating func settlePlace(_ node: NodeID, _ member: Member, _ state: Member.State) {
+        let isThere = state == .alive || state == .suspect
+        if state == .suspect || state == .away {
+            unsettled.insert(node)
+        } else {
+            unsettled.remove(node)
+        }
+        guard isNear(member) else { return }
+        knownGateway = nil
+        if isThere { overlay.insert(node) } else { overlay.remove(node) }
     }
 }

@@ -16,6 +16,10 @@ package enum MembershipSpecification {
     package static let rumoursMax = 64
     /// Longest address that a rumour may tell, in bytes.
     package static let addressBytesMax = 64
+    /// Rings on which the members of a large site find their neighbours.
+    package static let rings = 4
+    /// Most members of a site that all link with each other.
+    package static let fullMeshMax = 2 * rings + 1
     /// Datagrams that may overtake each other.
     package static let replayWindow: UInt64 = 64
 }

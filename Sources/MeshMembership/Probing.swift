@@ -6,10 +6,12 @@ extension Membership {
     /// Time went by.
     package mutating func tick(_ now: Instant) {
         doubtSelf(now)
-        for node in table.keys.sorted() where table[node]?.state == .suspect { judge(node, now) }
+        chooseGateway()
+        let unsettled = unsettled.sorted()
+        for node in unsettled where table[node]?.state == .suspect { judge(node, now) }
         for sequence in probes.keys.sorted() { advance(sequence, now) }
         for sequence in relayed.keys.sorted() { relay(sequence, now) }
-        for node in table.keys.sorted() { retry(node, now) }
+        for node in unsettled { retry(node, now) }
         if nextPeriod <= now {
             nextPeriod = now.advanced(by: entropy.jittered(patient(tuning.period), by: 0.1))
             if let target = nextTarget(now) { begin(.routine, target, now) }
@@ -94,6 +96,11 @@ extension Membership {
         var others = table.values.filter {
             isNear($0) && $0.state == .alive && $0.node != probe.target && canProbe($0)
         }.map(\.node).sorted()
+        // In a large site only the suspect's own neighbours have keys for it.
+        if isWide {
+            let neighbours = overlay.neighbours(of: probe.target)
+            others.removeAll { !neighbours.contains($0) }
+        }
         others.shuffle(using: &entropy)
         probe.relays = Set(others.prefix(tuning.relays))
         probes[sequence] = probe

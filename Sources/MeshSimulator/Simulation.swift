@@ -36,18 +36,11 @@ package final class Simulation {
         let reason: String
     }
 
-    private struct Event {
-        let at: Instant
-        let number: UInt64
-        let act: () -> Void
-    }
-
     let scenario: Scenario
     var random: SeededGenerator
     var trust: SimulatedTrust
     private(set) var now = Instant(nanoseconds: 0)
-    private var events: [Event] = []
-    private var nextEvent: UInt64 = 0
+    private var events = EventQueue()
     var nodes: [SimulatedNode] = []
     var ledger: Ledger
     var network = SimulatedNetwork()
@@ -156,39 +149,12 @@ package final class Simulation {
     }
 
     func schedule(at time: Instant, _ act: @escaping () -> Void) {
-        nextEvent += 1
-        events.append(Event(at: max(time, now), number: nextEvent, act: act))
-        var child = events.count - 1
-        while child > 0 {
-            let parent = (child - 1) / 2
-            guard isEarlier(child, parent) else { break }
-            events.swapAt(child, parent)
-            child = parent
-        }
-    }
-
-    private func isEarlier(_ one: Int, _ other: Int) -> Bool {
-        (events[one].at, events[one].number) < (events[other].at, events[other].number)
-    }
-
-    private func nextDue(by end: Instant) -> Event? {
-        guard let first = events.first, first.at <= end else { return nil }
-        events.swapAt(0, events.count - 1)
-        events.removeLast()
-        var parent = 0
-        while true {
-            var least = parent
-            for child in [2 * parent + 1, 2 * parent + 2]
-            where child < events.count && isEarlier(child, least) { least = child }
-            if least == parent { return first }
-            events.swapAt(parent, least)
-            parent = least
-        }
+        events.add(at: max(time, now), act)
     }
 
     /// Lets virtual time go by, unless something went wrong.
     func runUntil(_ end: Instant) {
-        while failure == nil, let event = nextDue(by: end) {
+        while failure == nil, let event = events.next(by: end) {
             pass(to: event.at)
             event.act()
         }

@@ -224,6 +224,10 @@ struct VirtualSite {
                 guard let subject = hosts.indices.first(where: { id($0) == node }) else { continue }
                 hosts[from].machine.admit(
                     node, site: hosts[subject].site, isCentral: hosts[subject].isCentral, now: now)
+            case .reach(let node):
+                guard let to = hosts.indices.first(where: { id($0) == node }) else { continue }
+                link(from, to)
+                hosts[from].machine.unreachable(node, isHostThere: false, now: now)
             case .changed, .told: continue
             }
         }

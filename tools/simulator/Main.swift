@@ -26,6 +26,11 @@ struct MeshSim: ParsableCommand {
     var mix = false
     @Flag(help: "Every scenario, and 500 seeds of the full mix.")
     var all = false
+    @Option(help: "Sites of so many servers, with commas between: what membership costs there.")
+    var site: String?
+    @Option(help: "With --site: lose this part of all packets, and count false alarms.")
+    var loss: Double?
+    @Option(help: "With --loss: for so many hours.") var hours = 24
     @Flag(help: "Say what happens.")
     var verbose = false
 
@@ -45,6 +50,7 @@ struct MeshSim: ParsableCommand {
 
     func run() throws {
         try Sodium.start()
+        if let site { return try showSites(site) }
         let jobs = try jobs()
         let begin = ContinuousClock.now
         let next = Atomic<Int>(0)
@@ -60,6 +66,28 @@ struct MeshSim: ParsableCommand {
         }
         let took = ContinuousClock.now - begin
         try conclude(reports.withLock { $0 }, took)
+    }
+
+    private func showSites(_ list: String) throws {
+        let sizes = list.split(separator: ",").compactMap { Int($0) }.filter { 3...2000 ~= $0 }
+        guard sizes.count == list.split(separator: ",").count else {
+            throw ValidationError("--site takes numbers from 3 to 2000")
+        }
+        guard let loss else { return try SiteTable.show(sizes, seed: seed) }
+        let (seed, hours) = (seed, hours)
+        let jobs = sizes.flatMap { size in (0..<UInt64(seeds)).map { (size, seed &+ $0) } }
+        let wrong = Mutex(0 as UInt64)
+        DispatchQueue.concurrentPerform(iterations: jobs.count) { index in
+            let (size, seed) = jobs[index]
+            let count = SiteTable.endure(size, loss: loss, hours: hours, seed: seed)
+            wrong.withLock { $0 += count }
+            if count > 0 { print("seed 0x\(String(seed, radix: 16)) of \(size): \(count)") }
+        }
+        let count = wrong.withLock { $0 }
+        print(
+            "\(jobs.count) runs of \(hours) h with \(Int(loss * 100)) % lost: "
+                + "\(count) times a living server was taken for away")
+        if count > 0 { throw ExitCode.failure }
     }
 
     private func jobs() throws -> [Job] {

@@ -27,6 +27,13 @@ package struct LinkMachine: ~Copyable {
         package let version: String
         /// The salt under which both ends compare short hashes.
         package let salt: Salt
+
+        /// Describes a peer to an engine that is run without links, as in a simulation.
+        package init(certificate: Certificate, version: String, salt: Salt) {
+            self.certificate = certificate
+            self.version = version
+            self.salt = salt
+        }
     }
 
     private enum Phase {

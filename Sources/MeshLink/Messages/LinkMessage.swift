@@ -2,6 +2,20 @@
 
 package import MeshCore
 
+/// One author's log in one scope.
+package struct LogName: Hashable, Sendable {
+    /// Where.
+    package let scope: Scope
+    /// Whose.
+    package let author: Author
+
+    /// Names a log.
+    package init(scope: Scope, author: Author) {
+        self.scope = scope
+        self.author = author
+    }
+}
+
 /// What two linked nodes say to each other. Layout: the article `LinkProtocol`.
 ///
 /// The first byte is the type; a type that is not known is skipped if even and closes the link if
@@ -35,6 +49,12 @@ package enum LinkMessage: Hashable, Sendable {
     case rumours([UInt8])
     /// The sender's clock, in milliseconds since 1970: for operators, never for order.
     case clock(UInt64)
+    /// The sender has a log as far as `through`, and sends it where it is asked to.
+    case have(LogName, through: UInt64)
+    /// The receiver's commits come by another way already: announce them from now on.
+    case prune
+    /// Commits are to be sent at once again.
+    case graft
     /// A type of a later version that may be skipped.
     case unknown(UInt8)
 
@@ -53,6 +73,9 @@ package enum LinkMessage: Hashable, Sendable {
         case datagramKey = 22
         case rumours = 24
         case clock = 26
+        case have = 28
+        case prune = 30
+        case graft = 32
     }
 
     /// The type byte and the fields.
@@ -73,6 +96,14 @@ package enum LinkMessage: Hashable, Sendable {
         case .datagramKey(let key): Self.put(&writer, .datagramKey) { $0.append(key) }
         case .rumours(let bytes): Self.put(&writer, .rumours) { $0.append(bytes) }
         case .clock(let wall): Self.put(&writer, .clock) { $0.u64(wall) }
+        case .have(let log, let through):
+            Self.put(&writer, .have) {
+                $0.scope(log.scope)
+                $0.author(log.author)
+                $0.u64(through)
+            }
+        case .prune: Self.put(&writer, .prune) { _ in }
+        case .graft: Self.put(&writer, .graft) { _ in }
         case .unknown(let tag): writer.u8(tag)
         }
         return writer.bytes
@@ -110,6 +141,12 @@ package enum LinkMessage: Hashable, Sendable {
         case .datagramKey: self = .datagramKey(try reader.bytes32())
         case .rumours: self = .rumours(try reader.take(reader.left))
         case .clock: self = .clock(try reader.u64())
+        case .have:
+            self = .have(
+                LogName(scope: try reader.scope(), author: try reader.author()),
+                through: try reader.u64())
+        case .prune: self = .prune
+        case .graft: self = .graft
         }
         try reader.finish()
     }

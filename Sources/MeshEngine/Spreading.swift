@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import MeshCore
+internal import MeshLink
+internal import MeshMembership
+internal import MeshReplication
+internal import MeshTrust
+
+/// How a new commit crosses the mesh: pushed along a tree, announced beside it.
+///
+/// In a site whose members all link with each other the author tells everyone. In a larger one each
+/// node sends on what is news; a link over which news came twice is pruned and carries
+/// announcements, and one that announced what did not come is grafted again (Leitão, Pereira,
+/// Rodrigues, "Epidemic Broadcast Trees", SRDS 2007).
+extension Engine {
+    /// Sends a commit on at once to those who hold its scope and do not get it from someone nearer.
+    ///
+    /// Whoever hears it from a neighbour tells other sites, if it has links with any (the gateway);
+    /// whoever hears it from another site tells its own and further ones. What this misses the next
+    /// comparison brings.
+    mutating func push(_ message: CommitsMessage, from source: LinkID?, _ authorSite: String?) {
+        guard message.through > message.after else { return }
+        noteForAbsent(message)
+        let home = own.ticket.site
+        let sourceSite = source.flatMap { links[$0]?.site }
+        let isWide = membership.isWide
+        for id in links.keys.sorted() where id != source {
+            guard let link = links[id], link.node != message.author.node,
+                link.peer.certificate.allows(.read, message.scope)
+            else { continue }
+            if source != nil {
+                let isWanted =
+                    link.site == home
+                    ? sourceSite != home || isWide
+                    : link.site != authorSite && link.site != sourceSite
+                guard isWanted else { continue }
+            }
+            if isWide, link.isLazy {
+                let log = LogName(scope: message.scope, author: message.author)
+                send(id, .have(log, through: message.through))
+                continue
+            }
+            guard link.inFlight < limits.bytesInFlight else {
+                counters.add("push_over_limit")
+                continue
+            }
+            counters.add("commits_pushed")
+            transmit(id, message)
+        }
+    }
+
+    /// Counts what an absent node will have to be sent.
+    private mutating func noteForAbsent(_ message: CommitsMessage) {
+        let linked = Set(links.values.map(\.node))
+        for (node, exchange) in exchanges
+        where !linked.contains(node) && exchange.certificate.allows(.read, message.scope) {
+            exchanges[node]?.since += message.recordCount
+        }
+    }
+
+    /// Remembers how far a log was heard.
+    mutating func know(_ message: CommitsMessage) {
+        let log = LogName(scope: message.scope, author: message.author)
+        if heardLogs[log] == nil, heardLogs.count >= limits.logsHeard {
+            // What is forgotten is asked for once more: a comparison in step, and no harm.
+            counters.add("logs_heard_over_limit")
+            heardLogs = [:]
+        }
+        heardLogs[log] = max(heardLogs[log] ?? 0, message.through)
+    }
+
+    /// A commit came that was here already: its link need not carry what another carries sooner.
+    mutating func spare(_ id: LinkID) {
+        guard membership.isWide, let link = links[id], link.site == own.ticket.site,
+            link.initiated == nil, link.answering == nil, !link.isSpared
+        else { return }
+        links[id]?.isSpared = true
+        send(id, .prune)
+    }
+
+    mutating func prune(_ id: LinkID) {
+        guard links[id]?.site == own.ticket.site else { return counters.add("prune_refused") }
+        links[id]?.isLazy = true
+    }
+
+    /// A peer announced a commit: it should come by another way, and soon.
+    mutating func hear(_ id: LinkID, _ log: LogName, _ through: UInt64, _ now: Instant) {
+        guard (heardLogs[log] ?? 0) < through, own.allows(.read, log.scope) else { return }
+        guard let count = links[id]?.promises.count, count < limits.promises else {
+            return counters.add("promise_over_limit")
+        }
+        links[id]?.promises.append((log, through, now.advanced(by: tuning.promisePatience)))
+    }
+
+    /// What was announced and did not come is asked for, and so is all that follows.
+    mutating func graft(_ id: LinkID, _ now: Instant) {
+        guard let link = links[id], !link.promises.isEmpty else { return }
+        let open = link.promises.filter { (heardLogs[$0.log] ?? 0) < $0.through }
+        links[id]?.promises = open.filter { $0.due > now }
+        guard open.contains(where: { $0.due <= now }) else { return }
+        counters.add("link_grafted")
+        links[id]?.isSpared = false
+        send(id, .graft)
+        wantSync(id)
+    }
+}
