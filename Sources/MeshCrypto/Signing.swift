@@ -14,6 +14,7 @@ package enum SigningContext: String, CaseIterable, Sendable {
     case commit = "MESH1 commit"
     case link = "MESH1 link"
     case presence = "MESH1 presence"
+    case vouch = "MESH1 vouch"
 
     /// The label, padded with zeros to 32 bytes.
     package var label: [UInt8] {

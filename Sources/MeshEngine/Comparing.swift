@@ -132,7 +132,7 @@ extension Engine {
             links[id] = link
             switch session.role {
             case .responder:
-                links[id]?.answering = session
+                links[id]?.answering = outcome.isInStep ? nil : session
                 send(id, .syncAnswer(outcome.reply.encoded))
             case .initiator: proceed(id, session, outcome, now)
             }

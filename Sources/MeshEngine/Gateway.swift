@@ -56,12 +56,10 @@ extension Engine {
         let near = links.values.count { $0.site == home }
         var room = limits.dialsAtOnce
         let due = dials.due(now: now, linked: Set(links.values.map(\.node))) { node in
-            if let member = members.member(node), member.site != home {
-                return isRelieved || linkedSites.contains(member.site)
-            }
+            let site = members.site(of: node)
+            if let site, site != home { return isRelieved || linkedSites.contains(site) }
             // Who has few links takes any; the others only their neighbours on the rings.
-            let isKnown = members.member(node) != nil
-            let isWanted = !isKnown && near < tuning.linksWanted || members.isNeighbour(node)
+            let isWanted = site == nil && near < tuning.linksWanted || members.isNeighbour(node)
             guard isWanted, room > 0 else { return true }
             room -= 1
             return false

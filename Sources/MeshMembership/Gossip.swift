@@ -13,11 +13,12 @@ extension Membership {
         case .away(let subject, let version, let accuser):
             if let node = named[subject], let member = table[node], !isNear(member) {
                 guard version >= member.version else { return count("rumour_old") }
-                table[node]?.vouchers.remove(teller)
+                table[node]?.tellers.remove(teller)
                 settle(node, now)
             } else {
                 hearAccusation(rumour, subject, version, accuser, from: teller, now)
             }
+        case .vouch(let vouch): hear(vouch, from: teller, now)
         }
     }
 
@@ -29,13 +30,12 @@ extension Membership {
             guard table[teller]?.isLinked == true, pending.count < tuning.rumoursWaiting else {
                 return count("rumour_unknown")
             }
-            pending[said.node] = (said, address, teller)
+            pending[said.node] = Pending(presence: said, address: address, teller: teller)
             effects.append(.wantCertificate(said.node, from: teller))
             return
         }
         guard said.version >= member.version else { return correct(member, teller) }
         let isNew = said.version > member.version || member.presence == nil
-        let wasKnown = knows(member) && member.state == .alive
         if isNew {
             guard said.isAuthentic(in: identity.mesh) else { return count("presence_forged") }
             table[said.node]?.presence = said
@@ -47,21 +47,26 @@ extension Membership {
             table[said.node]?.host = String(address[..<colon])
             effects.append(.told(said.node, address: address))
         }
-        if table[teller]?.isLinked == true, teller != said.node, said.status == .alive {
-            table[said.node]?.vouchers.insert(teller)
-        }
         let isNearby = isNear(member)
         switch said.status {
         case .left: set(said.node, .left, now)
         case .stopped: if !member.isLinked || isNew { set(said.node, .away, now) }
-        case .alive: if isNew || !isNearby { set(said.node, .alive, now) }
+        case .alive: if isNew, isNearby || member.state == .left { set(said.node, .alive, now) }
         }
-        // Words that changed nothing here go no further, or they would go round for ever.
-        if let current = table[said.node], knows(current),
-            isNew || (!wasKnown && current.state == .alive)
+        let isNearTeller = table[teller].map(isNear) == true
+        if !isNearby, !isNearTeller, table[teller]?.isLinked == true, teller != said.node,
+            said.status == .alive
         {
+            table[said.node]?.tellers.insert(teller)
+        }
+        // Words that are not new go no further, or they would go round for ever.
+        if isNew, let current = table[said.node], isNearTeller || knows(current) {
             spread(.presence(said, address: current.tellable), except: teller)
         }
+        if isNearby, said.version.incarnation > member.version.incarnation {
+            settleVouched(by: said.node, now)
+        }
+        settle(said.node, now)
     }
 
     /// Old words are answered with the newer ones: so a member that does not know how far it once
@@ -82,6 +87,11 @@ extension Membership {
         guard said.isAuthentic(in: identity.mesh) else { return count("presence_forged") }
         let next = max(said.version, presence.version).next
         speak(next, presence.status, presence.wan)
+        // What this life vouched for was said under an earlier number.
+        for node in table.keys.sorted() where table[node]?.ownVouch?.isThere == true {
+            table[node]?.ownVouch = nil
+            settle(node, now)
+        }
     }
 
     private mutating func hearAccusation(
@@ -179,10 +189,13 @@ extension Membership {
         let subject = named[rumour.subject].flatMap { table[$0] }
         for peer in linkedNodes.sorted() where peer != teller {
             guard let member = table[peer], mayKnow(member, subject),
-                peer != subject?.node || rumour.isAccusation
+                peer != subject?.node || rumour.isAccusation,
+                !rumour.isAccusation || !isNear(member) || subject.map(isNear) != false
             else { continue }
             effects.append(.tell(peer, [rumour]))
         }
+        // In a large site probes carry only what is urgent; links are enough for the rest.
+        guard !isWide || rumour.isAccusation || rumour.subject == own.short else { return }
         guard waiting.count < tuning.rumoursWaiting || waiting[rumour.subject] != nil else {
             return count("rumour_over_limit")
         }
@@ -218,7 +231,9 @@ extension Membership {
 
 extension Rumour {
     var isAccusation: Bool {
-        if case .presence = self { return false }
-        return true
+        switch self {
+        case .presence, .vouch: false
+        case .suspect, .away: true
+        }
     }
 }

@@ -34,8 +34,14 @@ package struct Member: Sendable {
     package internal(set) var lastHeard: Instant?
     /// The last round trip of a probe.
     package internal(set) var roundTrip: Duration?
-    /// Linked nodes that say it is there.
-    package internal(set) var vouchers: Set<NodeID> = []
+    /// Where it is of another site: who says that it is there, linked or a neighbour.
+    package internal(set) var vouchers: [NodeID] = []
+    /// Linked nodes of other sites that say it is there.
+    var tellers: Set<NodeID> = []
+    /// What neighbours said of it last, where it is of another site, by who said so.
+    var vouches: [NodeID: Vouch] = [:]
+    /// What this node told its neighbours of it last.
+    var ownVouch: Vouch?
     /// Whether it is linked with this node.
     package internal(set) var isLinked = false
 

@@ -53,6 +53,14 @@ package struct Membership: Sendable {
         var told = 0
     }
 
+    /// What was told of a node whose certificate is not known yet.
+    struct Pending {
+        let presence: Presence
+        let address: String
+        let teller: NodeID
+        var vouches: [Vouch] = []
+    }
+
     let identity: Identity
     let own: NodeID
     let tuning: MembershipTuning
@@ -67,7 +75,7 @@ package struct Membership: Sendable {
     var unsettled: Set<NodeID> = []
     var knownGateway: NodeID?
     var named: [ShortID: NodeID] = [:]
-    var pending: [NodeID: (presence: Presence, address: String, teller: NodeID)] = [:]
+    var pending: [NodeID: Pending] = [:]
     var waiting: [ShortID: Waiting] = [:]
     var probes: [UInt32: Probe] = [:]
     var relayed: [UInt32: Relayed] = [:]
@@ -76,6 +84,7 @@ package struct Membership: Sendable {
     var nextPeriod: Instant
     var lastTick: Instant
     var lastRefute: Instant?
+    var lastVouch: UInt64 = 0
     /// Zero where this node is well; each point makes it more patient with others.
     package internal(set) var health = 0
     var effects: [MembershipEffect] = []
@@ -103,6 +112,9 @@ package struct Membership: Sendable {
 
     /// Everybody but this node, by identity.
     package var members: [Member] { table.values.sorted { $0.node < $1.node } }
+
+    /// Where a member stands; nil for nobody known.
+    package func site(of node: NodeID) -> String? { table[node]?.site }
 
     /// One member.
     package func member(_ node: NodeID) -> Member? { table[node] }
@@ -141,6 +153,7 @@ extension Membership {
         unsettled.insert(node)
         if let early = pending.removeValue(forKey: node) {
             hear(.presence(early.presence, address: early.address), from: early.teller, now)
+            for vouch in early.vouches { hear(vouch, from: early.teller, now) }
         }
     }
 
@@ -162,10 +175,7 @@ extension Membership {
         table[node]?.lastHeard = now
         if let host { table[node]?.host = host }
         if member.state != .left { set(node, .alive, now) }
-        // Neighbours may have heard its words before, but not that this node now vouches for it.
-        if !isNear(member), let presence = member.presence {
-            spread(.presence(presence, address: table[node]?.tellable ?? ""), except: node)
-        }
+        settle(node, now)
         for part in parts(of: everyone(for: node)) { effects.append(.tell(node, part)) }
     }
 
@@ -185,8 +195,7 @@ extension Membership {
         } else {
             settle(node, now)
         }
-        for other in table.keys.sorted() where table[other]?.vouchers.contains(node) == true {
-            table[other]?.vouchers.remove(node)
+        for other in table.keys.sorted() where table[other]?.tellers.remove(node) != nil {
             settle(other, now)
         }
     }
@@ -227,10 +236,10 @@ extension Membership {
 
     func isNear(_ member: Member) -> Bool { member.site == identity.site }
 
-    /// Whether this node knows of a member otherwise than through a third.
+    /// Whether what is known of a member is worth telling on: not where a third site told it.
     func knows(_ member: Member) -> Bool {
-        isNear(member) || member.isLinked
-            || member.vouchers.contains { table[$0]?.site == member.site }
+        isNear(member) || member.isLinked || !member.vouches.isEmpty
+            || member.tellers.contains { table[$0]?.site == member.site }
     }
 
     /// What a site's members are doing goes to that site and to the centre; what the centre's do,
@@ -252,6 +261,9 @@ extension Membership {
             if member.node == node || (isWorthIt && knows(member)) {
                 rumours.append(.presence(presence, address: member.tellable))
             }
+            guard isNear(peer), !isNear(member) else { continue }
+            let vouches = member.vouches.values.sorted { $0.node < $1.node }
+            rumours += ([member.ownVouch].compactMap(\.self) + vouches).map(Rumour.vouch)
         }
         return rumours
     }
@@ -261,12 +273,6 @@ extension Membership {
         return stride(from: 0, to: rumours.count, by: size).map {
             Array(rumours[$0..<min($0 + size, rumours.count)])
         }
-    }
-
-    /// Takes a member of another site for away once nobody vouches for it.
-    mutating func settle(_ node: NodeID, _ now: Instant) {
-        guard let member = table[node], !isNear(member), member.state == .alive else { return }
-        if !member.isLinked, member.vouchers.isEmpty { set(node, .away, now) }
     }
 
     mutating func set(_ node: NodeID, _ state: Member.State, _ now: Instant) {
@@ -279,7 +285,7 @@ extension Membership {
         guard old.state != state else { return }
         table[node]?.state = state
         table[node]?.since = now
-        settlePlace(node, old, state)
+        settlePlace(node, old, state, now)
         if state == .away {
             table[node]?.tries = 0
             table[node]?.nextTry = now.advanced(by: tuning.awayPause)
@@ -291,7 +297,9 @@ extension Membership {
         effects.append(.changed(node, state))
     }
 
-    private mutating func settlePlace(_ node: NodeID, _ member: Member, _ state: Member.State) {
+    private mutating func settlePlace(
+        _ node: NodeID, _ member: Member, _ state: Member.State, _ now: Instant
+    ) {
         let isThere = state == .alive || state == .suspect
         if state == .suspect || state == .away {
             unsettled.insert(node)
@@ -301,5 +309,6 @@ extension Membership {
         guard isNear(member) else { return }
         knownGateway = nil
         if isThere { overlay.insert(node) } else { overlay.remove(node) }
+        settleVouched(by: node, now)
     }
 }

@@ -24,6 +24,8 @@ struct Overlay: Sendable {
     private let site: String
     private var rings: [[Place]]
     private var positions: [NodeID: [UInt64]] = [:]
+    /// This node's own neighbours.
+    private(set) var neighbours: Set<NodeID> = []
 
     init(own: NodeID, site: String) {
         self.own = own
@@ -54,6 +56,7 @@ struct Overlay: Sendable {
             let index = index(ring, position, node)
             rings[ring].insert(Place(position: position, node: node), at: index)
         }
+        neighbours = neighbours(of: own)
     }
 
     mutating func remove(_ node: NodeID) {
@@ -64,6 +67,13 @@ struct Overlay: Sendable {
                 rings[ring].remove(at: index)
             }
         }
+        neighbours = neighbours(of: own)
+    }
+
+    /// Whether this node and another, there or not, are neighbours.
+    func isNeighbour(_ node: NodeID) -> Bool {
+        if positions[node] != nil { return neighbours.contains(node) }
+        return neighbours(of: node).contains(own)
     }
 
     /// The first place on a ring that is not before a node's.
@@ -105,6 +115,6 @@ extension Membership {
 
     /// Whether this node links with another of its site, known or not.
     package func isNeighbour(_ node: NodeID) -> Bool {
-        !overlay.isWide || overlay.neighbours(of: node).contains(own)
+        !overlay.isWide || overlay.isNeighbour(node)
     }
 }

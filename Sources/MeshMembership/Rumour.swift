@@ -18,11 +18,14 @@ package enum Rumour: Hashable, Sendable {
     case suspect(ShortID, Presence.Version, by: ShortID)
     /// The accuser has given the subject up until it speaks again.
     case away(ShortID, Presence.Version, by: ShortID)
+    /// A member knows at first hand of a member of another site, or does so no longer.
+    case vouch(Vouch)
 
     private enum Tag: UInt8 {
         case presence = 1
         case suspect = 2
         case away = 3
+        case vouch = 4
     }
 
     /// Whom it is about.
@@ -30,6 +33,7 @@ package enum Rumour: Hashable, Sendable {
         switch self {
         case .presence(let presence, _): presence.node.short
         case .suspect(let node, _, _), .away(let node, _, _): node
+        case .vouch(let vouch): vouch.subject.short
         }
     }
 
@@ -48,6 +52,9 @@ package enum Rumour: Hashable, Sendable {
         case .away(let node, let version, let accuser):
             tag = .away
             Self.accusation(&fields, node, version, accuser)
+        case .vouch(let vouch):
+            tag = .vouch
+            fields.append(vouch.encoded)
         }
         writer.u8(tag.rawValue)
         writer.short(fields.bytes)
@@ -106,6 +113,7 @@ package enum Rumour: Hashable, Sendable {
                     tag == .suspect
                         ? .suspect(node, version, by: accuser)
                         : .away(node, version, by: accuser))
+            case .vouch: rumours.append(.vouch(try Vouch(from: &fields)))
             }
             try fields.finish()
         }

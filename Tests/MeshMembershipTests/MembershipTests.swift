@@ -159,6 +159,44 @@ import Testing
         #expect(site.state(of: 5, at: 0) == .alive)
     }
 
+    @Test func `of a large site know of another through its gateways, one after the other`() {
+        var site = VirtualSite(seed: 11)
+        site.dials = false
+        site.add(1, site: "hq", isCentral: true)
+        site.add(14, site: "s1")
+        // A chain, so that all but one hear only from neighbours what the gateway knows.
+        for host in 1..<14 { site.link(host, host + 1) }
+        site.link(14, 1)
+        site.link(0, 1)
+        site.run(.seconds(5))
+        func seen(_ state: Member.State) -> Int {
+            (1...14).count { site.hosts[$0].isUp && site.state(of: 0, at: $0) == state }
+        }
+        #expect(seen(.alive) == 14)
+        // Another gateway links before the first gives way; then its line is cut.
+        site.link(0, 7)
+        site.run(.seconds(2))
+        site.unlink([0, 1])
+        site.run(.seconds(2))
+        #expect(seen(.alive) == 14)
+        site.unlink([0, 7])
+        site.run(.seconds(2))
+        #expect(seen(.away) == 14)
+        site.link(0, 4)
+        site.run(.seconds(2))
+        #expect(seen(.alive) == 14)
+        // What a dead gateway vouched for goes with it, and nobody else can vouch in its name.
+        let forger = site.hosts[5]
+        let forged = Vouch(
+            key: forger.key, mesh: TestMesh.bytes(1, 1),
+            version: .init(incarnation: .max, counter: 1), subject: site.id(0), isThere: false)
+        site.hosts[6].machine.hear(.vouch(forged), from: site.id(5), site.now)
+        #expect(site.hosts[6].machine.events["membership_vouch_forged"] == 1)
+        site.kill(4)
+        site.run(.seconds(60))
+        #expect(seen(.away) == 13)
+    }
+
     @Test func `send no more as they become more`() {
         var rates: [Double] = []
         for count in [5, 20, 40] {
@@ -296,6 +334,11 @@ import Testing
                 .presence(presence, address: "10.0.0.1:7374"),
                 .suspect(1, .init(incarnation: 2, counter: 3), by: 4),
                 .away(5, .init(incarnation: 6, counter: .max), by: 8),
+                .vouch(
+                    Vouch(
+                        key: key, mesh: TestMesh.bytes(9, 9),
+                        version: .init(incarnation: 9, counter: 1), subject: TestMesh.bytes(5, 5),
+                        isThere: false)),
             ])
         #expect(try ProbeMessage(decoding: message.encoded) == message)
         #expect(presence.isAuthentic(in: TestMesh.bytes(9, 9)))

@@ -111,3 +111,43 @@ import Testing
         #expect(!disk.write("a", at: 1, [2]) && disk.isDead && !disk.sync("a"))
     }
 }
+
+@Suite("A large site") struct LargeSiteTests {
+    @Test func `links each server with a few, and carries each commit once to each`() throws {
+        try Sodium.start()
+        let site = SiteSimulation(servers: 40, seed: 3)
+        #expect(site.run(atMost: .seconds(10)) { site.complete(39) == 40 } != nil)
+        site.run(.seconds(60))
+        #expect(site.degrees.allSatisfy { (4...10).contains($0) }, "\(site.degrees)")
+        // The first commit finds the tree.
+        try site.write(7, sequence: 1)
+        site.run(.seconds(2))
+        let carried = site.commitsCarried
+        for sequence in 2...6 as ClosedRange<UInt64> {
+            try site.write(7, sequence: sequence)
+            site.run(.seconds(1))
+            #expect(site.informed(of: 7, sequence: sequence) == 40)
+        }
+        let each = Double(site.commitsCarried - carried) / 5 / 39
+        #expect((1.0...1.2).contains(each), "\(each)")
+    }
+
+    @Test func `knows who died, falls silent about it, and goes on telling commits`() throws {
+        try Sodium.start()
+        let site = SiteSimulation(servers: 40, seed: 4)
+        _ = site.run(atMost: .seconds(10)) { site.complete(39) == 40 }
+        site.run(.seconds(30))
+        for victim in 30..<34 { site.kill(victim, silently: victim.isMultiple(of: 2)) }
+        for victim in 30..<34 {
+            #expect(site.run(atMost: .seconds(30)) { site.aware(of: victim) == 36 } != nil)
+        }
+        #expect(site.aways == 4 * 36)
+        site.run(.seconds(30))
+        let before = site.sent.messages
+        site.run(.seconds(30))
+        #expect(Double(site.sent.messages - before) / 30 / 36 < 4)
+        try site.write(0, sequence: 1)
+        site.run(.seconds(3))
+        #expect(site.informed(of: 0, sequence: 1) == 36)
+    }
+}

@@ -187,6 +187,11 @@ struct Vector {
                 .presence(presence, address: "10.0.0.1:7374"),
                 .suspect(1, .init(incarnation: 2, counter: 3), by: 4),
                 .away(5, .init(incarnation: 6, counter: 7), by: 8),
+                .vouch(
+                    Vouch(
+                        key: key, mesh: mesh.root.meshID,
+                        version: .init(incarnation: 7, counter: 9), subject: author.node,
+                        isThere: true)),
             ])
         try good(
             "probe", probe.encoded, "A ping with one rumour of each kind, before it is sealed.")

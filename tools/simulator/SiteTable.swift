@@ -9,6 +9,7 @@ enum SiteTable {
         print(
             "servers  cold s  links  msg/s  B/s   silent s (first, all)  killed s (all)  pushes/commit/server  last s"
         )
+        fflush(nil)
         for size in sizes { try row(size, seed) }
     }
 

@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package import MeshCore
+package import MeshCrypto
+
+/// What a member tells its own site of a member of another: that it knows at first hand that the
+/// other is there, or does so no longer. Signed, so that nobody can vouch in its name.
+package struct Vouch: Hashable, Sendable {
+    /// Who vouches.
+    package let node: NodeID
+    /// Which of its vouches this is: the newer one about a subject holds.
+    package let version: Presence.Version
+    /// For whom.
+    package let subject: NodeID
+    /// Whether the subject is there.
+    package let isThere: Bool
+    /// The signature of who vouches.
+    package let signature: Signature
+
+    private static let bodyByteCount = 81
+
+    /// Vouches for the node that holds `key`.
+    package init(
+        key: SigningKey, mesh: MeshID, version: Presence.Version, subject: NodeID, isThere: Bool
+    ) {
+        node = key.publicKey.id
+        self.version = version
+        self.subject = subject
+        self.isThere = isThere
+        let body = Self.body(node, version, subject, isThere)
+        signature = key.sign(body, for: .vouch, in: mesh)
+    }
+
+    private static func body(
+        _ node: NodeID, _ version: Presence.Version, _ subject: NodeID, _ isThere: Bool
+    ) -> [UInt8] {
+        var writer = WireWriter(reserving: bodyByteCount)
+        writer.append(node)
+        writer.u64(version.incarnation)
+        writer.u64(version.counter)
+        writer.append(subject)
+        writer.u8(isThere ? 1 : 0)
+        return writer.bytes
+    }
+
+    /// The signed fields, then the signature.
+    package var encoded: [UInt8] {
+        Self.body(node, version, subject, isThere) + signature.bytes
+    }
+
+    /// Reads the fields; `isAuthentic` says whether the node said them.
+    package init(from reader: inout WireReader) throws(WireError) {
+        node = try reader.bytes32()
+        version = Presence.Version(incarnation: try reader.u64(), counter: try reader.u64())
+        subject = try reader.bytes32()
+        switch try reader.u8() {
+        case 0: isThere = false
+        case 1: isThere = true
+        default: throw .invalid("vouch")
+        }
+        signature = try reader.signature()
+    }
+
+    /// Whether the node itself signed this, for this mesh.
+    package func isAuthentic(in mesh: MeshID) -> Bool {
+        let body = Self.body(node, version, subject, isThere)
+        return VerifyingKey(node).verify(signature, of: body, for: .vouch, in: mesh)
+    }
+}
+
+/// Members of other sites are there while this node knows it at first hand, or a neighbour vouches.
+extension Membership {
+    /// Whether this node is linked with a member of another site, or with one who is told by it.
+    private func knowsAtFirstHand(_ member: Member) -> Bool {
+        member.isLinked || !member.tellers.isEmpty
+    }
+
+    /// A vouch of a neighbour holds while it is there, in the life in which it vouched.
+    private func holds(_ vouch: Vouch) -> Bool {
+        guard vouch.isThere, let voucher = table[vouch.node] else { return false }
+        return (voucher.state == .alive || voucher.state == .suspect)
+            && vouch.version.incarnation >= voucher.version.incarnation
+    }
+
+    /// Takes a member of another site for what those who would know say of it, and vouches for it
+    /// to neighbours where this node is who would know.
+    mutating func settle(_ node: NodeID, _ now: Instant) {
+        guard let member = table[node], !isNear(member) else { return }
+        let isKnown = knowsAtFirstHand(member)
+        let neighbours = member.vouches.values.filter(holds).map(\.node)
+        table[node]?.vouchers = (member.tellers + neighbours).sorted()
+        let isThere = isKnown || !neighbours.isEmpty
+        if isKnown != (member.ownVouch?.isThere ?? false), member.presence != nil {
+            lastVouch += 1
+            let vouch = Vouch(
+                key: identity.key, mesh: identity.mesh,
+                version: .init(incarnation: presence.version.incarnation, counter: lastVouch),
+                subject: node, isThere: isKnown)
+            table[node]?.ownVouch = vouch
+            if isKnown { tellOthers(member) }
+            pass(vouch, except: nil)
+        }
+        guard member.presence?.status ?? .alive == .alive else { return }
+        if isThere, member.state != .left { set(node, .alive, now) }
+        if !isThere, member.state == .alive { set(node, .away, now) }
+    }
+
+    /// Sites beyond may have heard a member's words before, but not that it is there again.
+    private mutating func tellOthers(_ member: Member) {
+        guard let presence = member.presence else { return }
+        for peer in linkedNodes.sorted() where peer != member.node {
+            guard let other = table[peer], !isNear(other), mayKnow(other, member),
+                !member.tellers.contains(peer)
+            else { continue }
+            effects.append(.tell(peer, [.presence(presence, address: member.tellable)]))
+        }
+    }
+
+    /// Looks again at those for whom a neighbour vouched.
+    mutating func settleVouched(by voucher: NodeID, _ now: Instant) {
+        for node in table.keys.sorted() where table[node]?.vouches[voucher] != nil {
+            settle(node, now)
+        }
+    }
+
+    mutating func hear(_ vouch: Vouch, from teller: NodeID, _ now: Instant) {
+        guard vouch.node != own else { return }
+        if let early = pending[vouch.subject], early.vouches.count < MembershipSpecification.rings {
+            pending[vouch.subject]?.vouches.append(vouch)
+            return
+        }
+        guard let member = table[vouch.subject], !isNear(member),
+            table[vouch.node].map(isNear) == true, table[teller].map(isNear) == true
+        else { return count("rumour_unknown") }
+        if let known = member.vouches[vouch.node], known.version >= vouch.version {
+            return count("rumour_old")
+        }
+        guard vouch.isAuthentic(in: identity.mesh) else { return count("vouch_forged") }
+        table[vouch.subject]?.vouches[vouch.node] = vouch
+        pass(vouch, except: teller)
+        settle(vouch.subject, now)
+    }
+
+    /// Tells neighbours over links, which lose nothing; each passes it on once.
+    private mutating func pass(_ vouch: Vouch, except teller: NodeID?) {
+        let subject = table[vouch.subject]
+        for peer in linkedNodes.sorted() where peer != teller && peer != vouch.node {
+            guard let neighbour = table[peer], isNear(neighbour), mayKnow(neighbour, subject)
+            else { continue }
+            effects.append(.tell(peer, [.vouch(vouch)]))
+        }
+    }
+}
