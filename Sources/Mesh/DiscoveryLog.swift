@@ -39,6 +39,8 @@ package struct DiscoveryLog: Sendable {
         package var count: UInt64 = 0
     }
 
+    /// Stands for an interface where routers brought beacons from other networks.
+    static let routed = "routed"
     /// Most strangers that are remembered; further ones are only counted.
     static let strangersMax = 32
 
@@ -72,6 +74,7 @@ package struct DiscoveryLog: Sendable {
             (interface.lost, interface.error) = (one.lost, one.error)
             return interface
         }
+        if let far = heard[Self.routed] { interfaces.append(far) }
     }
 
     mutating func refuse(_ host: String, _ code: String, _ reason: String) {

@@ -182,8 +182,9 @@ extension MeshNode {
                 decoding: arrival.bytes, mesh: identity.root.meshID,
                 key: identity.secret.beaconKey)
             let isOwn = beacon.node == identity.certificate.node
-            if let interface = arrival.interface {
-                discoveryLog.withLock { $0.hear(on: interface, isOwn: isOwn, at: now) }
+            if arrival.interface != nil || configuration.beaconTTL > 1 {
+                let name = arrival.interface ?? DiscoveryLog.routed
+                discoveryLog.withLock { $0.hear(on: name, isOwn: isOwn, at: now) }
             }
             if isOwn {
                 // Another incarnation under our own key is a clone or a restored disk at work.

@@ -10,6 +10,8 @@ internal import MeshTrust
 enum Diagnosis {
     /// A difference between clocks that nobody needs to hear of.
     static let clockTolerance = Duration.seconds(120)
+    /// How a server of a large site is reached that is no neighbour on its rings.
+    static let ringPath = "via neighbours"
     /// How long an interface may be silent before that is called a fault.
     private static let silence = 45.0
 
@@ -51,7 +53,12 @@ enum Diagnosis {
         }
         var why: WhyView
         let failed = tried.filter { $0.failures > 0 }
-        if line.path.hasPrefix("via ") {
+        if line.path == ringPath {
+            why = WhyView(
+                line.node, "relayed",
+                "it is there; in a site of so many servers each links with its neighbours only, and all comes along them",
+                next: "how far it is: on \(line.node), meshctl peers")
+        } else if line.path.hasPrefix("via ") {
             let voucher = line.path.dropFirst(4)
             why = WhyView(
                 line.node, "relayed", "it is reached through \(voucher), which is linked with it",

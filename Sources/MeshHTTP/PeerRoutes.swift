@@ -70,6 +70,8 @@ extension Routes {
             view.path = "\(peer.origin.isLocal ? "lan" : "wan") \(peer.origin.remote)"
         } else if let voucher {
             view.path = "via \(voucher)"
+        } else if member?.state == .alive {
+            view.path = Diagnosis.ringPath
         }
         view.rttSeconds = (member?.roundTrip ?? peer?.roundTrip)?.seconds
         view.behind = exchange?.behind
