@@ -126,6 +126,14 @@ let package = Package(
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ], path: "tools/simulator", swiftSettings: settings),
         // What the tests share, and the tests.
+        .executableTarget(
+            name: "evilpeer",
+            dependencies: [
+                "MeshCore", "MeshCrypto", "MeshTrust", "MeshLink", "MeshMembership", "MeshStore",
+                "MeshTransport",
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+            ], path: "Tests/EvilPeer", swiftSettings: settings),
         .target(
             name: "MeshTesting",
             dependencies: ["MeshCore", "MeshCrypto", "MeshTrust", "MeshReplication", "MeshStore"],
@@ -182,7 +190,7 @@ let package = Package(
                 .product(name: "NIOPosix", package: "swift-nio"),
             ], swiftSettings: settings),
         .testTarget(
-            name: "ProgramTests", dependencies: ["meshd", "meshctl"], swiftSettings: settings),
+            name: "ProgramTests", dependencies: ["meshd", "meshctl", "evilpeer"], swiftSettings: settings),
         .testTarget(
             name: "VectorTests",
             dependencies: [

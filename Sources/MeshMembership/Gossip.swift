@@ -105,10 +105,19 @@ extension Membership {
         guard version == member.version, member.state == .alive || member.state == .suspect else {
             return count("rumour_old")
         }
+        if canProbe(member), let heard = member.lastHeard, now.since(heard) < tuning.timeout {
+            return count("accusation_unfounded")
+        }
         let isNews =
             !member.accusers.contains(accuser)
             && member.accusers.count <= tuning.accusers
-        accuse(node, by: accuser, now)
+        if canProbe(member), !member.hasFailedHere {
+            // Where one can ask, hearsay is a reason to ask and no more.
+            if isNews { table[node]?.accusers.insert(accuser) }
+            begin(.urgent, node, now)
+        } else {
+            accuse(node, by: accuser, now)
+        }
         if isNews { spread(rumour, except: teller) }
     }
 

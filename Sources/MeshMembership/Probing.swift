@@ -140,6 +140,7 @@ extension Membership {
             table[probe.target]?.roundTrip = now.since(probe.began)
         }
         heard(probe.target, now: now)
+        if table[probe.target]?.state == .alive { table[probe.target]?.accusers = [] }
     }
 
     /// Tries a member that is away, ever more seldom and for ever.

@@ -177,6 +177,7 @@ final class Node {
         return Date().timeIntervalSince(start)
     }
 
+    var pid: Int32 { process.processIdentifier }
     var isRunning: Bool { process.isRunning }
     var exitCode: Int32 { process.terminationStatus }
 
