@@ -190,7 +190,8 @@ let package = Package(
                 .product(name: "NIOPosix", package: "swift-nio"),
             ], swiftSettings: settings),
         .testTarget(
-            name: "ProgramTests", dependencies: ["meshd", "meshctl", "evilpeer"], swiftSettings: settings),
+            name: "ProgramTests", dependencies: ["meshd", "meshctl", "evilpeer"],
+            swiftSettings: settings),
         .testTarget(
             name: "VectorTests",
             dependencies: [

@@ -16,7 +16,8 @@ private struct Siege {
         try Programs.run(
             "meshctl",
             [
-                "ticket", "create", "--keys", "\(first.scratch.path)/keys", "--site", "s1", "--node",
+                "ticket", "create", "--keys", "\(first.scratch.path)/keys", "--site", "s1",
+                "--node",
                 "evil", "--out", "\(evil).ticket",
             ])
         try Programs.run("meshctl", ["join", "\(evil).ticket", "--data", evil])
@@ -60,7 +61,8 @@ private struct Siege {
             }
             if !(try areAlive()) { flaps += 1 }
         }
-        let said = String(decoding: output.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
+        let said = String(
+            decoding: output.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
         return (said, count - arrived, flaps)
     }
 

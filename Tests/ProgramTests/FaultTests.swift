@@ -126,3 +126,68 @@ import Testing
         _ = copy.stop()
     }
 }
+
+@Suite struct `A server that loses what it stands on` {
+    @Test func `goes on after it had no file descriptors left`() throws {
+        let first = try Node()
+        let second = try Node("b", site: "s1", joining: first)
+        for _ in 0..<100 {
+            if try Programs.ctl(first, "peers", "--state", "alive", "-o", "name").output != "" {
+                break
+            }
+            usleep(100_000)
+        }
+        let open = try FileManager.default.contentsOfDirectory(atPath: "/proc/\(first.pid)/fd")
+        // Room for a few more, and four times as many who want in.
+        _ = try Programs.run(
+            "/usr/bin/prlimit", ["--pid", "\(first.pid)", "--nofile=\(open.count + 10):4096"])
+        _ = try Programs.run(
+            "/bin/bash",
+            [
+                "-c",
+                "for i in $(seq 40); do (exec 4<>/dev/tcp/127.0.0.1/\(first.port); sleep 3) & done; wait",
+            ])
+        var status = 0
+        for _ in 0..<50 where status != 200 {
+            status = try first.curl("/healthz").status
+            if status != 200 { usleep(100_000) }
+        }
+        #expect(status == 200)
+        #expect(
+            try Programs.ctl(first, "peers", "--state", "alive", "-o", "name").output.contains("b"))
+        #expect(first.isRunning && second.isRunning)
+    }
+
+    @Test func `opens without its write-ahead log, and gets what was in it from a neighbour`()
+        throws
+    {
+        let first = try Node()
+        let second = try Node("b", site: "s1", joining: first)
+        _ = try Programs.ctl(
+            first, "namespace", "create", "menu", "--audience", "all", "--writers", "any",
+            "--merge", "register")
+        func count(_ node: Node) throws -> Int {
+            try Programs.ctl(node, "list", "menu", "-o", "name").output.split(separator: "\n").count
+        }
+        for key in 0..<20 { _ = try first.curl("/v1/records/menu/\(key)", "-X", "PUT", "-d", "x") }
+        for _ in 0..<100 {
+            if try count(second) == 20 { break }
+            usleep(100_000)
+        }
+        first.kill()
+        try FileManager.default.removeItem(atPath: first.data + "/mesh.sqlite-wal")
+        try first.start()
+        for _ in 0..<150 {
+            if try count(first) == 20 { break }
+            usleep(100_000)
+        }
+        // A new life of its author writes on, and no place of the old one is used twice.
+        #expect(try first.curl("/v1/records/menu/new", "-X", "PUT", "-d", "y").status == 201)
+        for _ in 0..<100 {
+            if try count(second) == 21 { break }
+            usleep(100_000)
+        }
+        #expect(try count(first) == 21 && count(second) == 21)
+        #expect(first.isRunning && second.isRunning)
+    }
+}
