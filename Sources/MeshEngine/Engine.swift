@@ -81,6 +81,7 @@ package struct Engine: ~Copyable {
         case .networkChanged:
             nextBeacon = now
             dials.hurry(now: now)
+            for id in links.keys.sorted() { links[id]?.nextPing = now }
         case .leave: membership.declare(status: .left, now: now)
         case .syncNow: for id in links.keys.sorted() { wantSync(id) }
         case .tick(let wall):
@@ -231,6 +232,11 @@ extension Engine {
         let factor = link.site == own.ticket.site ? tuning.nearFactor : 1
         if now.since(link.lastHeard) > tuning.silenceMax * factor {
             return close(id, "the peer fell silent")
+        }
+        if link.site == own.ticket.site, let pinged = link.pinged, link.lastHeard < pinged.at,
+            now.since(pinged.at) > tuning.nearPatience
+        {
+            return close(id, "the peer's end of the link is gone")
         }
         guard link.nextPing <= now else { return }
         let number = entropy.next()

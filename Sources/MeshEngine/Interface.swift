@@ -194,6 +194,8 @@ package struct EngineTuning: Sendable {
     package var silenceMax = Duration.seconds(20)
     /// How many times longer both are for a peer of the same site, which is probed by datagrams.
     package var nearFactor = 4
+    /// How long a neighbour may take to answer on its link.
+    package var nearPatience = Duration.seconds(5)
     /// How long a gateway may be without a link to another site before it says so.
     package var gatewayPatience = Duration.seconds(3)
     /// How long a node that is not the gateway takes its broken path for broken.

@@ -143,16 +143,18 @@ enum Diagnosis {
             causes.append(
                 "no interface with multicast is up: the cable, or the address, is missing")
         }
+        var blocked: Set<String> = []
         for interface in log.interfaces {
             if interface.sent == 0, let error = interface.error {
                 causes.append("\(interface.name): beacons cannot be sent: \(error)")
             }
             if let names = unheard(on: interface, snapshot) {
-                causes.append(
+                blocked.insert(
                     "\(interface.name): \(names) is linked over it but not heard by multicast: a switch (IGMP snooping), an access point or a firewall blocks multicast to UDP 7375"
                 )
             }
         }
+        causes += blocked.sorted()
         for stranger in log.strangers {
             causes.append(
                 "\(stranger.host): \(stranger.reason) (\(stranger.code), \(stranger.count) times)")

@@ -181,6 +181,10 @@ extension Membership {
         do throws(WireError) { message = try ProbeMessage(decoding: payload) } catch {
             return count("datagram_malformed")
         }
+        if let before = table[sender]?.host, before != host, table[sender]?.isLinked == true {
+            // It has another address now: its link may hang on the old one.
+            effects.append(.ask(sender))
+        }
         table[sender]?.host = host
         heard(sender, now: now)
         for rumour in message.rumours { hear(rumour, from: sender, now) }
