@@ -154,27 +154,30 @@ package struct DialPlan: Sendable {
 
     /// The addresses that are due, which are then taken to be dialled.
     ///
-    /// - Parameter isUnwanted: whether a node that was met at an address is not to be dialled now.
+    /// - Parameters:
+    ///   - most: no more than so many at once; the rest stays due.
+    ///   - isUnwanted: whether a node that was met at an address is not to be dialled now.
     package mutating func due(
-        now: Instant, linked: Set<NodeID>, isUnwanted: (NodeID) -> Bool = { _ in false }
+        now: Instant, linked: Set<NodeID>, atMost most: Int = .max,
+        isUnwanted: (NodeID) -> Bool = { _ in false }
     ) -> [String] {
+        let ready = targets.values.filter { target in
+            guard target.nextDial <= now, !target.isDialling, !target.isSelf else { return false }
+            guard let node = target.node else { return true }
+            return !linked.contains(node) && (target.isForced || !isUnwanted(node))
+        }
         var due: [String] = []
-        let ready = targets.values.filter {
-            !$0.isDialling && !$0.isSelf && $0.nextDial <= now
-        }.sorted { $0.address < $1.address }
-        for target in ready {
-            if let node = target.node {
-                if linked.contains(node) || (!target.isForced && isUnwanted(node)) { continue }
-            }
+        for address in ready.map(\.address).sorted() where due.count < most {
+            guard let target = targets[address] else { continue }
             // A beacon that is not heard any more tells no address.
             if target.rung == .beacon, now.since(target.lastHeard) > .seconds(60) {
-                targets[target.address] = nil
+                targets[address] = nil
                 continue
             }
-            targets[target.address]?.isDialling = true
-            targets[target.address]?.lastDial = now
-            targets[target.address]?.dials += 1
-            due.append(target.address)
+            targets[address]?.isDialling = true
+            targets[address]?.lastDial = now
+            targets[address]?.dials += 1
+            due.append(address)
         }
         return due
     }

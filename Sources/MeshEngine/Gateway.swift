@@ -54,15 +54,12 @@ extension Engine {
         let members = membership
         let linkedSites = Set(links.values.map(\.site).filter { $0 != home })
         let near = links.values.count { $0.site == home }
-        var room = limits.dialsAtOnce
-        let due = dials.due(now: now, linked: Set(links.values.map(\.node))) { node in
+        let linked = Set(links.values.map(\.node))
+        let due = dials.due(now: now, linked: linked, atMost: limits.dialsAtOnce) { node in
             let site = members.site(of: node)
             if let site, site != home { return isRelieved || linkedSites.contains(site) }
             // Who has few links takes any; the others only their neighbours on the rings.
-            let isWanted = site == nil && near < tuning.linksWanted || members.isNeighbour(node)
-            guard isWanted, room > 0 else { return true }
-            room -= 1
-            return false
+            return !members.isNeighbour(node) && (site != nil || near >= tuning.linksWanted)
         }
         for address in due { emit(.dial(address)) }
     }

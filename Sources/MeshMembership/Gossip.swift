@@ -182,8 +182,8 @@ extension Membership {
     private func suspicionTimeout(_ member: Member) -> Duration {
         let least = tuning.suspicion * max(1, logOfMembers)
         let most = least * tuning.suspicionFactor
-        let near = table.values.count { isNear($0) && $0.state != .left && $0.state != .away }
-        let wanted = min(tuning.accusers, max(0, near - 1))
+        // Who is there, but for the suspect and this node.
+        let wanted = min(tuning.accusers, max(0, overlay.count - 2))
         guard wanted > 0 else { return least }
         let shares = [0.0, 0.5, 0.79, 1.0]
         let others = max(0, member.accusers.count - 1)
