@@ -30,11 +30,23 @@ extension Membership {
             guard table[teller]?.isLinked == true, pending.count < tuning.rumoursWaiting else {
                 return count("rumour_unknown")
             }
-            pending[said.node] = Pending(presence: said, address: address, teller: teller)
+            pending[said.node] = Pending(
+                presence: said, address: address, teller: teller,
+                vouches: pending[said.node]?.vouches ?? [])
             effects.append(.wantCertificate(said.node, from: teller))
             return
         }
-        guard said.version >= member.version else { return correct(member, teller) }
+        let isNearTeller = table[teller].map(isNear) == true
+        let isNearby = isNear(member)
+        if !isNearby, !isNearTeller, table[teller]?.isLinked == true, teller != said.node,
+            said.status == .alive
+        {
+            table[said.node]?.tellers.insert(teller)
+        }
+        guard said.version >= member.version else {
+            correct(member, teller)
+            return settle(said.node, now)
+        }
         let isNew = said.version > member.version || member.presence == nil
         if isNew {
             guard said.isAuthentic(in: identity.mesh) else { return count("presence_forged") }
@@ -47,21 +59,17 @@ extension Membership {
             table[said.node]?.host = String(address[..<colon])
             effects.append(.told(said.node, address: address))
         }
-        let isNearby = isNear(member)
         switch said.status {
         case .left: set(said.node, .left, now)
         case .stopped: if !member.isLinked || isNew { set(said.node, .away, now) }
         case .alive: if isNew, isNearby || member.state == .left { set(said.node, .alive, now) }
         }
-        let isNearTeller = table[teller].map(isNear) == true
-        if !isNearby, !isNearTeller, table[teller]?.isLinked == true, teller != said.node,
-            said.status == .alive
-        {
-            table[said.node]?.tellers.insert(teller)
-        }
         // Words that are not new go no further, or they would go round for ever.
         if isNew, let current = table[said.node], isNearTeller || knows(current) {
-            spread(.presence(said, address: current.tellable), except: teller)
+            // Another site that brought a neighbour's words does not know yet that it is there.
+            let isBroughtBack = isNearby && !isNearTeller
+            spread(
+                .presence(said, address: current.tellable), except: isBroughtBack ? nil : teller)
         }
         if isNearby, said.version.incarnation > member.version.incarnation {
             settleVouched(by: said.node, now)
@@ -87,11 +95,7 @@ extension Membership {
         guard said.isAuthentic(in: identity.mesh) else { return count("presence_forged") }
         let next = max(said.version, presence.version).next
         speak(next, presence.status, presence.wan)
-        // What this life vouched for was said under an earlier number.
-        for node in table.keys.sorted() where table[node]?.ownVouch?.isThere == true {
-            table[node]?.ownVouch = nil
-            settle(node, now)
-        }
+        vouchAnew(now)
     }
 
     private mutating func hearAccusation(
@@ -199,7 +203,7 @@ extension Membership {
         for peer in linkedNodes.sorted() where peer != teller {
             guard let member = table[peer], mayKnow(member, subject),
                 peer != subject?.node || rumour.isAccusation,
-                !rumour.isAccusation || !isNear(member) || subject.map(isNear) != false
+                concerns(rumour, subject, member)
             else { continue }
             effects.append(.tell(peer, [rumour]))
         }
@@ -209,6 +213,14 @@ extension Membership {
             return count("rumour_over_limit")
         }
         waiting[rumour.subject] = Waiting(rumour: rumour)
+    }
+
+    /// Accusations are an affair of the accused's own site; others hear what this node concluded.
+    private func concerns(_ rumour: Rumour, _ subject: Member?, _ peer: Member) -> Bool {
+        guard rumour.isAccusation else { return true }
+        if isNear(peer) { return subject.map(isNear) != false }
+        if case .away(_, _, let accuser) = rumour { return accuser == own.short }
+        return false
     }
 
     /// What goes along with a datagram: what the receiver must refute, then what was told least.

@@ -294,6 +294,9 @@ extension Membership {
                 spread(.away(node.short, old.version, by: own.short), except: nil)
             }
         }
+        if state == .alive, old.state == .away, isNear(old), let member = table[node] {
+            tellOthers(member)
+        }
         effects.append(.changed(node, state))
     }
 

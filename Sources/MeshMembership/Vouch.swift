@@ -77,7 +77,7 @@ extension Membership {
 
     /// A vouch of a neighbour holds while it is there, in the life in which it vouched.
     private func holds(_ vouch: Vouch) -> Bool {
-        guard vouch.isThere, let voucher = table[vouch.node] else { return false }
+        guard vouch.isThere, let voucher = table[vouch.node], isNear(voucher) else { return false }
         return (voucher.state == .alive || voucher.state == .suspect)
             && vouch.version.incarnation >= voucher.version.incarnation
     }
@@ -91,7 +91,7 @@ extension Membership {
         table[node]?.vouchers = (member.tellers + neighbours).sorted()
         let isThere = isKnown || !neighbours.isEmpty
         if isKnown != (member.ownVouch?.isThere ?? false), member.presence != nil {
-            lastVouch += 1
+            lastVouch = lastVouch == .max ? .max : lastVouch + 1
             let vouch = Vouch(
                 key: identity.key, mesh: identity.mesh,
                 version: .init(incarnation: presence.version.incarnation, counter: lastVouch),
@@ -106,8 +106,8 @@ extension Membership {
     }
 
     /// Sites beyond may have heard a member's words before, but not that it is there again.
-    private mutating func tellOthers(_ member: Member) {
-        guard let presence = member.presence else { return }
+    mutating func tellOthers(_ member: Member) {
+        guard let presence = member.presence, presence.status == .alive else { return }
         for peer in linkedNodes.sorted() where peer != member.node {
             guard let other = table[peer], !isNear(other), mayKnow(other, member),
                 !member.tellers.contains(peer)
@@ -124,21 +124,56 @@ extension Membership {
     }
 
     mutating func hear(_ vouch: Vouch, from teller: NodeID, _ now: Instant) {
-        guard vouch.node != own else { return }
-        if let early = pending[vouch.subject], early.vouches.count < MembershipSpecification.rings {
+        if let early = pending[vouch.subject], early.vouches.count < tuning.vouchers {
             pending[vouch.subject]?.vouches.append(vouch)
             return
         }
-        guard let member = table[vouch.subject], !isNear(member),
-            table[vouch.node].map(isNear) == true, table[teller].map(isNear) == true
+        guard let member = table[vouch.subject], !isNear(member), vouch.subject != own,
+            table[teller].map(isNear) == true
         else { return count("rumour_unknown") }
+        if vouch.node == own { return hearOwn(vouch, now) }
         if let known = member.vouches[vouch.node], known.version >= vouch.version {
+            // A voucher that does not know how far it once counted hears of it.
+            if teller == vouch.node, known != vouch { effects.append(.tell(teller, [.vouch(known)])) }
             return count("rumour_old")
+        }
+        guard member.vouches[vouch.node] != nil || member.vouches.count < tuning.vouchers else {
+            return count("rumour_over_limit")
         }
         guard vouch.isAuthentic(in: identity.mesh) else { return count("vouch_forged") }
         table[vouch.subject]?.vouches[vouch.node] = vouch
         pass(vouch, except: teller)
         settle(vouch.subject, now)
+    }
+
+    /// Somebody has heard a vouch of an earlier life of this node that had counted further.
+    private mutating func hearOwn(_ vouch: Vouch, _ now: Instant) {
+        let incarnation = presence.version.incarnation
+        if let mine = table[vouch.subject]?.ownVouch,
+            mine.version > vouch.version || mine == vouch
+        {
+            return
+        }
+        guard vouch.version.incarnation >= incarnation else { return }
+        guard vouch.isAuthentic(in: identity.mesh) else { return count("vouch_forged") }
+        if vouch.version.incarnation > incarnation {
+            let version = Presence.Version(
+                incarnation: vouch.version.incarnation, counter: presence.version.counter)
+            speak(version.next, presence.status, presence.wan)
+            vouchAnew(now)
+        }
+        lastVouch = max(lastVouch, vouch.version.counter)
+        // As if it had been said in this life: what is not so any more is taken back.
+        table[vouch.subject]?.ownVouch = vouch
+        settle(vouch.subject, now)
+    }
+
+    /// Says again, under higher numbers, what this life vouches for.
+    mutating func vouchAnew(_ now: Instant) {
+        for node in table.keys.sorted() where table[node]?.ownVouch != nil {
+            table[node]?.ownVouch = nil
+            settle(node, now)
+        }
     }
 
     /// Tells neighbours over links, which lose nothing; each passes it on once.

@@ -64,9 +64,10 @@ extension Simulation {
     }
 
     private func power(_ node: SimulatedNode, _ writes: Int) {
+        node.disk.failAfter(writes: writes)
+        // Where nothing runs, the next start is what the power fails in.
         guard node.isUp else { return }
         let life = node.life
-        node.disk.failAfter(writes: writes)
         schedule(after: writes == 0 ? .zero : .seconds(5)) {
             if node.life == life { self.crash(node, power: true) }
         }
