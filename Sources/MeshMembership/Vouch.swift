@@ -134,7 +134,9 @@ extension Membership {
         if vouch.node == own { return hearOwn(vouch, now) }
         if let known = member.vouches[vouch.node], known.version >= vouch.version {
             // A voucher that does not know how far it once counted hears of it.
-            if teller == vouch.node, known != vouch { effects.append(.tell(teller, [.vouch(known)])) }
+            if teller == vouch.node, known != vouch {
+                effects.append(.tell(teller, [.vouch(known)]))
+            }
             return count("rumour_old")
         }
         guard member.vouches[vouch.node] != nil || member.vouches.count < tuning.vouchers else {
