@@ -43,6 +43,7 @@ let package = Package(
         target("MeshLink", ["MeshCore", "MeshCrypto", "MeshTrust"]),
         target("MeshDiscovery", ["MeshCore", "MeshCrypto"]),
         target("MeshMembership", ["MeshCore", "MeshCrypto"]),
+        target("MeshContent", ["MeshCore", "MeshCrypto", "MeshTrust"]),
         target(
             "MeshEngine",
             [
@@ -53,7 +54,7 @@ let package = Package(
         target(
             "MeshStore",
             [
-                "MeshCore", "MeshCrypto", "MeshTrust", "MeshReplication",
+                "MeshCore", "MeshCrypto", "MeshTrust", "MeshReplication", "MeshContent",
                 .product(name: "GRDB", package: "GRDB.swift"),
                 .product(name: "GRDBSQLite", package: "GRDB.swift"),
             ]),
@@ -68,7 +69,8 @@ let package = Package(
             "Mesh",
             [
                 "MeshCore", "MeshCrypto", "MeshTrust", "MeshReplication", "MeshLink",
-                "MeshDiscovery", "MeshMembership", "MeshEngine", "MeshStore", "MeshTransport",
+                "MeshDiscovery", "MeshMembership", "MeshContent", "MeshEngine", "MeshStore",
+                "MeshTransport",
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),
@@ -85,7 +87,9 @@ let package = Package(
             "MeshHTTP",
             [
                 "MeshCore", "MeshCrypto", "MeshTrust", "MeshReplication", "MeshMembership",
-                "MeshEngine", "MeshStore", "Mesh", "MeshAPI",
+                "MeshContent", "MeshEngine", "MeshStore", "Mesh", "MeshAPI",
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOHTTP1", package: "swift-nio"),
                 .product(name: "Hummingbird", package: "hummingbird"),
             ]),
         target(
@@ -109,7 +113,7 @@ let package = Package(
         .executableTarget(
             name: "meshctl",
             dependencies: [
-                "MeshClient", "MeshCore", "MeshCrypto", "MeshTrust", "MeshStore",
+                "MeshClient", "MeshCore", "MeshCrypto", "MeshTrust", "MeshContent", "MeshStore",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ], swiftSettings: settings),
         // Tools of this repository.

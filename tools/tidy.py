@@ -17,6 +17,7 @@ PURE = {
     "MeshLink": {"MeshCore", "MeshCrypto", "MeshTrust"},
     "MeshDiscovery": {"MeshCore", "MeshCrypto"},
     "MeshMembership": {"MeshCore", "MeshCrypto"},
+    "MeshContent": {"MeshCore", "MeshCrypto", "MeshTrust"},
     "MeshEngine": {
         "MeshCore", "MeshCrypto", "MeshTrust", "MeshReplication", "MeshLink", "MeshDiscovery",
         "MeshMembership",

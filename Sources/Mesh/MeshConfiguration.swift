@@ -24,11 +24,16 @@ public struct MeshConfiguration: Sendable {
     public var beaconTTL = 1
     /// How much this server wants to be its site's gateway, 0 to 255; more is more.
     public var gatewayPriority = 0
+    /// How content is kept and moved.
+    public var content: ContentSettings
     /// Whether a data directory on a file system that forgets is accepted.
     public var allowVolatile = false
 
     /// The defaults for a data directory.
-    public init(dataDirectory: String) { self.dataDirectory = dataDirectory }
+    public init(dataDirectory: String) {
+        self.dataDirectory = dataDirectory
+        content = ContentSettings(directory: dataDirectory + "/content")
+    }
 }
 
 /// The program's version, shown to peers and operators.

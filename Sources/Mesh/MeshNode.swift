@@ -43,10 +43,12 @@ public final class MeshNode: Sendable {
     let group: MultiThreadedEventLoopGroup
     private let inbox: AsyncStream<Item>
     private let feed: AsyncStream<Item>.Continuation
-    let connections = Mutex<[LinkID: LinkConnection]>([:])
+    let connections = LinkTable()
     let counters = Mutex<[String: UInt64]>([:])
     let beaconBudget = Mutex(Budget(perSecond: 500))
     private let lane: StoreLane
+    /// Releases and chunks.
+    package let content: ContentLane
     private let started = ContinuousClock.now
     private let failure = Mutex<(any Error)?>(nil)
     private let changeHub = ChangeHub()
@@ -82,6 +84,12 @@ public final class MeshNode: Sendable {
         (inbox, feed) = AsyncStream.makeStream(of: Item.self)
         let feed = feed
         lane = StoreLane(store: store) { _ = feed.yield(.input($0)) }
+        let (connections, started) = (connections, started)
+        content = try ContentLane(
+            store: store, settings: configuration.content, logger: logger,
+            around: ContentLane.Surroundings(
+                connection: { connections[LinkID($0)] },
+                now: { Instant(nanoseconds: (ContinuousClock.now - started).nanoseconds) }))
     }
 
     /// This node's certificate.
@@ -105,13 +113,18 @@ public final class MeshNode: Sendable {
         let feed = feed
         let hub = changeHub
         observers.committed = { _ = feed.yield(.input(.committed($0))) }
-        observers.changed = { hub.advance(to: $0) }
+        let content = content
+        observers.changed = { position in
+            hub.advance(to: position)
+            content.changed()
+        }
         observers.failed = { error in
             self.failure.withLock { $0 = error }
             self.logger.critical("The disk failed", metadata: ["error": "\(error)"])
             feed.finish()
         }
         store.observe(observers)
+        content.open()
         let port = linkPort()
         let listeners = try await port.listen(
             host: configuration.listenHost, port: configuration.listenPort)
@@ -125,6 +138,7 @@ public final class MeshNode: Sendable {
             tasks.addTask { await self.drive(port, beacons, listening) }
             tasks.addTask { await self.tick() }
             tasks.addTask { await self.scrub() }
+            tasks.addTask { await self.tickContent() }
             if configuration.discovery { tasks.addTask { await self.refresh(beacons) } }
             tasks.addTask { await ready(listening) }
             while failure.withLock({ $0 }) == nil, !Task.isCancelled, !hasLeft.withLock({ $0 }) {
@@ -142,16 +156,29 @@ public final class MeshNode: Sendable {
         _ listeners: [any Channel], _ beacons: BeaconPort, _ datagrams: DatagramPort
     ) async {
         for listener in listeners { try? await listener.close().get() }
-        for connection in connections.withLock({ Array($0.values) }) {
+        for connection in connections.all {
             connection.send([LinkMessage.goodbye.encoded])
             connection.close()
         }
         await beacons.close()
         await datagrams.close()
+        await content.close()
         await lane.close()
         changeHub.close()
         store.close()
         try? await group.shutdownGracefully()
+    }
+
+    /// Tells the content's lane, once a second, who of the site is there.
+    private func tickContent() async {
+        while !Task.isCancelled {
+            let site = certificate.ticket.site
+            let neighbours = await snapshot().members.filter {
+                $0.site == site && ($0.state == .alive || $0.state == .suspect)
+            }
+            content.tick(neighbours.map(\.node))
+            try? await Task.sleep(for: .milliseconds(200), tolerance: .milliseconds(50))
+        }
     }
 
     private func tick() async {
@@ -202,6 +229,7 @@ public final class MeshNode: Sendable {
                 counters["half_open_refused"] = port.refused
                 counters.merge(engine.counters.events) { $0 + $1 }
                 counters.merge(engine.membership.events) { $0 + $1 }
+                counters.merge(content.counters) { $0 + $1 }
                 continuation.resume(
                     returning: NodeSnapshot(
                         at: now, peers: engine.peers, members: engine.membership.members,
@@ -241,7 +269,7 @@ public final class MeshNode: Sendable {
     }
 
     private func connection(_ id: LinkID) -> LinkConnection? {
-        connections.withLock { $0[id] }
+        connections[id]
     }
 
     /// Reads everything again and again, slowly, and makes holes where a row does not match its

@@ -2,6 +2,7 @@
 
 internal import Glibc
 internal import Logging
+internal import MeshContent
 internal import MeshCore
 internal import MeshCrypto
 internal import MeshDiscovery
@@ -29,6 +30,10 @@ extension MeshNode {
 
     private func received(_ connection: LinkConnection, _ bytes: [UInt8]) {
         let id = LinkID(connection.number)
+        // Chunks go past the engine: their lane has a thread and limits of its own.
+        if let tag = bytes.first, ContentMessage.tags.contains(tag), tag.isMultiple(of: 2) {
+            return content.receive(bytes, from: id.number)
+        }
         let waiting = backlog.withLock { backlog in
             backlog[id, default: Backlog()].messages += 1
             backlog[id, default: Backlog()].bytes += bytes.count
@@ -53,7 +58,8 @@ extension MeshNode {
 
     private func established(_ connection: LinkConnection, _ peer: LinkMachine.Peer) {
         let id = LinkID(connection.number)
-        connections.withLock { $0[id] = connection }
+        connections.add(connection, as: id)
+        content.linkUp(id.number, peer.certificate)
         let ip = connection.remote?.ipAddress ?? "?"
         let interface = connection.remote.flatMap(BeaconPort.interface)
         let origin = LinkOrigin(
@@ -72,7 +78,8 @@ extension MeshNode {
 
     private func closed(_ connection: LinkConnection, _ error: LinkError?, _ reason: String) {
         let id = LinkID(connection.number)
-        let wasUp = connections.withLock { $0.removeValue(forKey: id) } != nil
+        let wasUp = connections.remove(id)
+        if wasUp { content.linkDown(id.number) }
         if let error { count("link_\(error.code)") }
         if wasUp {
             post(.linkDown(id, reason: reason))

@@ -155,3 +155,21 @@ package final class ChangeHub: Sendable {
         return stream
     }
 }
+
+/// The links that stand, by number.
+final class LinkTable: Sendable {
+    private let connections = Mutex<[LinkID: LinkConnection]>([:])
+
+    var all: [LinkConnection] { connections.withLock { Array($0.values) } }
+
+    subscript(id: LinkID) -> LinkConnection? { connections.withLock { $0[id] } }
+
+    func add(_ connection: LinkConnection, as id: LinkID) {
+        connections.withLock { $0[id] = connection }
+    }
+
+    /// - Returns: whether it was there.
+    func remove(_ id: LinkID) -> Bool {
+        connections.withLock { $0.removeValue(forKey: id) } != nil
+    }
+}

@@ -15,7 +15,7 @@ public enum ClientError: Error, Sendable {
 ///
 /// Every call makes one connection. Errors of the node are thrown as `Problem`.
 public struct NodeClient: Sendable {
-    private let connection: HTTPConnection
+    let connection: HTTPConnection
 
     /// Talks to an endpoint; nothing is opened yet.
     public init(_ endpoint: Endpoint) { connection = HTTPConnection(endpoint: endpoint) }
@@ -221,7 +221,7 @@ public struct NodeClient: Sendable {
 
     // MARK: Plumbing
 
-    private func get<T: Decodable>(_ path: String) async throws -> T {
+    func get<T: Decodable>(_ path: String) async throws -> T {
         try Self.decode(try await connection.answer(Call(path: path)))
     }
 
@@ -233,7 +233,7 @@ public struct NodeClient: Sendable {
         return try Self.decode(try await connection.answer(call))
     }
 
-    private static func decode<T: Decodable>(_ answer: Answer) throws -> T {
+    static func decode<T: Decodable>(_ answer: Answer) throws -> T {
         do { return try MeshJSON.decode(T.self, from: Data(answer.body)) } catch {
             throw ClientError.unexpected("the answer is not of this API: \(error)")
         }
@@ -245,7 +245,7 @@ public struct NodeClient: Sendable {
         return site.map { "\(path)?site=\(Self.escape($0))" } ?? path
     }
 
-    private static func escape(_ text: some StringProtocol) -> String {
+    static func escape(_ text: some StringProtocol) -> String {
         var allowed = CharacterSet.alphanumerics
         allowed.insert(charactersIn: "-._~")
         allowed.formIntersection(

@@ -10,6 +10,18 @@ package enum Blake2b {
         Digest(filling: { crypto_generichash($0, 32, bytes, UInt64(bytes.count), nil, 0) })
     }
 
+    /// The 256-bit hash of one byte and `bytes`, without joining them first.
+    package static func hash(prefix: UInt8, _ bytes: [UInt8]) -> Digest {
+        let memory = UnsafeMutableRawPointer.allocate(
+            byteCount: crypto_generichash_statebytes(), alignment: 64)
+        defer { memory.deallocate() }
+        let state = OpaquePointer(memory)
+        crypto_generichash_init(state, nil, 0, 32)
+        crypto_generichash_update(state, [prefix], 1)
+        crypto_generichash_update(state, bytes, UInt64(bytes.count))
+        return Digest(filling: { crypto_generichash_final(state, $0, 32) })
+    }
+
     /// `count` bytes (16 to 64) of the hash of `bytes` under `key` (16 to 64 bytes).
     package static func keyed(_ bytes: [UInt8], key: [UInt8], count: Int) -> [UInt8] {
         var out = [UInt8](repeating: 0, count: count)

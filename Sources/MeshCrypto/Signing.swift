@@ -15,6 +15,8 @@ package enum SigningContext: String, CaseIterable, Sendable {
     case link = "MESH1 link"
     case presence = "MESH1 presence"
     case vouch = "MESH1 vouch"
+    case charter = "MESH1 charter"
+    case release = "MESH1 release"
 
     /// The label, padded with zeros to 32 bytes.
     package var label: [UInt8] {

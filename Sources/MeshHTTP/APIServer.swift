@@ -22,6 +22,9 @@ public struct APIConfiguration: Sendable {
     /// Serves other addresses than loopback without TLS.
     public var allowPlaintext = false
 
+    /// Serves content to everybody who reaches the port, without a token.
+    public var contentOpen = false
+
     /// The defaults.
     public init(adminSocket: String) { self.adminSocket = adminSocket }
 
@@ -97,7 +100,7 @@ public struct APIServer: Sendable {
                     return Routes.plain(
                         try await routes.metrics(), type: "text/plain; version=0.0.4")
                 }
-                let access = try gate.access(request, context)
+                let access = try gate.access(request.head, from: context.remoteAddress)
                 return try await routes.respond(request, access)
             } catch let problem as Problem {
                 return Routes.answer(problem)
@@ -114,7 +117,11 @@ public struct APIServer: Sendable {
         limits.maxHeaderFieldSize = 8 * 1024
         limits.maxHeaderListSize = 32 * 1024
         limits.maxHeaderFieldCount = 64
+        let (content, isOpen) = (node.content, configuration.contentOpen)
         let channel = HTTP1Channel.Configuration(
+            additionalChannelHandlers: [
+                ContentHandler(content: content, gate: gate, isOpen: isOpen)
+            ],
             idleTimeout: .seconds(120), httpDecoderConfiguration: limits)
         let application = Application(
             responder: responder, server: .http1(configuration: channel),

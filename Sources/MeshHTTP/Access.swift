@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+internal import HTTPTypes
 internal import Hummingbird
 internal import MeshAPI
 internal import MeshCore
@@ -45,16 +46,16 @@ struct Gatekeeper: Sendable {
     let isAdminSocket: Bool
     let hosts: [String]
 
-    func access(_ request: Request, _ context: MeshRequestContext) throws -> Access {
+    func access(_ head: HTTPRequest, from remote: SocketAddress?) throws -> Access {
         if isAdminSocket { return .admin }
-        try checkHost(request)
-        if let header = request.headers[.authorization] {
+        try checkHost(head)
+        if let header = head.headerFields[.authorization] {
             guard header.lowercased().hasPrefix("bearer "),
                 let grants = try store.grants(ofToken: String(header.dropFirst(7)))
             else { throw Problem.unauthorised }
             return .token(grants)
         }
-        guard let ip = context.remoteAddress?.ipAddress, ip == "::1" || ip.hasPrefix("127.") else {
+        guard let ip = remote?.ipAddress, ip == "::1" || ip.hasPrefix("127.") else {
             throw Problem.unauthorised
         }
         return .local
@@ -62,8 +63,8 @@ struct Gatekeeper: Sendable {
 
     /// A name that a foreign page resolves to this host (DNS rebinding) is not one of ours; a page
     /// of another origin (CSRF) says so in `Origin`.
-    private func checkHost(_ request: Request) throws {
-        let authority = request.head.authority ?? ""
+    func checkHost(_ head: HTTPRequest) throws {
+        let authority = head.authority ?? ""
         let host = Self.host(of: authority)
         let isAddress =
             (try? SocketAddress(ipAddress: host, port: 0)) != nil || host == "localhost"
@@ -72,8 +73,8 @@ struct Gatekeeper: Sendable {
                 code: "host_refused", title: "Host refused", status: 403,
                 detail: "'\(host)' is not a name of this server (set http.hosts to add one)")
         }
-        guard let origin = request.headers[.origin], origin != "null" else {
-            if request.headers[.origin] == nil { return }
+        guard let origin = head.headerFields[.origin], origin != "null" else {
+            if head.headerFields[.origin] == nil { return }
             throw Problem.originRefused
         }
         let stripped = origin.split(separator: "/", omittingEmptySubsequences: true).last ?? ""

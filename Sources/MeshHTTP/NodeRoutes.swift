@@ -60,6 +60,7 @@ extension Routes {
             case .all: "all"
             case .site: "site"
             case .group(let group): "group:\(group)"
+            case .each: "each"
             }
         return NamespaceView(
             name: name, audience: audience, writers: policy.writers.name, merge: policy.merge.name)

@@ -58,6 +58,7 @@ struct Routes: Sendable {
             guard access.isAdmin else { throw Problem.forbidden("only on the admin socket") }
             node.syncNow()
             return Response(status: .accepted)
+        case (_, "content", 2...): return try await content(request, segments, access)
         case (.get, "export", 3): return try export(namespace: segments[2], request, access)
         default: throw Problem.notFound("there is no \(method) \(request.uri.path)")
         }
@@ -94,7 +95,9 @@ struct Routes: Sendable {
     // MARK: Requests
 
     /// A body within its limit and its time.
-    func body(_ request: Request, upTo limit: Int) async throws -> [UInt8] {
+    func body(
+        _ request: Request, upTo limit: Int, within time: Duration = Self.bodyTimeout
+    ) async throws -> [UInt8] {
         if request.headers[.contentEncoding] != nil {
             throw Problem(
                 code: "encoding_refused", title: "Encoding refused", status: 415,
@@ -110,10 +113,10 @@ struct Routes: Sendable {
                 Array(try await request.body.collect(upTo: limit).readableBytesView)
             }
             tasks.addTask {
-                try await Task.sleep(for: Self.bodyTimeout)
+                try await Task.sleep(for: time)
                 throw Problem(
                     code: "too_slow", title: "Too slow", status: 408,
-                    detail: "the body took more than \(Self.bodyTimeout.components.seconds) s")
+                    detail: "the body took more than \(time.components.seconds) s")
             }
             defer { tasks.cancelAll() }
             return try await tasks.next() ?? []

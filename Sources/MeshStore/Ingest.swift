@@ -108,6 +108,8 @@ extension Writer {
             }
             let dot = Dot(author: commit.header.author, sequence: sequence)
             try Admission.judge(record, at: dot, merge: merge)
+            try ReleaseAdmission.judge(
+                record, in: commit.header.scope, root: identity.root)
             records.append((ids[index], record))
         }
         return (commit, records)

@@ -155,6 +155,11 @@ extension Writer {
             kind: write.kind, stamp: nextStamp(), key: write.key,
             context: merge.context(after: rows.map(\.version), writer: author.node),
             contentType: write.contentType, body: write.body)
+        do throws(Refusal) {
+            try ReleaseAdmission.judge(record, in: scope, root: identity.root)
+        } catch {
+            throw refusal(.limit("'\(write.key)' is not a release with the signatures it needs"))
+        }
         let bytes = record.encoded
         let id = Record.id(of: bytes, in: identity.root.meshID)
         let sequence = drafts[scopeID]?.append(bytes, id) ?? 0

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import GRDB
+internal import MeshContent
 package import MeshCore
 package import MeshReplication
 package import MeshTrust
@@ -40,7 +41,12 @@ package final class TrustDirectory: Sendable {
 
     /// The policy of a namespace: its earliest record, since policies are write-once.
     func policy(of namespace: String, _ db: Database) throws -> NamespacePolicy? {
-        if namespace == NamespacePolicy.meshNamespace { return .mesh }
+        switch namespace {
+        case NamespacePolicy.meshNamespace: return .mesh
+        case ContentSpecification.namespace: return .content
+        case ContentSpecification.statusNamespace: return .status
+        default: break
+        }
         let (remembered, generation) = known.withLock { ($0.policies[namespace], $0.generation) }
         if let remembered { return remembered }
         guard let key = try? NamespacePolicy.key(of: namespace),

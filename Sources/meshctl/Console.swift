@@ -107,8 +107,14 @@ enum Console {
         return (seconds < 0 ? "-" : "+") + age(abs(seconds))
     }
 
+    /// A moment by this machine's clock.
+    static func date(_ milliseconds: UInt64) -> String {
+        let date = Date(timeIntervalSince1970: Double(milliseconds) / 1000)
+        return date.formatted(.iso8601.year().month().day().time(includingFractionalSeconds: false))
+    }
+
     /// Bytes as people say them.
-    static func size(_ bytes: Int) -> String {
+    static func size(_ bytes: some BinaryInteger) -> String {
         let units = ["B", "KiB", "MiB", "GiB", "TiB"]
         var value = Double(bytes)
         var unit = 0

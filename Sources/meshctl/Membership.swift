@@ -143,7 +143,7 @@ struct Join: ParsableCommand {
 
 /// The files of `mesh create`.
 struct KeyFolder {
-    private let path: String
+    let path: String
 
     init(_ path: String) { self.path = path }
 
@@ -163,6 +163,12 @@ struct KeyFolder {
             throw Failure("\(path)/\(name) is missing or cannot be read")
         }
         return Array(data)
+    }
+
+    func root() throws -> RootDocument {
+        do { return try RootDocument(decoding: try read("root")) } catch let error as TrustError {
+            throw Failure("\(path)/root: \(error)")
+        }
     }
 
     /// Makes a ticket and writes it; a later one under a name takes the name over.

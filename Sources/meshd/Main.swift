@@ -32,6 +32,14 @@ struct Main: AsyncParsableCommand {
     @Option(help: "How many routers a beacon may cross, plus one.") var discoveryTtl: String?
     @Option(help: "How much this server wants to keep its site's links to others, 0 to 255.")
     var gatewayPriority: String?
+    @Option(help: "The folder of content; DATA/content.") var contentDirectory: String?
+    @Option(help: "Releases of a channel that are kept.") var contentKeep: String?
+    @Option(help: "Seconds that a release waits for the site's other servers.")
+    var contentPatience: String?
+    @Option(help: "A shell command that says by its exit code whether a release is well.")
+    var contentProbe: String?
+    @Option(help: "MiB that content leaves free for records.") var contentReserve: String?
+    @Option(help: "true serves content without a token.") var contentOpen: String?
     @Option(help: "Where apps are served, HOST:PORT, or none.") var httpListen: String?
     @Option(help: "Names by which apps may call this server.") var httpHosts: String?
     @Flag(help: "Serve other addresses than loopback without TLS.") var httpPlaintext = false
@@ -51,6 +59,12 @@ struct Main: AsyncParsableCommand {
         flags["discovery.port"] = discoveryPort
         flags["discovery.ttl"] = discoveryTtl
         flags["gateway.priority"] = gatewayPriority
+        flags["content.directory"] = contentDirectory
+        flags["content.keep"] = contentKeep
+        flags["content.patience"] = contentPatience
+        flags["content.probe"] = contentProbe
+        flags["content.reserve"] = contentReserve
+        flags["content.open"] = contentOpen
         flags["http.listen"] = httpListen
         flags["http.hosts"] = httpHosts
         flags["http.plaintext"] = httpPlaintext ? "true" : nil

@@ -19,7 +19,10 @@ struct Settings {
         "data": .text, "log.level": .text, "log.format": .text, "mesh.listen": .text,
         "mesh.seeds": .list, "discovery.enabled": .flag, "discovery.interfaces": .list,
         "discovery.group": .text, "discovery.group6": .text, "discovery.port": .number,
-        "discovery.ttl": .number, "gateway.priority": .number, "http.listen": .text,
+        "discovery.ttl": .number, "gateway.priority": .number,
+        "content.directory": .text, "content.keep": .number, "content.patience": .number,
+        "content.probe": .text, "content.reserve": .number, "content.open": .flag,
+        "http.listen": .text,
         "http.hosts": .list,
         "http.plaintext": .flag, "store.volatile": .flag,
     ]
@@ -65,6 +68,7 @@ struct Settings {
         let listen = reader.string(forKey: "http.listen", default: "127.0.0.1:7373")
         api.listen = listen == "none" ? nil : listen
         api.hosts = reader.stringArray(forKey: "http.hosts", default: [])
+        api.contentOpen = reader.bool(forKey: "content.open", default: false)
         api.allowPlaintext = reader.bool(forKey: "http.plaintext", default: false)
         logLevel = reader.string(forKey: "log.level", default: "info")
         let format = reader.string(forKey: "log.format", default: "text")
@@ -100,7 +104,27 @@ struct Settings {
         guard (0...255).contains(mesh.gatewayPriority) else {
             throw SettingsError(description: "gateway.priority is 0 to 255")
         }
+        try fill(&mesh.content, reader)
         mesh.allowVolatile = reader.bool(forKey: "store.volatile", default: false)
+    }
+
+    private static func fill(_ content: inout ContentSettings, _ reader: ConfigReader) throws {
+        content.directory = reader.string(
+            forKey: "content.directory", default: content.directory)
+        content.keep = reader.int(forKey: "content.keep", default: content.keep)
+        let patience = reader.int(forKey: "content.patience", default: 60)
+        let reserve = reader.int(forKey: "content.reserve", default: 256)
+        guard (2...100).contains(content.keep), (0...86_400).contains(patience),
+            (0...1_000_000).contains(reserve)
+        else {
+            throw SettingsError(
+                description:
+                    "content.keep is 2 to 100 releases, content.patience 0 to 86400 seconds, content.reserve 0 to 1000000 MiB"
+            )
+        }
+        content.patience = .seconds(patience)
+        content.reserve = UInt64(reserve) << 20
+        content.probe = reader.string(forKey: "content.probe")
     }
 
     private static func fromEnvironment(

@@ -20,6 +20,9 @@ package struct NamespacePolicy: Hashable, Sendable {
         case site
         /// One scope, for one group.
         case group(String)
+        /// A scope for each audience there is: for the mesh's own namespaces alone, never written
+        /// down.
+        case each
     }
 
     /// Who may write.
@@ -64,6 +67,12 @@ package struct NamespacePolicy: Hashable, Sendable {
     /// The policy of the mesh's own namespace, which no record can change.
     package static let mesh = NamespacePolicy(audience: .all, writers: .central, merge: .log)
 
+    /// The namespace of signed releases: anybody may bring one, since it proves itself.
+    package static let content = NamespacePolicy(audience: .each, writers: .any, merge: .log)
+
+    /// The namespace in which the servers of a site say how far they are.
+    package static let status = NamespacePolicy(audience: .site, writers: .site, merge: .register)
+
     /// The key under which a namespace's policy is written.
     package static func key(of namespace: String) throws(KeyError) -> RecordKey {
         try RecordKey("namespaces/\(namespace)")
@@ -87,6 +96,7 @@ package struct NamespacePolicy: Hashable, Sendable {
         case .group(let name):
             writer.u8(2)
             writer.short(name.utf8)
+        case .each: preconditionFailure("no record has this rule")
         }
         writer.u8(writers.rawValue)
         writer.u8(merge.rawValue)
@@ -114,7 +124,7 @@ package struct NamespacePolicy: Hashable, Sendable {
     /// The scope of this namespace for a node's request: its own site's unless another is named.
     package func scope(of namespace: String, site: String) -> Scope {
         switch audience {
-        case .all: Scope(namespace: namespace, audience: .all)
+        case .all, .each: Scope(namespace: namespace, audience: .all)
         case .site: Scope(namespace: namespace, audience: .site(site))
         case .group(let name): Scope(namespace: namespace, audience: .group(name))
         }
@@ -123,7 +133,7 @@ package struct NamespacePolicy: Hashable, Sendable {
     /// Whether the namespace has such a scope.
     package func has(_ scope: Scope) -> Bool {
         switch (audience, scope.audience) {
-        case (.all, .all), (.site, .site): true
+        case (.all, .all), (.site, .site), (.each, _): true
         case (.group(let name), .group(let other)): name == other
         default: false
         }
@@ -156,6 +166,8 @@ package enum Refusal: String, Error, CaseIterable, Sendable {
     case notGranted = "not_granted"
     /// The namespace has no such scope, or this node does not hold it.
     case wrongAudience = "wrong_audience"
+    /// The release in it is not signed as its channel's charter asks, or stands under another key.
+    case badRelease = "bad_release"
     /// The record breaks its namespace's merge kind.
     case wrongMerge = "wrong_merge"
     /// The record names a dot of its own node that is not before it.

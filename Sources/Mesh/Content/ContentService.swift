@@ -1,0 +1,225 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package import MeshContent
+package import MeshCore
+internal import MeshReplication
+internal import MeshStore
+internal import MeshTrust
+
+/// Why an operator's wish about content was refused.
+package enum ContentError: Error, Hashable {
+    /// What was sent is not what it should be, in words.
+    case refused(String)
+    /// An equal or higher release stands already.
+    case notNewer(highest: ReleaseNumber)
+    /// There is no such channel or release.
+    case unknown(String)
+    /// Chunks are missing yet.
+    case incomplete(Int)
+    /// It does not fit on the disk.
+    case noRoom(String)
+}
+
+/// What a server knows of one channel.
+package struct ChannelReport: Sendable {
+    /// The channel.
+    package let channel: String
+    /// Where this server stands.
+    package let own: ChannelProgress
+    /// The releases known, newest last, and whether their files are here.
+    package let releases: [(release: Release, isHere: Bool, isOpen: Bool)]
+    /// Bytes a second that come now.
+    package let rate: Double
+    /// What other servers said last, by node, with the writer's clock.
+    package let others: [(node: NodeID, line: ChannelProgress, milliseconds: UInt64)]
+}
+
+/// What operators and publishers ask of the lane.
+extension ContentLane {
+    /// Everything known of every channel.
+    package func report() async throws -> [ChannelReport] {
+        try await ask { state in
+            state.channels.keys.sorted().compactMap { name in
+                guard let channel = state.channels[name],
+                    let own = self.line(name, channel, state)
+                else { return nil }
+                let releases = channel.releases.sorted { $0.key < $1.key }.map { _, signed in
+                    (
+                        release: signed.release,
+                        isHere: state.shelf.isWhole(signed.release.manifest),
+                        isOpen: self.isOpen(signed.release, state)
+                    )
+                }
+                let target = channel.target.flatMap { channel.releases[$0]?.release.manifest }
+                let others = state.told.keys.sorted().compactMap { node in
+                    state.told[node]?.first { $0.channel == name }.map {
+                        (node: node, line: $0, milliseconds: state.toldAt[node] ?? 0)
+                    }
+                }
+                return ChannelReport(
+                    channel: name, own: own, releases: releases,
+                    rate: target.flatMap { state.rates[$0]?.perSecond } ?? 0, others: others)
+            }
+        }
+    }
+
+    /// The latest release of a channel, with its charter.
+    package func latest(_ channel: String) async throws -> SignedRelease? {
+        try await ask { state in
+            guard let channel = state.channels[channel] else { return nil }
+            return channel.releases.keys.max().flatMap { channel.releases[$0] }
+        }
+    }
+
+    /// A manifest that is here.
+    package func manifest(_ manifest: Digest) async throws -> [UInt8]? {
+        try await ask { $0.shelf.manifestBytes(manifest) }
+    }
+
+    /// A publisher begins: what it has signed is checked, room is made, and what is here already is
+    /// used.
+    ///
+    /// - Returns: the places of the manifest's chunks that are to be sent.
+    package func beginPublication(
+        _ signed: [UInt8], manifest bytes: [UInt8]
+    ) async throws -> [Range<Int>] {
+        let signed = try verified(signed)
+        let release = signed.release
+        guard Manifest.id(ofManifest: bytes) == release.manifest,
+            bytes.count == Int(release.manifestBytes)
+        else { throw ContentError.refused("the manifest is not the one that was signed") }
+        let manifest: Manifest
+        do throws(ContentRefusal) { manifest = try Manifest(decoding: bytes) } catch {
+            throw ContentError.refused("\(error)")
+        }
+        guard manifest.byteCount == release.totalBytes,
+            manifest.files.count == Int(release.files)
+        else { throw ContentError.refused("the manifest's sizes are not those that were signed") }
+        return try await ask { state in
+            try self.refuseOld(release, state)
+            if state.shelf.isWhole(release.manifest) { return [] }
+            state.publishing[release.manifest] = signed
+            let old = state.channels[release.channel]?.active.flatMap {
+                state.channels[release.channel]?.releases[$0]?.release.manifest
+            }
+            do throws(StoreError) {
+                try state.shelf.begin(release.manifest, bytes, channel: release.channel)
+            } catch {
+                throw ContentError.noRoom("\(error)")
+            }
+            let now = self.around.now()
+            state.exchange.want(
+                release.manifest, byteCount: bytes.count, audience: release.audience, old: old,
+                now: now)
+            state.exchange.began(release.manifest, state.shelf, now: now)
+            return state.exchange.missing(release.manifest)
+        }
+    }
+
+    private func verified(_ bytes: [UInt8]) throws -> SignedRelease {
+        do throws(ContentRefusal) {
+            return try SignedRelease(decoding: bytes, root: identity.root)
+        } catch {
+            throw ContentError.refused("\(error)")
+        }
+    }
+
+    private func refuseOld(_ release: Release, _ state: State) throws {
+        if let highest = state.channels[release.channel]?.releases.keys.max(),
+            highest >= release.number
+        {
+            throw ContentError.notNewer(highest: highest)
+        }
+    }
+
+    /// A publisher sends chunks, one after the other, for the given places.
+    package func insert(
+        _ manifest: Digest, _ places: [Range<Int>], _ bytes: [UInt8]
+    ) async throws {
+        try await ask { state in
+            guard let layout = state.shelf.layout(manifest) else {
+                throw ContentError.unknown("no publication of this manifest has begun")
+            }
+            var offset = 0
+            for place in places.joined() {
+                guard layout.chunks.indices.contains(place) else {
+                    throw ContentError.refused("there is no chunk \(place)")
+                }
+                let end = offset + Int(layout.chunks[place].byteCount)
+                guard end <= bytes.count else {
+                    throw ContentError.refused("the body ends within chunk \(place)")
+                }
+                var shelf = state.shelf
+                let chunk = Array(bytes[offset..<end])
+                guard state.exchange.insert(manifest, place, chunk, &shelf) else {
+                    throw ContentError.refused("chunk \(place) does not have its hash")
+                }
+                offset = end
+            }
+        }
+    }
+
+    /// A publisher ends: all chunks are here, and the release goes out.
+    package func commitPublication(_ bytes: [UInt8]) async throws -> ReleaseNumber {
+        let signed = try verified(bytes)
+        let release = signed.release
+        try await ask { state in
+            try self.refuseOld(release, state)
+            guard state.shelf.isWhole(release.manifest) else {
+                let missing = state.exchange.missing(release.manifest)
+                throw ContentError.incomplete(missing.reduce(0) { $0 + $1.count })
+            }
+            state.publishing[release.manifest] = nil
+        }
+        try await write(signed)
+        return release.number
+    }
+
+    private func write(_ signed: SignedRelease) async throws {
+        let release = signed.release
+        let scope = SignedRelease.scope(for: release.audience)
+        guard identity.certificate.allows(.read, scope) else {
+            throw ContentError.refused("this server does not hold \(scope): publish through another")
+        }
+        let write = Write(
+            .put, try SignedRelease.key(release.channel, release.number),
+            contentType: ContentSpecification.contentType, body: signed.encoded)
+        do { _ = try await store.write(WriteRequest(scope: scope, writes: [write])) } catch
+            StoreError.exists
+        {
+            throw ContentError.notNewer(highest: release.number)
+        }
+    }
+
+    /// Goes back to the files of the release before the latest, with what its publisher signed
+    /// beforehand: needs no key and no line.
+    ///
+    /// - Returns: the new, higher release.
+    package func rollBack(_ channel: String) async throws -> Release {
+        guard let latest = try await latest(channel) else {
+            throw ContentError.unknown("there is no channel '\(channel)'")
+        }
+        guard let back = latest.back else {
+            throw ContentError.refused(
+                "release \(latest.release.number) has no way back that was signed beforehand; publish a rollback with the keys"
+            )
+        }
+        try await write(back)
+        return back.release
+    }
+
+    /// Reads every chunk of what a channel serves.
+    ///
+    /// - Returns: how many chunks were read, and how many had changed; these are fetched anew.
+    package func verify(_ channel: String) async throws -> (chunks: Int, damaged: Int) {
+        try await ask { state in
+            guard let known = state.channels[channel], let active = known.active,
+                let manifest = known.releases[active]?.release.manifest,
+                let layout = state.shelf.layout(manifest)
+            else { throw ContentError.unknown("nothing of '\(channel)' is served here") }
+            let (_, damaged) = state.shelf.scrub(manifest, from: 0, budget: .max)
+            if !damaged.isEmpty { self.mend(manifest, &state) }
+            return (layout.chunks.count, damaged.count)
+        }
+    }
+}

@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import Foundation
+internal import Glibc
+internal import HTTPTypes
+internal import Mesh
+internal import MeshAPI
+internal import NIOCore
+
+/// What a request for a file is answered: status, fields, and the part of a file, opened.
+struct ContentReply {
+    /// A file, open, and what of it is to be sent.
+    struct File {
+        let handle: NIOFileHandle
+        let range: Range<Int>
+
+        func close() { try? handle.close() }
+    }
+
+    var status: String
+    var headers: [(String, String)] = []
+    var file: File?
+    var body: [UInt8] = []
+
+    init(_ problem: Problem) {
+        status = "\(problem.status) \(problem.title)"
+        body = Array((try? MeshJSON.encode(problem)) ?? Data())
+        headers = [
+            ("Content-Type", "application/problem+json"), ("Content-Length", "\(body.count)"),
+        ]
+        if problem.status == 401 { headers.append(("WWW-Authenticate", "Bearer")) }
+    }
+
+    /// Looks the file up in what is served, and answers conditions and ranges (RFC 9110, §13, §14).
+    init(to head: HTTPRequest, _ served: [String: ServedRelease]) throws {
+        let target = head.path ?? "/"
+        let path = target.split(separator: "?", maxSplits: 1).first.map(String.init) ?? target
+        guard let decoded = path.removingPercentEncoding, !decoded.utf8.contains(0) else {
+            throw Problem.bad("bad_path", "the path has a malformed percent escape")
+        }
+        let parts = decoded.dropFirst("/content/".count)
+            .split(separator: "/", maxSplits: 1, omittingEmptySubsequences: false)
+        guard let release = served[String(parts.first ?? "")] else {
+            throw Problem.notFound("nothing of channel '\(parts.first ?? "")' is served here")
+        }
+        let name = parts.count == 2 ? String(parts[1]) : ""
+        guard let found = release.file(name.isEmpty || name.hasSuffix("/") ? name + "index.html" : name)
+        else {
+            if parts.count < 2 || release.file(name + "/index.html") != nil {
+                status = "308 Permanent Redirect"
+                headers = [("Location", path + "/"), ("Content-Length", "0")]
+                return
+            }
+            throw Problem.notFound("release \(release.number) has no file '\(name)'")
+        }
+        guard !found.isDamaged else {
+            throw Problem(
+                code: "damaged", title: "Being mended", status: 503,
+                detail: "the file has changed on disk and is fetched anew")
+        }
+        status = "200 OK"
+        headers = [
+            ("ETag", "\"\(found.etag)\""), ("Mesh-Release", "\(release.number)"),
+            ("Accept-Ranges", "bytes"), ("Cache-Control", "no-cache"),
+        ]
+        let wanted = head.headerFields[.ifNoneMatch]
+        if let wanted, wanted == "*" || wanted.contains("\"\(found.etag)\"") {
+            status = "304 Not Modified"
+            return
+        }
+        headers.append(("Content-Type", MediaType.of(found.path)))
+        try open(found, head)
+    }
+
+    private mutating func open(_ found: ServedRelease.File, _ head: HTTPRequest) throws {
+        var range = 0..<found.byteCount
+        // A range of another version of the file would be of use to nobody (If-Range).
+        let isSame = head.headerFields[.ifRange].map { $0 == "\"\(found.etag)\"" } ?? true
+        if let text = head.headerFields[.range], isSame {
+            switch Self.range(text, of: found.byteCount) {
+            case .whole: break
+            case .part(let part):
+                range = part
+                status = "206 Partial Content"
+                headers.append(
+                    (
+                        "Content-Range",
+                        "bytes \(part.lowerBound)-\(part.upperBound - 1)/\(found.byteCount)"
+                    ))
+            case .outside:
+                status = "416 Range Not Satisfiable"
+                headers.append(("Content-Range", "bytes */\(found.byteCount)"))
+                headers.append(("Content-Length", "0"))
+                return
+            }
+        }
+        headers.append(("Content-Length", "\(range.count)"))
+        let descriptor = Glibc.open(found.place, O_RDONLY | O_NOFOLLOW | O_CLOEXEC)
+        guard descriptor >= 0 else {
+            throw Problem(
+                code: "storage", title: "Storage failed", status: 503,
+                detail: "'\(found.path)' cannot be opened: \(String(cString: strerror(errno)))")
+        }
+        file = File(
+            handle: NIOFileHandle(_deprecatedTakingOwnershipOfDescriptor: descriptor), range: range)
+    }
+
+    enum Wanted: Equatable {
+        case whole
+        case part(Range<Int>)
+        case outside
+    }
+
+    /// Reads a `Range` field. Several ranges, and what is not understood, get the whole file, as
+    /// RFC 9110, §14.2 allows.
+    static func range(_ text: String, of size: Int) -> Wanted {
+        guard text.hasPrefix("bytes="), !text.contains(",") else { return .whole }
+        let ends = text.dropFirst(6).split(separator: "-", omittingEmptySubsequences: false)
+            .map { $0.trimmingCharacters(in: .whitespaces) }
+        guard ends.count == 2 else { return .whole }
+        let digits = (ends[0] + ends[1]).utf8
+        guard digits.allSatisfy({ (48...57).contains($0) }), !digits.isEmpty else { return .whole }
+        if ends[0].isEmpty {
+            guard let count = Int(ends[1]) else { return .part(0..<size) }
+            return count == 0 || size == 0 ? .outside : .part(max(0, size - count)..<size)
+        }
+        guard let first = Int(ends[0]), first < size else { return .outside }
+        let last = ends[1].isEmpty ? size - 1 : min(Int(ends[1]) ?? size - 1, size - 1)
+        return last < first ? .whole : .part(first..<(last + 1))
+    }
+}
+
+/// Media types by the endings of names.
+enum MediaType {
+    private static let known = [
+        "html": "text/html; charset=utf-8", "htm": "text/html; charset=utf-8",
+        "css": "text/css; charset=utf-8", "js": "text/javascript; charset=utf-8",
+        "mjs": "text/javascript; charset=utf-8", "json": "application/json",
+        "txt": "text/plain; charset=utf-8", "csv": "text/csv; charset=utf-8",
+        "xml": "application/xml", "svg": "image/svg+xml", "png": "image/png",
+        "jpg": "image/jpeg", "jpeg": "image/jpeg", "gif": "image/gif", "webp": "image/webp",
+        "avif": "image/avif", "ico": "image/vnd.microsoft.icon", "mp4": "video/mp4",
+        "webm": "video/webm", "mov": "video/quicktime", "mp3": "audio/mpeg", "ogg": "audio/ogg",
+        "wav": "audio/wav", "pdf": "application/pdf", "zip": "application/zip",
+        "wasm": "application/wasm", "woff": "font/woff", "woff2": "font/woff2", "ttf": "font/ttf",
+        "apk": "application/vnd.android.package-archive", "m3u8": "application/vnd.apple.mpegurl",
+    ]
+
+    static func of(_ path: String) -> String {
+        let ending = path.split(separator: ".").last?.lowercased() ?? ""
+        return known[ending] ?? "application/octet-stream"
+    }
+}

@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import Foundation
+internal import HTTPTypes
+internal import Hummingbird
+internal import Mesh
+internal import MeshAPI
+internal import MeshContent
+internal import MeshCore
+internal import MeshStore
+internal import MeshTrust
+internal import NIOCore
+
+/// Content: what is there, and publishing. The files themselves are served by `ContentHandler`.
+extension Routes {
+    /// Most bytes of chunks in one request of a publisher.
+    static let chunkBytesMax = 8 << 20
+    private static let uploadTimeout = Duration.seconds(120)
+
+    func content(_ request: Request, _ path: [String], _ access: Access) async throws -> Response {
+        do {
+            return try await answer(request, path, access)
+        } catch let error as ContentError {
+            throw Problem(error)
+        }
+    }
+
+    private func answer(
+        _ request: Request, _ path: [String], _ access: Access
+    ) async throws -> Response {
+        let rest = path.dropFirst(2).map { $0 }
+        switch (request.method, rest.first, rest.count) {
+        case (.get, nil, 0): return try Self.json(ContentView(channels: try await channels()))
+        case (.get, "manifests", 2):
+            guard let id = Hex.decode(rest[1]).flatMap({ Bytes32($0) }),
+                let bytes = try await node.content.manifest(id)
+            else { throw Problem.notFound("there is no manifest \(rest[1]) here") }
+            return Self.octets(bytes)
+        case (.get, "latest", 2):
+            guard let signed = try await node.content.latest(rest[1]) else {
+                throw Problem.notFound("there is no channel '\(rest[1])'")
+            }
+            return Self.octets(signed.encoded)
+        case (.post, "begin", 1): return try await begin(request, access)
+        case (.post, "chunks", 2): return try await chunks(request, rest[1], access)
+        case (.post, "commit", 1):
+            try demandWrite(access)
+            let bytes = try await body(request, upTo: SignedRelease.byteCountMax)
+            let number = try await node.content.commitPublication(bytes)
+            return try Self.json(PublishedView(release: "\(number)"), status: .created)
+        case (.post, "rollback", 2):
+            guard access.isAdmin else { throw Problem.forbidden("only on the admin socket") }
+            let release = try await node.content.rollBack(rest[1])
+            return try Self.json(PublishedView(release: "\(release.number)"), status: .created)
+        case (.post, "verify", 2):
+            guard access.isAdmin else { throw Problem.forbidden("only on the admin socket") }
+            let (chunks, damaged) = try await node.content.verify(rest[1])
+            return try Self.json(VerifyView(chunks: chunks, damaged: damaged))
+        default: throw Problem.notFound("there is no \(request.method) \(request.uri.path)")
+        }
+    }
+
+    private static func octets(_ bytes: [UInt8]) -> Response {
+        Response(
+            status: .ok, headers: [.contentType: "application/octet-stream"],
+            body: ResponseBody(byteBuffer: ByteBuffer(bytes: bytes)))
+    }
+
+    private func demandWrite(_ access: Access) throws {
+        guard access.mayWrite(ContentSpecification.namespace) else {
+            throw Problem.forbidden("the token does not allow \(ContentSpecification.namespace):w")
+        }
+    }
+
+    // MARK: Publishing
+
+    private func begin(_ request: Request, _ access: Access) async throws -> Response {
+        try demandWrite(access)
+        let limit = SignedRelease.byteCountMax + ContentSpecification.manifestBytesMax + 8
+        let bytes = try await body(request, upTo: limit, within: Self.uploadTimeout)
+        var reader = WireReader(bytes)
+        let signed: [UInt8]
+        let manifest: [UInt8]
+        do throws(WireError) {
+            signed = try reader.long("release", limit: SignedRelease.byteCountMax)
+            manifest = try reader.take(reader.left)
+        } catch {
+            throw Problem.bad("bad_publication", "the body is not a release and a manifest: \(error)")
+        }
+        let missing = try await node.content.beginPublication(signed, manifest: manifest)
+        return try Self.json(
+            PublicationView(missing: missing.map { [$0.lowerBound, $0.upperBound] }))
+    }
+
+    private func chunks(
+        _ request: Request, _ name: String, _ access: Access
+    ) async throws -> Response {
+        try demandWrite(access)
+        guard let manifest = Hex.decode(name).flatMap({ Bytes32($0) }) else {
+            throw Problem.bad("bad_manifest", "'\(name)' is not the name of a manifest")
+        }
+        let places = try (parameter(request, "places") ?? "").split(separator: ".").map { part in
+            let ends = part.split(separator: "-").compactMap { Int($0) }
+            guard ends.count == 2, ends[0] >= 0, ends[0] < ends[1],
+                ends[1] <= ContentSpecification.chunksMax
+            else { throw Problem.bad("bad_places", "'\(part)' is not FIRST-END") }
+            return ends[0]..<ends[1]
+        }
+        let bytes = try await body(request, upTo: Self.chunkBytesMax, within: Self.uploadTimeout)
+        try await node.content.insert(manifest, places, bytes)
+        return Response(status: .noContent)
+    }
+
+    // MARK: Views
+
+    /// Every channel, as the node sees it.
+    func channels() async throws -> [ChannelView] {
+        let certificates = Dictionary(
+            try store.certificates().map { ($0.node, $0) }, uniquingKeysWith: { first, _ in first })
+        let wall = Date().timeIntervalSince1970 * 1000
+        return try await node.content.report().map { report in
+            let own = node.certificate
+            let left = report.own.bytesAll - min(report.own.bytesAll, report.own.bytesHere)
+            return ChannelView(
+                channel: report.channel,
+                own: Self.view(report.own, own.ticket.node, own.ticket.site, told: nil),
+                bytesPerSecond: report.rate,
+                expectedSeconds: report.rate > 1 && left > 0 ? Double(left) / report.rate : nil,
+                releases: report.releases.map(Self.view),
+                servers: report.others.filter { $0.node != own.node }.map { other in
+                    let ticket = certificates[other.node]?.ticket
+                    return Self.view(
+                        other.line, ticket?.node ?? "\(other.node)", ticket?.site ?? "?",
+                        told: max(0, (wall - Double(other.milliseconds)) / 1000))
+                })
+        }
+    }
+
+    private static func view(
+        _ line: ChannelProgress, _ node: String, _ site: String, told: Double?
+    ) -> ServerContentView {
+        ServerContentView(
+            node: node, site: site, active: line.active.map { "\($0)" },
+            target: "\(max(line.target, line.active ?? line.target))", phase: line.phase.name,
+            bytesHere: line.bytesHere, bytesAll: line.bytesAll,
+            reason: line.reason.isEmpty ? nil : line.reason, toldSeconds: told)
+    }
+
+    private static func view(
+        _ one: (release: Release, isHere: Bool, isOpen: Bool)
+    ) -> ReleaseView {
+        let release = one.release
+        return ReleaseView(
+            release: "\(release.number)", message: release.message, createdMs: release.created,
+            files: release.files, bytes: release.totalBytes, audience: "\(release.audience)",
+            manifest: "\(release.manifest)", isHere: one.isHere, isOpen: one.isOpen,
+            rollbackOf: release.rollbackOf == 0 ? nil : release.rollbackOf,
+            activateAt: release.activateAt.isEmpty ? nil : release.activateAt)
+    }
+}
+
+extension Problem {
+    /// What a publisher or an operator is told.
+    init(_ error: ContentError) {
+        let (code, status, title, detail): (String, Int, String, String) =
+            switch error {
+            case .refused(let reason): ("release_refused", 422, "Release refused", reason)
+            case .notNewer(let highest):
+                (
+                    "not_newer", 409, "Not newer",
+                    "release \(highest) of this channel stands already: publish a higher one"
+                )
+            case .unknown(let what): ("unknown_content", 404, "Unknown content", what)
+            case .incomplete(let count):
+                ("incomplete", 409, "Incomplete", "\(count) chunks have not been sent yet")
+            case .noRoom(let why): ("disk_full", 507, "Disk full", why)
+            }
+        self.init(code: code, title: title, status: status, detail: detail)
+    }
+}

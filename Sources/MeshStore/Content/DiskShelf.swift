@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import Foundation
+internal import Glibc
+package import MeshContent
+package import MeshCore
+internal import MeshCrypto
+
+/// Releases on disk as plain files that any program can read, each byte of them once.
+///
+/// ```
+/// CHANNEL/active        → releases/E.V              changed by one rename
+/// CHANNEL/releases/E.V  → ../trees/HASH             one for each release that is kept
+/// CHANNEL/trees/HASH/   the files, read-only; equal files of several trees are hard links
+/// CHANNEL/trees/HASH.part/   files that are being fetched
+/// .manifests/HASH       manifests of all trees
+/// ```
+///
+/// There is no store of chunks beside the files: a chunk is read from the file it stands in. One
+/// thread owns the shelf.
+package final class DiskShelf: ContentShelf {
+    final class Tree {
+        let channel: String
+        let layout: Layout
+        var path: String
+        var isWhole: Bool
+        /// Chunks that are there; meaningless once the tree is whole.
+        var here: [Bool]
+        /// Chunks of a whole tree whose bytes have changed on disk.
+        var damaged: Set<Int> = []
+
+        init(channel: String, layout: Layout, path: String, isWhole: Bool) {
+            self.channel = channel
+            self.layout = layout
+            self.path = path
+            self.isWhole = isWhole
+            here = isWhole ? [] : Array(repeating: false, count: layout.chunks.count)
+        }
+    }
+
+    /// The folder of all channels.
+    package let root: String
+    var trees: [Digest: Tree] = [:]
+    /// Where chunks of whole trees stand, so that none is fetched twice.
+    var index: [Digest: (tree: Digest, place: Int32)] = [:]
+    /// Files of whole trees by their content, to be linked instead of written.
+    var files: [Digest: String] = [:]
+    /// Bytes that stay free whatever is published.
+    let reserve: UInt64
+
+    /// Opens or makes the folder and finds the trees in it.
+    package init(root: String, reserve: UInt64 = 256 << 20) throws(StoreError) {
+        self.root = root
+        self.reserve = reserve
+        try Self.makeFolder(root)
+        try Self.makeFolder("\(root)/.manifests")
+        for channel in names(root) where Name.isValid(channel) {
+            for name in names("\(root)/\(channel)/trees") where !name.hasSuffix(".part") {
+                guard let manifest = Hex.decode(name).flatMap({ Bytes32($0) }) else { continue }
+                load(manifest, channel)
+            }
+        }
+    }
+
+    static func makeFolder(_ path: String) throws(StoreError) {
+        do {
+            try FileManager.default.createDirectory(
+                atPath: path, withIntermediateDirectories: true,
+                attributes: [.posixPermissions: 0o755])
+        } catch { throw .unusable("\(path) cannot be made: \(error)") }
+    }
+
+    func names(_ path: String) -> [String] {
+        ((try? FileManager.default.contentsOfDirectory(atPath: path)) ?? []).sorted()
+    }
+
+    private func load(_ manifest: Digest, _ channel: String) {
+        guard let bytes = manifestBytes(manifest),
+            let decoded = try? Manifest(decoding: bytes)
+        else { return }
+        let tree = Tree(
+            channel: channel, layout: Layout(decoded),
+            path: "\(root)/\(channel)/trees/\(manifest)", isWhole: true)
+        trees[manifest] = tree
+        enter(manifest, tree)
+    }
+
+    func enter(_ manifest: Digest, _ tree: Tree) {
+        for (place, chunk) in tree.layout.chunks.enumerated() where index[chunk.id] == nil {
+            index[chunk.id] = (manifest, Int32(place))
+        }
+        for file in tree.layout.manifest.files {
+            let name = Self.content(of: file)
+            if files[name] == nil { files[name] = "\(tree.path)/\(file.path)" }
+        }
+    }
+
+    static func content(of file: Manifest.File) -> Digest {
+        var bytes: [UInt8] = [file.isExecutable ? 1 : 0]
+        for chunk in file.chunks { bytes += chunk.id.array }
+        return Blake2b.hash(bytes)
+    }
+
+    // MARK: ContentShelf
+
+    /// A manifest's bytes, checked against its name.
+    package func manifestBytes(_ manifest: Digest) -> [UInt8]? {
+        guard let data = FileManager.default.contents(atPath: "\(root)/.manifests/\(manifest)")
+        else { return nil }
+        let bytes = Array(data)
+        return Manifest.id(ofManifest: bytes) == manifest ? bytes : nil
+    }
+
+    /// A tree's layout.
+    package func layout(_ manifest: Digest) -> Layout? { trees[manifest]?.layout }
+
+    /// Whether a chunk is there and, so far as is known, whole.
+    package func holds(_ manifest: Digest, _ place: Int) -> Bool {
+        guard let tree = trees[manifest] else { return false }
+        return tree.isWhole ? !tree.damaged.contains(place) : tree.here[place]
+    }
+
+    /// A chunk's bytes, checked against its name.
+    package func read(_ manifest: Digest, _ place: Int) -> [UInt8]? {
+        guard let tree = trees[manifest], holds(manifest, place) else { return nil }
+        let chunk = tree.layout.chunks[place]
+        for position in tree.layout.positions[place] {
+            let path = "\(tree.path)/\(tree.layout.manifest.files[position.file].path)"
+            if let bytes = Self.bytes(path, position.offset, Int(chunk.byteCount)),
+                Manifest.id(of: bytes) == chunk.id
+            {
+                return bytes
+            }
+        }
+        if tree.isWhole { tree.damaged.insert(place) } else { tree.here[place] = false }
+        return nil
+    }
+
+    /// Keeps a chunk at all its positions.
+    package func write(_ manifest: Digest, _ place: Int, _ bytes: [UInt8]) -> Bool {
+        guard let tree = trees[manifest] else { return false }
+        for position in tree.layout.positions[place] {
+            let path = "\(tree.path)/\(tree.layout.manifest.files[position.file].path)"
+            guard Self.put(bytes, path, position.offset) else { return false }
+        }
+        if tree.isWhole { tree.damaged.remove(place) } else { tree.here[place] = true }
+        return true
+    }
+
+    static func bytes(_ path: String, _ offset: UInt64, _ count: Int) -> [UInt8]? {
+        let file = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC)
+        guard file >= 0 else { return nil }
+        defer { close(file) }
+        var done = 0
+        let bytes = [UInt8](unsafeUninitializedCapacity: count) { buffer, filled in
+            while done < count, let base = buffer.baseAddress {
+                let read = pread(file, base + done, count - done, off_t(offset) + off_t(done))
+                guard read > 0 else { break }
+                done += read
+            }
+            filled = done
+        }
+        return done == count ? bytes : nil
+    }
+
+    static func put(_ bytes: [UInt8], _ path: String, _ offset: UInt64) -> Bool {
+        // A repaired file is read-only to others; its owner may write again.
+        var file = open(path, O_WRONLY | O_NOFOLLOW | O_CLOEXEC)
+        if file < 0, errno == EACCES, chmod(path, 0o644) == 0 {
+            file = open(path, O_WRONLY | O_NOFOLLOW | O_CLOEXEC)
+        }
+        guard file >= 0 else { return false }
+        defer { close(file) }
+        var done = 0
+        return bytes.withUnsafeBytes { buffer in
+            while done < bytes.count, let base = buffer.baseAddress {
+                let count = pwrite(
+                    file, base + done, bytes.count - done, off_t(offset) + off_t(done))
+                guard count > 0 else { return false }
+                done += count
+            }
+            return true
+        }
+    }
+}
