@@ -120,7 +120,7 @@ let package = Package(
         .executableTarget(
             name: "meshbench",
             dependencies: [
-                "MeshCore", "MeshCrypto", "MeshTrust", "MeshReplication", "MeshStore",
+                "MeshCore", "MeshCrypto", "MeshTrust", "MeshReplication", "MeshContent", "MeshStore",
                 .product(name: "GRDB", package: "GRDB.swift"),
             ], path: "tools/meshbench", swiftSettings: settings),
         .executableTarget(

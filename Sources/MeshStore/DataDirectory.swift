@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package import Foundation
+internal import Foundation
 internal import Glibc
 internal import MeshCore
 package import MeshCrypto
@@ -145,7 +145,7 @@ package struct DataDirectory: Sendable {
     }
 
     /// Writes a file whole or not at all: to another name, synced, then renamed.
-    package static func write(_ bytes: [UInt8], to path: String, mode: mode_t) throws {
+    package static func write(_ bytes: [UInt8], to path: String, mode: UInt32) throws {
         let temporary = path + ".new"
         let descriptor = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, mode)
         guard descriptor >= 0 else {

@@ -15,9 +15,10 @@ struct Main {
         case "write": figures = try await WriteBench.run()
         case "apply": figures = try await ApplyBench.run()
         case "start": figures = try await StartBench.run(program: arguments.dropFirst().first ?? "")
+        case "chunk": figures = try ChunkBench.run()
         case "idle": figures = try StartBench.idle(program: arguments.dropFirst().first ?? "")
         default:
-            FileHandle.standardError.write(Data("bench reconcile|write|apply|start|idle\n".utf8))
+            FileHandle.standardError.write(Data("bench reconcile|write|apply|start|idle|chunk\n".utf8))
             exit(64)
         }
         let data = try JSONSerialization.data(withJSONObject: figures, options: .sortedKeys)
