@@ -120,7 +120,8 @@ let package = Package(
         .executableTarget(
             name: "meshbench",
             dependencies: [
-                "MeshCore", "MeshCrypto", "MeshTrust", "MeshReplication", "MeshContent", "MeshStore",
+                "MeshCore", "MeshCrypto", "MeshTrust", "MeshReplication", "MeshContent",
+                "MeshStore",
                 .product(name: "GRDB", package: "GRDB.swift"),
             ], path: "tools/meshbench", swiftSettings: settings),
         .executableTarget(
@@ -174,6 +175,12 @@ let package = Package(
             swiftSettings: settings),
         .testTarget(
             name: "MeshDiscoveryTests", dependencies: ["MeshTesting", "MeshCore", "MeshDiscovery"],
+            swiftSettings: settings),
+        .testTarget(
+            name: "MeshContentTests",
+            dependencies: [
+                "MeshTesting", "MeshCore", "MeshCrypto", "MeshTrust", "MeshContent", "MeshStore",
+            ],
             swiftSettings: settings),
         .testTarget(
             name: "MeshEngineTests",

@@ -103,7 +103,7 @@ def rollout(scratch):
     folder = scratch / "site"
     make_files(folder)
     lab("up", "3", "3")
-    lab("wan", "shape", "--rtt", "40", "--rate", "20")
+    lab("wan", "shape", "--rtt", "40", "--rate", "20", "--sites-only")
     time.sleep(6)
     first = publish(folder)
     equal(folder)

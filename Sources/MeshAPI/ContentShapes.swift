@@ -52,8 +52,9 @@ public struct ServerContentView: Codable, Sendable {
     public var target: String
     /// `active`, `fetching`, `ready`, `held` or `failed`.
     public var phase: String
-    /// Bytes of the target that are there, and all of them.
+    /// Bytes of the target that are there.
     public var bytesHere: UInt64
+    /// All bytes of the target.
     public var bytesAll: UInt64
     /// Why it failed.
     public var reason: String?
@@ -85,8 +86,9 @@ public struct ReleaseView: Codable, Sendable {
     public var message: String
     /// Milliseconds since 1970 by the publisher's clock.
     public var createdMs: UInt64
-    /// How many files, and their bytes.
+    /// How many files.
     public var files: UInt32
+    /// Their bytes.
     public var bytes: UInt64
     /// For whom.
     public var audience: String

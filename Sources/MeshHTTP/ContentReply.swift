@@ -44,13 +44,14 @@ struct ContentReply {
             throw Problem.notFound("nothing of channel '\(parts.first ?? "")' is served here")
         }
         let name = parts.count == 2 ? String(parts[1]) : ""
-        guard let found = release.file(name.isEmpty || name.hasSuffix("/") ? name + "index.html" : name)
-        else {
-            if parts.count < 2 || release.file(name + "/index.html") != nil {
-                status = "308 Permanent Redirect"
-                headers = [("Location", path + "/"), ("Content-Length", "0")]
-                return
-            }
+        let isFolder = name.isEmpty || name.hasSuffix("/")
+        // Links relative to a folder's page want the slash.
+        if parts.count < 2 || (!isFolder && release.file(name + "/index.html") != nil) {
+            status = "308 Permanent Redirect"
+            headers = [("Location", path + "/"), ("Content-Length", "0")]
+            return
+        }
+        guard let found = release.file(isFolder ? name + "index.html" : name) else {
             throw Problem.notFound("release \(release.number) has no file '\(name)'")
         }
         guard !found.isDamaged else {

@@ -85,7 +85,8 @@ extension Routes {
             signed = try reader.long("release", limit: SignedRelease.byteCountMax)
             manifest = try reader.take(reader.left)
         } catch {
-            throw Problem.bad("bad_publication", "the body is not a release and a manifest: \(error)")
+            throw Problem.bad(
+                "bad_publication", "the body is not a release and a manifest: \(error)")
         }
         let missing = try await node.content.beginPublication(signed, manifest: manifest)
         return try Self.json(

@@ -11,7 +11,8 @@ import MeshTrust
 /// Signed folders for every server.
 struct ContentCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "content", abstract: "Publishes folders to servers, and shows how far they are.",
+        commandName: "content",
+        abstract: "Publishes folders to servers, and shows how far they are.",
         subcommands: [
             Publish.self, ContentList.self, ContentStatus.self, Rollback.self, Verify.self,
             Diff.self, Rotate.self,
@@ -73,7 +74,9 @@ struct Publish: AsyncParsableCommand {
         let charter = try charter(keyFolder, latest)
         let bytes = source.manifest.encoded
         let audience = try Publication.audience(to)
-        let version = latest.map { $0.charter.epoch == charter.epoch ? $0.release.number.version : 0 }
+        let version = latest.map {
+            $0.charter.epoch == charter.epoch ? $0.release.number.version : 0
+        }
         // The number between two publications is for the way back that is signed with each.
         let release = Release(
             channel: channel,
@@ -263,7 +266,9 @@ struct Rollback: AsyncParsableCommand {
             let manifest = try await client.manifest(old.manifest),
             let id = Hex.decode(old.manifest).flatMap({ Bytes32($0) }),
             let number = ReleaseNumber(old.release)
-        else { throw Failure("the files of '\(wanted ?? "")' are not on the node any more", code: 4) }
+        else {
+            throw Failure("the files of '\(wanted ?? "")' are not on the node any more", code: 4)
+        }
         let charter = try folder.charter(channel) ?? latest.charter
         let isSame = charter.epoch == latest.charter.epoch
         let version = isSame ? latest.release.number.version : 0

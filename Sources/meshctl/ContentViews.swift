@@ -37,7 +37,8 @@ struct ContentList: AsyncParsableCommand {
                 }
                 Console.table(
                     [
-                        "CHANNEL", "RELEASE", "STATE", "FILES-ARE", "FILES", "SIZE", "FOR", "CREATED",
+                        "CHANNEL", "RELEASE", "STATE", "FILES-ARE", "FILES", "SIZE", "FOR",
+                        "CREATED",
                         "MESSAGE",
                     ], rows, noHeaders: output.noHeaders)
             }
@@ -101,7 +102,9 @@ struct ContentStatus: AsyncParsableCommand {
             ], rows, noHeaders: output.noHeaders)
         for channel in view.channels {
             for line in [channel.own] + channel.servers {
-                if let reason = line.reason { print("! \(channel.channel) on \(line.node): \(reason)") }
+                if let reason = line.reason {
+                    print("! \(channel.channel) on \(line.node): \(reason)")
+                }
             }
         }
     }
@@ -159,7 +162,9 @@ struct Diff: AsyncParsableCommand {
                 let known = Set(old.chunks.map(\.id))
                 let fresh = new.chunks.filter { !known.contains($0.id) }
                     .reduce(0) { $0 + UInt64($1.byteCount) }
-                print("~ \(path)  \(Console.size(fresh)) of \(Console.size(new.byteCount)) in new chunks")
+                print(
+                    "~ \(path)  \(Console.size(fresh)) of \(Console.size(new.byteCount)) in new chunks"
+                )
             default: break
             }
         }

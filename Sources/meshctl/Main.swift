@@ -19,7 +19,8 @@ struct Main: AsyncParsableCommand {
             MeshCommand.self, TicketCommand.self, Join.self, Replace.self, Leave.self, Peers.self,
             Status.self, Why.self, Discovery.self,
             NamespaceCommand.self, Put.self, Get.self, Delete.self, List.self, Watch.self,
-            ContentCommand.self, Import.self, Export.self, TokenCommand.self, DigestCommand.self, Sync.self,
+            ContentCommand.self, Import.self, Export.self, TokenCommand.self, DigestCommand.self,
+            Sync.self,
             Completion.self,
         ])
 

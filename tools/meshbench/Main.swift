@@ -18,7 +18,8 @@ struct Main {
         case "chunk": figures = try ChunkBench.run()
         case "idle": figures = try StartBench.idle(program: arguments.dropFirst().first ?? "")
         default:
-            FileHandle.standardError.write(Data("bench reconcile|write|apply|start|idle|chunk\n".utf8))
+            FileHandle.standardError.write(
+                Data("bench reconcile|write|apply|start|idle|chunk\n".utf8))
             exit(64)
         }
         let data = try JSONSerialization.data(withJSONObject: figures, options: .sortedKeys)

@@ -15,8 +15,8 @@ internal import Synchronization
 /// Content on one node: owns the shelf and the exchange on a thread of its own, so that hashing and
 /// files hold up neither links nor records.
 ///
-/// Releases come as records of the namespace `_content`, which prove themselves; how far servers are
-/// goes out as records of `_status`. What is in between is chunks over links.
+/// Releases come as records of the namespace `_content`, which prove themselves; how far servers
+/// are goes out as records of `_status`. What is in between is chunks over links.
 package final class ContentLane: Sendable {
     /// What the lane needs of the node around it.
     struct Surroundings: Sendable {
@@ -134,7 +134,7 @@ package final class ContentLane: Sendable {
                 case .send(let link, let message):
                     if outgoing[link] == nil { order.append(link) }
                     outgoing[link, default: []].append(message.encoded)
-                case .close(let link, let reason): 
+                case .close(let link, let reason):
                     logger.info("Link closed", metadata: ["reason": "\(reason)"])
                     around.connection(link)?.close()
                 case .manifest(let manifest, let bytes): begin(manifest, bytes, &state)

@@ -179,14 +179,15 @@ extension ContentLane {
         let release = signed.release
         let scope = SignedRelease.scope(for: release.audience)
         guard identity.certificate.allows(.read, scope) else {
-            throw ContentError.refused("this server does not hold \(scope): publish through another")
+            throw ContentError.refused(
+                "this server does not hold \(scope): publish through another")
         }
         let write = Write(
             .put, try SignedRelease.key(release.channel, release.number),
             contentType: ContentSpecification.contentType, body: signed.encoded)
-        do { _ = try await store.write(WriteRequest(scope: scope, writes: [write])) } catch
-            StoreError.exists
-        {
+        do {
+            _ = try await store.write(WriteRequest(scope: scope, writes: [write]))
+        } catch StoreError.exists {
             throw ContentError.notNewer(highest: release.number)
         }
     }

@@ -6,17 +6,18 @@ internal import MeshCrypto
 /// Cuts files where their content says so: an insertion moves no cut but those beside it.
 ///
 /// FastCDC (Xia et al., USENIX ATC 2016) with normalised chunking: no cut before the least length,
-/// a stricter mask up to the normal length and a laxer one beyond, so that lengths gather around the
-/// normal one. The table of the rolling hash is BLAKE2b of `"holdfast gear"` and each byte, so every
+/// a stricter mask up to the normal length and a laxer one beyond, so that lengths gather around
+/// the normal one. The table of the rolling hash is BLAKE2b of `"holdfast gear"` and each byte, so every
 /// publisher cuts alike.
 package enum Chunker {
     private static let gear: [UInt64] = (0..<256).map { byte in
         Blake2b.hash(Array("holdfast gear".utf8) + [UInt8(byte)]).array.prefix(8)
             .reduce(0) { $0 << 8 | UInt64($1) }
     }
-    /// Fifteen bits plus and minus two, spread over the upper half, where 64 bytes have had a say.
-    private static let strict: UInt64 = 0xd9f0_0035_1300_0000 & 0xffff_ffff_0000_0000 | 0x0803_0000
-    private static let lax: UInt64 = 0xd900_0030_1100_0000
+    /// The normal length is 2¹⁵: two bits more before it, two fewer after it; the highest, in which
+    /// the last 64 bytes have had a say.
+    private static let strict: UInt64 = 0xffff_8000_0000_0000
+    private static let lax: UInt64 = 0xfff8_0000_0000_0000
 
     /// The length of the first chunk of `bytes`.
     ///

@@ -77,7 +77,9 @@ extension ContentExchange {
                     !peer.isNear && near.contains { $0.places?.contains(place) ?? true }
                 },
                 holders: { place in others.count { $0.places?.contains(place) ?? true } })
-            guard let (places, base) = next, !places.isEmpty, let layout = fetch.layout else { break }
+            guard let (places, base) = next, !places.isEmpty, let layout = fetch.layout else {
+                break
+            }
             let count = places.reduce(0) { $0 + Int(layout.chunks[$1].byteCount) }
             let named = base.flatMap { base in
                 fetch.old.map { ContentMessage.Base(manifest: $0, places: base.ranges) }

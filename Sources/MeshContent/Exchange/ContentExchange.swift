@@ -179,8 +179,10 @@ package struct ContentExchange: Sendable {
             layout.chunks.indices.contains(place), fetch.chunks[place] != .here,
             Manifest.id(of: bytes) == layout.chunks[place].id,
             shelf.write(manifest, place, bytes)
-        else { return fetches[manifest]?.chunks.indices.contains(place) == true
-            && fetches[manifest]?.chunks[place] == .here }
+        else {
+            return fetches[manifest]?.chunks.indices.contains(place) == true
+                && fetches[manifest]?.chunks[place] == .here
+        }
         fetches[manifest]?.arrived(place)
         if fetches[manifest]?.isComplete == true { effects.append(.complete(manifest)) }
         return true
@@ -219,7 +221,7 @@ package struct ContentExchange: Sendable {
         case .parts(let ranges):
             if case .some(.none) = peer.offers[manifest] { return }
             var places = (peer.offers[manifest] ?? []) ?? []
-            let most = fetches[manifest]?.chunks.count ?? ContentSpecification.chunksMax
+            let most = fetches[manifest]?.layout?.chunks.count ?? ContentSpecification.chunksMax
             for range in ranges {
                 guard range.upperBound <= most, places.count + range.count <= most else {
                     return count("offer_over_limit")

@@ -114,8 +114,8 @@ package struct ChannelProgress: Hashable, Sendable {
 
 /// When a server begins to use a release that is whole.
 package enum Activation {
-    /// Whether it is time: the hour has come, and every neighbour that is there has the release too,
-    /// or has been waited for long enough.
+    /// Whether it is time: the hour has come, and every neighbour that is there has the release
+    /// too, or has been waited for long enough.
     ///
     /// - Parameters:
     ///   - release: what is ready here.
@@ -144,6 +144,7 @@ package enum Stage {
         _ channel: String, _ number: ReleaseNumber, ring: Int?
     ) throws(KeyError) -> RecordKey {
         try RecordKey(
-            "stage/\(channel)/\(number.epoch)/\(number.version)/" + (ring.map { "\($0)" } ?? "halt"))
+            "stage/\(channel)/\(number.epoch)/\(number.version)/" + (ring.map { "\($0)" } ?? "halt")
+        )
     }
 }

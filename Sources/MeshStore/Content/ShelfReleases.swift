@@ -24,8 +24,9 @@ extension DiskShelf {
         try refuseTooLarge(tree)
         try Self.makeFolder(tree.path)
         try Self.makeFolder("\(root)/\(channel)/releases")
-        do { try DataDirectory.write(bytes, to: "\(root)/.manifests/\(manifest)", mode: 0o644) }
-        catch { throw StoreError(error) }
+        do {
+            try DataDirectory.write(bytes, to: "\(root)/.manifests/\(manifest)", mode: 0o644)
+        } catch { throw StoreError(error) }
         for (number, file) in decoded.files.enumerated() { try lay(file, number, tree) }
         trees[manifest] = tree
     }
