@@ -41,10 +41,16 @@ package enum ContentSpecification {
 package struct ContentTuning: Sendable {
     /// Bytes asked for at once of one neighbour.
     package var nearWindow = 4 << 20
-    /// The same, of a server of another site: little, so that records need not wait behind it.
-    package var farWindow = 384 << 10
-    /// Bytes asked for with one request.
+    /// The same, of a server of another site: at first, least and most. It grows while answers come
+    /// as fast as they can, and shrinks when they begin to queue, so that records wait little.
+    package var farWindow = 256 << 10
+    package var farWindowLeast = 96 << 10
+    package var farWindowMost = 4 << 20
+    /// How much longer than the fastest answer one may take before the line counts as full.
+    package var queueing = Duration.milliseconds(50)
+    /// Bytes asked for with one request of a neighbour, and of a server of another site.
     package var requestBytes = 256 << 10
+    package var farRequestBytes = 64 << 10
     /// Chunks asked for with one request.
     package var requestChunks = 64
     /// Chunks among which the rarest is chosen.

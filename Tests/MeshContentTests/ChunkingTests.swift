@@ -79,10 +79,17 @@ func noise(_ count: Int, seed: UInt64) -> [UInt8] {
         var edited = noise(30_000, seed: 5)
         let base = edited
         edited.replaceSubrange(9_000..<13_096, with: noise(4096, seed: 6))
-        #expect(Patch(from: base, to: edited).middle.count <= 4096)
+        #expect(Patch(from: base, to: edited).newByteCount <= 4096)
+        // Two edits cost both, and not what is between them; so does an insertion beside one.
+        edited.replaceSubrange(20_000..<20_100, with: noise(100, seed: 7))
+        edited.insert(contentsOf: [1, 2, 3], at: 500)
+        let patch = Patch(from: base, to: edited)
+        #expect(patch.newByteCount <= 4096 + 100 + 3 && patch.steps.count <= 5)
+        #expect(patch.apply(to: base) == edited)
     }
 
     @Test func `to a base that is too short gives nothing`() {
-        #expect(Patch(from: [1, 2, 3, 4], to: [1, 2, 9, 3, 4]).apply(to: [1]) == nil)
+        let patch = Patch(from: [1, 2, 3, 4], to: [1, 2, 9, 3, 4])
+        #expect(patch.apply(to: [1]) == nil && patch.newByteCount == 1)
     }
 }

@@ -65,14 +65,15 @@ extension ContentExchange {
             let wanted = ContentMessage.Wanted.manifest(offset: fetch.manifestBytes.count)
             return send(link, manifest, wanted, [], [], 0, now)
         }
-        let window = peer.isNear ? tuning.nearWindow : tuning.farWindow
+        let window = peer.isNear ? tuning.nearWindow : peer.window
         let others = peers.filter { $0.key != link }.compactMap { key, other in
             other.offers[manifest].map { (isNear: other.isNear, places: $0) }
         }
         let near = others.filter(\.isNear)
         while (peers[link]?.inFlight ?? window) < window {
             let next = fetch.next(
-                tuning, has: { offer?.contains($0) ?? true },
+                tuning, bytes: peer.isNear ? tuning.requestBytes : tuning.farRequestBytes,
+                has: { offer?.contains($0) ?? true },
                 isElsewhere: { place in
                     !peer.isNear && near.contains { $0.places?.contains(place) ?? true }
                 },
@@ -115,6 +116,7 @@ extension ContentExchange {
             return count("answer_unasked")
         }
         peers[link]?.inFlight -= asked.byteCount
+        adjust(link, now.since(asked.at), asked.byteCount)
         guard let fetch = fetches[asked.manifest] else { return count("answer_late") }
         if case .manifest = asked.wanted {
             return takeManifest(given, asked, fetch, from: link)
@@ -131,13 +133,28 @@ extension ContentExchange {
         }
         let came = given.byteCount
         if peers[link]?.isNear == true { nearBytes += came } else { farBytes += came }
-        peers[link]?.taken += came
         guard let bytes, keep(bytes, asked, &shelf) else {
             count("chunk_wrong")
             peers[link]?.strikes[asked.manifest, default: 0] += 1
             return release(asked)
         }
         if fetches[asked.manifest]?.isComplete == true { effects.append(.complete(asked.manifest)) }
+    }
+
+    /// Asks more at once of a server that answers as fast as ever, and less of one whose answers
+    /// begin to queue (as LEDBAT does, RFC 6817).
+    private mutating func adjust(_ link: UInt64, _ latency: Duration, _ byteCount: Int) {
+        guard var peer = peers[link], !peer.isNear, byteCount >= tuning.farRequestBytes / 2 else {
+            return
+        }
+        let least = min(peer.fastest ?? latency, latency)
+        peer.fastest = least
+        if latency > least + tuning.queueing {
+            peer.window = max(tuning.farWindowLeast, peer.window - (8 << 10))
+        } else {
+            peer.window = min(tuning.farWindowMost, peer.window + (8 << 10))
+        }
+        peers[link] = peer
     }
 
     mutating func keep(
@@ -190,7 +207,7 @@ extension ContentMessage.Given {
     fileprivate var byteCount: UInt64 {
         switch self {
         case .bytes(let bytes): UInt64(bytes.count)
-        case .patch(let patch): UInt64(patch.middle.count)
+        case .patch(let patch): UInt64(patch.newByteCount)
         case .lack: 0
         }
     }

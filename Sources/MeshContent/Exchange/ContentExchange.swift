@@ -38,9 +38,9 @@ package struct ContentExchange: Sendable {
         var offers: [Digest: Set<Int>?] = [:]
         var asked: [UInt32: Asked] = [:]
         var inFlight = 0
+        var window: Int
+        var fastest: Duration?
         var strikes: [Digest: Int] = [:]
-        var given: UInt64 = 0
-        var taken: UInt64 = 0
     }
 
     struct Held {
@@ -92,7 +92,8 @@ package struct ContentExchange: Sendable {
 
     /// A link stands; it is told what is here that it may have.
     package mutating func linkUp(_ link: UInt64, _ certificate: Certificate, isNear: Bool) {
-        peers[link] = Peer(certificate: certificate, isNear: isNear)
+        peers[link] = Peer(
+            certificate: certificate, isNear: isNear, window: tuning.farWindow)
         for manifest in held.keys.sorted() { offerAll(manifest, to: link) }
     }
 
@@ -264,7 +265,7 @@ package struct ContentExchange: Sendable {
             let old = join(base.manifest, base.places.flatMap(Array.init), &shelf)
         else { return .bytes(bytes) }
         let patch = Patch(from: old, to: bytes)
-        return patch.middle.count + 16 < bytes.count ? .patch(patch) : .bytes(bytes)
+        return patch.newByteCount + 16 * patch.steps.count < bytes.count ? .patch(patch) : .bytes(bytes)
     }
 
     func join(

@@ -57,11 +57,12 @@ struct Fetch {
     /// What to ask a peer for next.
     ///
     /// - Parameters:
+    ///   - most: bytes of one request.
     ///   - has: whether the peer holds a place.
     ///   - isElsewhere: whether a nearer peer does, who will be asked.
     ///   - holders: how many peers hold a place.
     mutating func next(
-        _ tuning: ContentTuning, has: (Int) -> Bool, isElsewhere: (Int) -> Bool,
+        _ tuning: ContentTuning, bytes most: Int, has: (Int) -> Bool, isElsewhere: (Int) -> Bool,
         holders: (Int) -> Int
     ) -> (places: [Int], base: [Int]?)? {
         guard let layout, missing > 0 else { return nil }
@@ -88,7 +89,7 @@ struct Fetch {
         var place = first
         // Neighbours in the list are neighbours on disk.
         while place < chunks.count, chunks[place] == .missing, has(place), !isElsewhere(place),
-            places.count < tuning.requestChunks, bytes < tuning.requestBytes,
+            places.count < tuning.requestChunks, bytes < most,
             bases[place] == nil || place == first
         {
             places.append(place)
