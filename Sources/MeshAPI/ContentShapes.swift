@@ -6,9 +6,14 @@ public struct ContentView: Codable, Sendable {
     public var v = meshAPIVersion
     /// By name.
     public var channels: [ChannelView]
+    /// How old the centre's last word is; nil if it was never heard. It speaks each 15 minutes.
+    public var freshSeconds: Double?
 
     /// Fills in the list.
-    public init(channels: [ChannelView]) { self.channels = channels }
+    public init(channels: [ChannelView], freshSeconds: Double?) {
+        self.channels = channels
+        self.freshSeconds = freshSeconds
+    }
 }
 
 /// One channel: where the answering node stands, and what it knows of others.

@@ -66,7 +66,7 @@ public struct PeerView: Codable, Sendable {
     /// Records that it lacks of what is here: those of the last comparison, and those that came
     /// since while it was not linked; nil where none was made.
     public var behind: UInt64?
-    /// Content release; none yet.
+    /// How it is with its content: `ok`, channels that are as they should be of all, or `failed`.
     public var content: String?
     /// Seconds since both were proven to hold the same.
     public var lastSyncSeconds: Double?

@@ -43,6 +43,12 @@ extension NodeClient {
         _ = try await connection.answer(octets(path, bytes))
     }
 
+    /// Chunks that the node has, one after the other.
+    public func chunks(_ manifest: String, _ places: Range<Int>) async throws -> [UInt8] {
+        let path = "/v1/content/chunks/\(manifest)?places=\(places.lowerBound)-\(places.upperBound)"
+        return try await connection.answer(Call(path: path)).body
+    }
+
     /// Ends a publication: the release goes out.
     public func commitPublication(_ signed: [UInt8]) async throws -> PublishedView {
         try await post("/v1/content/commit", signed)

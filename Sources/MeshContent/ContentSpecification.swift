@@ -7,6 +7,9 @@ package enum ContentSpecification {
     package static let namespace = "_content"
     /// The namespace in which servers say how far they are.
     package static let statusNamespace = "_status"
+    /// The namespace in which the centre says that it is there, under the key `time`: so a site
+    /// knows how old what it knows is.
+    package static let freshNamespace = "_fresh"
     /// The media type of a release's record.
     package static let contentType = "application/vnd.mesh.release"
     /// Most files of one release.
@@ -44,10 +47,10 @@ package struct ContentTuning: Sendable {
     /// The same, of a server of another site: at first, least and most. It grows while answers come
     /// as fast as they can, and shrinks when they begin to queue, so that records wait little.
     package var farWindow = 256 << 10
-    package var farWindowLeast = 96 << 10
+    package var farWindowLeast = 192 << 10
     package var farWindowMost = 4 << 20
     /// How much longer than the fastest answer one may take before the line counts as full.
-    package var queueing = Duration.milliseconds(50)
+    package var queueing = Duration.milliseconds(65)
     /// Bytes asked for with one request of a neighbour, and of a server of another site.
     package var requestBytes = 256 << 10
     package var farRequestBytes = 64 << 10

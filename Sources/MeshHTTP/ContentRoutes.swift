@@ -30,7 +30,11 @@ extension Routes {
     ) async throws -> Response {
         let rest = path.dropFirst(2).map { $0 }
         switch (request.method, rest.first, rest.count) {
-        case (.get, nil, 0): return try Self.json(ContentView(channels: try await channels()))
+        case (.get, nil, 0):
+            let wall = UInt64(max(0, Date().timeIntervalSince1970 * 1000))
+            let fresh = try await node.content.freshness(wall: wall)
+            return try Self.json(
+                ContentView(channels: try await channels(), freshSeconds: fresh?.seconds))
         case (.get, "manifests", 2):
             guard let id = Hex.decode(rest[1]).flatMap({ Bytes32($0) }),
                 let bytes = try await node.content.manifest(id)
@@ -41,6 +45,12 @@ extension Routes {
                 throw Problem.notFound("there is no channel '\(rest[1])'")
             }
             return Self.octets(signed.encoded)
+        case (.get, "chunks", 2):
+            let (manifest, places) = try named(request, rest[1])
+            guard let bytes = try await node.content.chunks(manifest, places) else {
+                throw Problem.notFound("these chunks are not here")
+            }
+            return Self.octets(bytes)
         case (.post, "begin", 1): return try await begin(request, access)
         case (.post, "chunks", 2): return try await chunks(request, rest[1], access)
         case (.post, "commit", 1):
@@ -97,6 +107,14 @@ extension Routes {
         _ request: Request, _ name: String, _ access: Access
     ) async throws -> Response {
         try demandWrite(access)
+        let (manifest, places) = try named(request, name)
+        let bytes = try await body(request, upTo: Self.chunkBytesMax, within: Self.uploadTimeout)
+        try await node.content.insert(manifest, places, bytes)
+        return Response(status: .noContent)
+    }
+
+    /// The manifest in the path and the places in the query.
+    private func named(_ request: Request, _ name: String) throws -> (Digest, [Range<Int>]) {
         guard let manifest = Hex.decode(name).flatMap({ Bytes32($0) }) else {
             throw Problem.bad("bad_manifest", "'\(name)' is not the name of a manifest")
         }
@@ -107,9 +125,7 @@ extension Routes {
             else { throw Problem.bad("bad_places", "'\(part)' is not FIRST-END") }
             return ends[0]..<ends[1]
         }
-        let bytes = try await body(request, upTo: Self.chunkBytesMax, within: Self.uploadTimeout)
-        try await node.content.insert(manifest, places, bytes)
-        return Response(status: .noContent)
+        return (manifest, places)
     }
 
     // MARK: Views

@@ -5,6 +5,7 @@ internal import HTTPTypes
 internal import Hummingbird
 internal import Mesh
 internal import MeshAPI
+internal import MeshContent
 internal import MeshCore
 internal import MeshCrypto
 internal import MeshDiscovery
@@ -232,6 +233,14 @@ extension Routes {
             "store_forks_total", "counter", "Places where an author wrote two things.",
             statistics.forks.load(ordering: .relaxed))
         metric("store_bytes", "gauge", "Bytes of the database.", try store.diskBytes())
+        let content = try await node.content.report().map(\.own)
+        metric("content_channels", "gauge", "Channels known here.", content.count)
+        metric(
+            "content_channels_behind", "gauge", "Channels whose latest open release is not served.",
+            content.count { $0.phase != .active && $0.phase != .held })
+        metric(
+            "content_channels_failed", "gauge", "Channels whose release failed here.",
+            content.count { $0.phase == .failed })
         lines += [
             "# HELP mesh_events_total What was dropped, refused or late.",
             "# TYPE mesh_events_total counter",

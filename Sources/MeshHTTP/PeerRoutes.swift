@@ -7,6 +7,7 @@ internal import MeshAPI
 internal import MeshCore
 internal import MeshDiscovery
 internal import MeshEngine
+internal import MeshContent
 internal import MeshMembership
 internal import MeshReplication
 internal import MeshStore
@@ -16,10 +17,28 @@ internal import Synchronization
 extension Routes {
     func peers() async throws -> PeersView {
         let snapshot = await node.snapshot()
-        let lines = try lines(snapshot)
+        var lines = try lines(snapshot)
+        let content = try await contentWords()
+        for index in lines.indices { lines[index].content = content[lines[index].id] }
         return PeersView(
             node: node.certificate.ticket.node, peers: lines,
             trouble: try trouble(snapshot, lines))
+    }
+
+    /// How each server is with all its channels, in a word: `ok`, `2/3`, `failed`.
+    private func contentWords() async throws -> [String: String] {
+        var all: [String: [ChannelProgress]] = [:]
+        for report in try await node.content.report() {
+            all["\(node.certificate.node)", default: []].append(report.own)
+            for other in report.others where other.node != node.certificate.node {
+                all["\(other.node)", default: []].append(other.line)
+            }
+        }
+        return all.mapValues { lines in
+            if lines.contains(where: { $0.phase == .failed }) { return "failed" }
+            let good = lines.count { $0.phase == .active || $0.phase == .held }
+            return good == lines.count ? "ok" : "\(good)/\(lines.count)"
+        }
     }
 
     private func lines(_ snapshot: NodeSnapshot) throws -> [PeerView] {

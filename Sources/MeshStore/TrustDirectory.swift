@@ -45,6 +45,7 @@ package final class TrustDirectory: Sendable {
         case NamespacePolicy.meshNamespace: return .mesh
         case ContentSpecification.namespace: return .content
         case ContentSpecification.statusNamespace: return .status
+        case ContentSpecification.freshNamespace: return .fresh
         default: break
         }
         let (remembered, generation) = known.withLock { ($0.policies[namespace], $0.generation) }

@@ -15,7 +15,7 @@ struct ContentCommand: AsyncParsableCommand {
         abstract: "Publishes folders to servers, and shows how far they are.",
         subcommands: [
             Publish.self, ContentList.self, ContentStatus.self, Rollback.self, Verify.self,
-            Diff.self, Rotate.self,
+            Diff.self, Rotate.self, ContentExport.self, ContentImport.self,
         ])
 }
 

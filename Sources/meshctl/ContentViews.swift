@@ -100,6 +100,13 @@ struct ContentStatus: AsyncParsableCommand {
                 "CHANNEL", "SITE", "NODE", "ACTIVE", "TARGET", "STATE", "HERE", "RATE", "ENDS-IN",
                 "TOLD",
             ], rows, noHeaders: output.noHeaders)
+        if let age = view.freshSeconds, age > 1800 {
+            print(
+                "! the centre was last heard \(Console.age(age)) ago: newer releases may stand there"
+            )
+        } else if view.freshSeconds == nil {
+            print("! the centre was never heard")
+        }
         for channel in view.channels {
             for line in [channel.own] + channel.servers {
                 if let reason = line.reason {

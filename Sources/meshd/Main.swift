@@ -38,6 +38,8 @@ struct Main: AsyncParsableCommand {
     var contentPatience: String?
     @Option(help: "A shell command that says by its exit code whether a release is well.")
     var contentProbe: String?
+    @Option(help: "KiB a second that content may take from other sites.") var contentRate: String?
+    @Option(help: "When content may come from other sites: 22:00-06:00.") var contentHours: String?
     @Option(help: "MiB that content leaves free for records.") var contentReserve: String?
     @Option(help: "true serves content without a token.") var contentOpen: String?
     @Option(help: "Where apps are served, HOST:PORT, or none.") var httpListen: String?
@@ -63,6 +65,8 @@ struct Main: AsyncParsableCommand {
         flags["content.keep"] = contentKeep
         flags["content.patience"] = contentPatience
         flags["content.probe"] = contentProbe
+        flags["content.rate"] = contentRate
+        flags["content.hours"] = contentHours
         flags["content.reserve"] = contentReserve
         flags["content.open"] = contentOpen
         flags["http.listen"] = httpListen

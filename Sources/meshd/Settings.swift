@@ -21,7 +21,8 @@ struct Settings {
         "discovery.group": .text, "discovery.group6": .text, "discovery.port": .number,
         "discovery.ttl": .number, "gateway.priority": .number,
         "content.directory": .text, "content.keep": .number, "content.patience": .number,
-        "content.probe": .text, "content.reserve": .number, "content.open": .flag,
+        "content.probe": .text, "content.rate": .number, "content.hours": .text,
+        "content.reserve": .number, "content.open": .flag,
         "http.listen": .text,
         "http.hosts": .list,
         "http.plaintext": .flag, "store.volatile": .flag,
@@ -125,6 +126,23 @@ struct Settings {
         content.patience = .seconds(patience)
         content.reserve = UInt64(reserve) << 20
         content.probe = reader.string(forKey: "content.probe")
+        let rate = reader.int(forKey: "content.rate", default: 0)
+        guard (0...10_000_000).contains(rate) else {
+            throw SettingsError(
+                description: "content.rate is 1 to 10000000 KiB a second, or 0 for any")
+        }
+        content.bytesPerSecond = rate == 0 ? nil : rate << 10
+        guard let hours = reader.string(forKey: "content.hours") else { return }
+        let ends = hours.split(separator: "-").map(String.init)
+        let isTime = { (text: String) in
+            let parts = text.split(separator: ":").compactMap { UInt8($0) }
+            return text.utf8.count == 5 && parts.count == 2 && parts[0] < 24 && parts[1] < 60
+        }
+        guard ends.count == 2, ends.allSatisfy(isTime), ends[0] != ends[1] else {
+            throw SettingsError(
+                description: "content.hours: '\(hours)' is not like 22:00-06:00")
+        }
+        content.hours = (ends[0], ends[1])
     }
 
     private static func fromEnvironment(

@@ -156,6 +156,65 @@ import Testing
         #expect(try other.curl("/content/menu/img/a%20b.txt").body == whole)
     }
 
+    @Test func `is old or new after any kill, and reaches its end all the same`() throws {
+        let stage = try Stage()
+        _ = try stage.publish()
+        let other = try Node("b", site: "s1", joining: stage.node)
+        var versions: Set<String> = ["one"]
+        #expect(try stage.eventually { try other.curl("/content/menu/").status == 200 })
+        for round in 0..<6 {
+            let text = "\(round) " + String(repeating: "\(round)", count: 400_000)
+            for name in ["x", "y", "z"] { try stage.write(name, text) }
+            versions.insert(text)
+            _ = try stage.publish()
+            usleep(UInt32(40_000 * round))
+            other.kill()
+            // Whatever moment it was: every file of what is served is of one release.
+            let tree = "\(other.data)/content/menu/active"
+            let files = ["x", "y", "z"].map {
+                FileManager.default.contents(atPath: "\(tree)/\($0)").map {
+                    String(decoding: $0, as: UTF8.self)
+                }
+            }
+            #expect(Set(files).count == 1)
+            if let found = files[0] { #expect(versions.contains(found)) }
+            try other.start()
+        }
+        #expect(
+            try stage.eventually {
+                try other.curl("/content/menu/x", "-r", "0-0").body == "5"
+            })
+        #expect(try Programs.ctl(other, "content", "verify", "menu").code == 0)
+    }
+
+    @Test func `is carried by a file to a site that has no line`() throws {
+        let stage = try Stage()
+        let other = try Node("b", site: "s1", joining: stage.node)
+        _ = try stage.publish()
+        #expect(try stage.eventually { try other.curl("/content/menu/").status == 200 })
+        stage.node.kill()
+        // The centre's files go on a stick; a server that never met it takes them in.
+        try stage.node.start()
+        let stick = "\(stage.node.scratch.path)/stick"
+        #expect(try Programs.ctl(stage.node, "content", "export", "menu", "--out", stick).code == 0)
+        stage.node.kill()
+        other.kill()
+        try FileManager.default.removeItem(atPath: other.data + "/content")
+        try other.start()
+        #expect(try Programs.ctl(other, "content", "import", stick).output == "release 1.2\n")
+        #expect(try stage.eventually { try other.curl("/content/menu/").body == "<h1>one</h1>" })
+        // One changed byte, and nothing of it is taken.
+        var bytes = try #require(FileManager.default.contents(atPath: stick))
+        bytes[bytes.count - 10] ^= 1
+        try bytes.write(to: URL(fileURLWithPath: stick + "-bad"))
+        other.kill()
+        try FileManager.default.removeItem(atPath: other.data + "/content")
+        try other.start()
+        let refused = try Programs.ctl(other, "content", "import", stick + "-bad")
+        #expect(refused.code == 1 && refused.errors.contains("hash"))
+        #expect(try other.curl("/content/menu/").status == 404)
+    }
+
     @Test func `that its folder cannot hold safely is refused with words`() throws {
         let stage = try Stage()
         try FileManager.default.createSymbolicLink(

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import Foundation
+import MeshContent
 import MeshCore
 import MeshCrypto
 import MeshDiscovery
@@ -64,6 +65,31 @@ private let targets: [String: @Sendable ([UInt8]) -> Void] = [
         for second in 1...20 { members.tick(start.advanced(by: .seconds(second))) }
         _ = members.gateway
         _ = members.takeEffects()
+    },
+    "manifest": { bytes in
+        if let manifest = try? Manifest(decoding: bytes) {
+            check(manifest.encoded, bytes)
+            _ = Layout(manifest).bases(in: Layout(manifest))
+        }
+    },
+    "release": { bytes in
+        if let release = try? Release(decoding: bytes) { check(release.encoded, bytes) }
+        _ = try? SignedRelease(decoding: bytes, root: Fixed.root)
+    },
+    "content": { bytes in
+        if let message = try? ContentMessage(decoding: bytes) {
+            check(message.encoded, bytes)
+            if case .give(_, .patch(let patch)) = message {
+                _ = patch.apply(to: [UInt8](repeating: 1, count: 999))
+            }
+        }
+        _ = try? ChannelProgress.decode(bytes)
+    },
+    "patch": { bytes in
+        let (base, new) = (
+            Array(bytes.prefix(bytes.count / 2)), Array(bytes.suffix(bytes.count / 2))
+        )
+        check(Patch(from: base, to: new).apply(to: base) ?? [], new)
     },
     "session": { bytes in
         var session = SyncSession(role: .responder, salt: Salt([1])) { _ in true }

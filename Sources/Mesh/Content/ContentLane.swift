@@ -54,7 +54,9 @@ package final class ContentLane: Sendable {
         var position: UInt64 = 0
         var scrub: (manifest: Digest, place: Int)?
         var nextScrub: Instant
-        var nextProbe: [String: Instant] = [:]
+        /// When the centre last spoke, by its own clock and by this process's.
+        var fresh: (milliseconds: UInt64, at: Instant)?
+        var nextFresh: Instant
         var rates: [Digest: (at: Instant, bytes: UInt64, perSecond: Double)] = [:]
     }
 
@@ -82,7 +84,7 @@ package final class ContentLane: Sendable {
         state = Mutex(
             State(
                 shelf: shelf, exchange: ContentExchange(tuning: settings.exchange, now: now),
-                statusDue: now, nextScrub: now.advanced(by: .seconds(60))))
+                statusDue: now, nextScrub: now.advanced(by: .seconds(60)), nextFresh: now))
     }
 
     /// What was refused, damaged or late, and the bytes of chunks that came, by a stable name.
@@ -236,10 +238,13 @@ package final class ContentLane: Sendable {
         perform { state in
             let now = self.around.now()
             state.neighbours = neighbours
+            state.exchange.farBytesPerSecond = self.tuning.bytesPerSecond
+            state.exchange.isFarOpen = self.tuning.isOpen(at: String(Self.localTime().suffix(5)))
             state.exchange.tick(now)
             self.measure(&state, now)
             for name in state.channels.keys.sorted() { self.step(name, &state) }
             self.advanceStages(&state)
+            self.sayFresh(&state, now)
             self.scrub(&state, now)
             self.tellStatus(&state, isUrgent: false)
         }
@@ -277,7 +282,19 @@ public struct ContentSettings: Sendable {
     public var scrubBytes = 2 << 20
     /// A shell command that says by its exit code whether a release is well; nil for none.
     public var probe: String?
+    /// Bytes a second that may come from other sites; nil for any.
+    public var bytesPerSecond: Int?
+    /// When chunks may come from other sites, by the site's clock, as `22:00-06:00`; nil for
+    /// always.
+    public var hours: (from: String, to: String)?
     package var exchange = ContentTuning()
+
+    /// Whether chunks may come from other sites at a time of day, `hh:mm`.
+    func isOpen(at time: String) -> Bool {
+        guard let hours else { return true }
+        return hours.from <= hours.to
+            ? (hours.from..<hours.to).contains(time) : time >= hours.from || time < hours.to
+    }
 
     /// The defaults for a folder.
     public init(directory: String) { self.directory = directory }

@@ -40,6 +40,9 @@ extension ContentLane {
             else { return }
             state.told[node] = lines
             state.toldAt[node] = version.record.stamp.milliseconds
+        case ContentSpecification.freshNamespace:
+            let said = version.record.stamp.milliseconds
+            if said > state.fresh?.milliseconds ?? 0 { state.fresh = (said, around.now()) }
         case NamespacePolicy.meshNamespace:
             let key = version.record.key.description
             if key.hasPrefix("stage/") { state.stages.insert(key) }
@@ -303,6 +306,18 @@ extension ContentLane {
         guard let key else { return }
         let write = Write(.put, key, contentType: "text/plain", body: [])
         store.write(WriteRequest(scope: NamespacePolicy.scope, writes: [write])) { _ in }
+    }
+
+    /// At the centre: says every quarter of an hour that it is there.
+    func sayFresh(_ state: inout State, _ now: Instant) {
+        let scope = Scope(namespace: ContentSpecification.freshNamespace, audience: .all)
+        guard state.nextFresh <= now, identity.certificate.allows(.govern, scope),
+            let key = try? RecordKey("time")
+        else { return }
+        state.nextFresh = now.advanced(by: .seconds(900))
+        store.write(
+            WriteRequest(scope: scope, writes: [Write(.put, key, contentType: "text/plain")])
+        ) { _ in }
     }
 
     // MARK: Scrub

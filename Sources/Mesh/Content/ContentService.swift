@@ -63,6 +63,17 @@ extension ContentLane {
         }
     }
 
+    /// How old the centre's last word is, by its clock against this host's where they agree, and
+    /// never younger than since it came; nil if it was never heard.
+    package func freshness(wall milliseconds: UInt64) async throws -> Duration? {
+        try await ask { state in
+            guard let fresh = state.fresh else { return nil }
+            let here = self.around.now().since(fresh.at)
+            let told = milliseconds > fresh.milliseconds ? milliseconds - fresh.milliseconds : 0
+            return max(here, .milliseconds(Int64(min(told, 315_360_000_000))))
+        }
+    }
+
     /// The latest release of a channel, with its charter.
     package func latest(_ channel: String) async throws -> SignedRelease? {
         try await ask { state in
@@ -96,7 +107,7 @@ extension ContentLane {
             manifest.files.count == Int(release.files)
         else { throw ContentError.refused("the manifest's sizes are not those that were signed") }
         return try await ask { state in
-            try self.refuseOld(release, state)
+            try self.refuseOld(signed, state)
             if state.shelf.isWhole(release.manifest) { return [] }
             state.publishing[release.manifest] = signed
             let old = state.channels[release.channel]?.active.flatMap {
@@ -124,10 +135,12 @@ extension ContentLane {
         }
     }
 
-    private func refuseOld(_ release: Release, _ state: State) throws {
-        if let highest = state.channels[release.channel]?.releases.keys.max(),
-            highest >= release.number
-        {
+    /// A release that is known already may be brought once more, with its files: from a disk that
+    /// somebody carried.
+    private func refuseOld(_ signed: SignedRelease, _ state: State) throws {
+        let known = state.channels[signed.release.channel]?.releases ?? [:]
+        if known[signed.release.number] == signed { return }
+        if let highest = known.keys.max(), highest >= signed.release.number {
             throw ContentError.notNewer(highest: highest)
         }
     }
@@ -159,19 +172,35 @@ extension ContentLane {
         }
     }
 
+    /// Chunks that are here, one after the other; nil where one is not, or all are too many.
+    package func chunks(_ manifest: Digest, _ places: [Range<Int>]) async throws -> [UInt8]? {
+        try await ask { state in
+            guard let layout = state.shelf.layout(manifest) else { return nil }
+            var bytes: [UInt8] = []
+            for place in places.joined() {
+                guard layout.chunks.indices.contains(place), bytes.count < 8 << 20,
+                    let chunk = state.shelf.read(manifest, place)
+                else { return nil }
+                bytes += chunk
+            }
+            return bytes
+        }
+    }
+
     /// A publisher ends: all chunks are here, and the release goes out.
     package func commitPublication(_ bytes: [UInt8]) async throws -> ReleaseNumber {
         let signed = try verified(bytes)
         let release = signed.release
-        try await ask { state in
-            try self.refuseOld(release, state)
+        let isKnown = try await ask { state in
+            try self.refuseOld(signed, state)
             guard state.shelf.isWhole(release.manifest) else {
                 let missing = state.exchange.missing(release.manifest)
                 throw ContentError.incomplete(missing.reduce(0) { $0 + $1.count })
             }
             state.publishing[release.manifest] = nil
+            return state.channels[release.channel]?.releases[release.number] == signed
         }
-        try await write(signed)
+        if !isKnown { try await write(signed) }
         return release.number
     }
 

@@ -23,6 +23,11 @@ extension ContentExchange {
                 release(asked)
             }
         }
+        if let most = farBytesPerSecond {
+            let more = Double(most) * min(now.since(farFilled).seconds, 1)
+            farBudget = min(farBudget + Int(more), most)
+            farFilled = now
+        }
         if nextTell <= now {
             nextTell = now.advanced(by: tuning.tellPause)
             for manifest in fetches.keys.sorted() {
@@ -65,12 +70,14 @@ extension ContentExchange {
             let wanted = ContentMessage.Wanted.manifest(offset: fetch.manifestBytes.count)
             return send(link, manifest, wanted, [], [], 0, now)
         }
+        guard peer.isNear || isFarOpen else { return }
         let window = peer.isNear ? tuning.nearWindow : peer.window
         let others = peers.filter { $0.key != link }.compactMap { key, other in
             other.offers[manifest].map { (isNear: other.isNear, places: $0) }
         }
         let near = others.filter(\.isNear)
         while (peers[link]?.inFlight ?? window) < window {
+            guard peer.isNear || farBytesPerSecond == nil || farBudget > 0 else { break }
             let next = fetch.next(
                 tuning, bytes: peer.isNear ? tuning.requestBytes : tuning.farRequestBytes,
                 has: { offer?.contains($0) ?? true },
@@ -82,6 +89,7 @@ extension ContentExchange {
                 break
             }
             let count = places.reduce(0) { $0 + Int(layout.chunks[$1].byteCount) }
+            if !peer.isNear { farBudget -= count }
             let named = base.flatMap { base in
                 fetch.old.map { ContentMessage.Base(manifest: $0, places: base.ranges) }
             }

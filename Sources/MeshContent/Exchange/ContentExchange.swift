@@ -35,7 +35,8 @@ package struct ContentExchange: Sendable {
     struct Peer {
         let certificate: Certificate
         let isNear: Bool
-        var offers: [Digest: Set<Int>?] = [:]
+        /// What it told of each manifest; nil for all of it.
+        var offers: [Digest: Places?] = [:]
         var asked: [UInt32: Asked] = [:]
         var inFlight = 0
         var window: Int
@@ -60,13 +61,20 @@ package struct ContentExchange: Sendable {
     /// Bytes of chunks that came from other sites, and from this one.
     package internal(set) var farBytes: UInt64 = 0
     package internal(set) var nearBytes: UInt64 = 0
-    /// Most offers of one peer that are kept.
+    /// Most offers of one peer that are kept, and most parts of what is not wanted yet.
     let offersMax = 1024
+    let offersUnknownMax = 16
+    /// Bytes a second that may come from other sites; nil for any. And whether now is the time.
+    package var farBytesPerSecond: Int?
+    package var isFarOpen = true
+    var farBudget = 0
+    var farFilled: Instant
 
     /// Begins with nobody and nothing.
     package init(tuning: ContentTuning = ContentTuning(), now: Instant) {
         self.tuning = tuning
         nextTell = now
+        farFilled = now
     }
 
     mutating func count(_ name: String) { counters["content_" + name, default: 0] += 1 }
@@ -221,13 +229,16 @@ package struct ContentExchange: Sendable {
         case .whole: peers[link]?.offers[manifest] = .some(nil)
         case .parts(let ranges):
             if case .some(.none) = peer.offers[manifest] { return }
-            var places = (peer.offers[manifest] ?? []) ?? []
+            // What is not wanted yet may be, when its record comes; a few such are remembered.
+            let strangers = peer.offers.count { $0.value != nil && fetches[$0.key] == nil }
+            guard fetches[manifest] != nil || strangers < offersUnknownMax else {
+                return count("offer_over_limit")
+            }
+            var places = (peer.offers[manifest] ?? nil) ?? Places()
             let most = fetches[manifest]?.layout?.chunks.count ?? ContentSpecification.chunksMax
             for range in ranges {
-                guard range.upperBound <= most, places.count + range.count <= most else {
-                    return count("offer_over_limit")
-                }
-                places.formUnion(range)
+                guard range.upperBound <= most else { return count("offer_over_limit") }
+                places.insert(range)
             }
             peers[link]?.offers[manifest] = places
         }
@@ -265,7 +276,8 @@ package struct ContentExchange: Sendable {
             let old = join(base.manifest, base.places.flatMap(Array.init), &shelf)
         else { return .bytes(bytes) }
         let patch = Patch(from: old, to: bytes)
-        return patch.newByteCount + 16 * patch.steps.count < bytes.count ? .patch(patch) : .bytes(bytes)
+        return patch.newByteCount + 16 * patch.steps.count < bytes.count
+            ? .patch(patch) : .bytes(bytes)
     }
 
     func join(

@@ -73,6 +73,9 @@ package struct NamespacePolicy: Hashable, Sendable {
     /// The namespace in which the servers of a site say how far they are.
     package static let status = NamespacePolicy(audience: .site, writers: .site, merge: .register)
 
+    /// The namespace in which the centre says, now and then, that it is there.
+    package static let fresh = NamespacePolicy(audience: .all, writers: .central, merge: .register)
+
     /// The key under which a namespace's policy is written.
     package static func key(of namespace: String) throws(KeyError) -> RecordKey {
         try RecordKey("namespaces/\(namespace)")
