@@ -169,14 +169,16 @@ public final class MeshNode: Sendable {
         try? await group.shutdownGracefully()
     }
 
-    /// Tells the content's lane, once a second, who of the site is there.
+    /// Tells the content's lane, again and again, who of the site is there.
     private func tickContent() async {
         while !Task.isCancelled {
             let site = certificate.ticket.site
-            let neighbours = await snapshot().members.filter {
+            let members = await snapshot().members
+            let neighbours = members.filter {
                 $0.site == site && ($0.state == .alive || $0.state == .suspect)
             }
-            content.tick(neighbours.map(\.node))
+            let gone = members.filter { $0.state == .left }
+            content.tick(neighbours.map(\.node), gone: Set(gone.map(\.node)))
             try? await Task.sleep(for: .milliseconds(200), tolerance: .milliseconds(50))
         }
     }

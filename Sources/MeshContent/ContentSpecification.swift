@@ -46,14 +46,14 @@ package struct ContentTuning: Sendable {
     package var nearWindow = 4 << 20
     /// The same, of a server of another site: at first, least and most. It grows while answers come
     /// as fast as they can, and shrinks when they begin to queue, so that records wait little.
-    package var farWindow = 256 << 10
-    package var farWindowLeast = 192 << 10
+    package var farWindow = 320 << 10
+    package var farWindowLeast = 256 << 10
     package var farWindowMost = 4 << 20
     /// How much longer than the fastest answer one may take before the line counts as full.
-    package var queueing = Duration.milliseconds(65)
+    package var queueing = Duration.milliseconds(80)
     /// Bytes asked for with one request of a neighbour, and of a server of another site.
     package var requestBytes = 256 << 10
-    package var farRequestBytes = 64 << 10
+    package var farRequestBytes = 32 << 10
     /// Chunks asked for with one request.
     package var requestChunks = 64
     /// Chunks among which the rarest is chosen.
@@ -64,8 +64,8 @@ package struct ContentTuning: Sendable {
     package var tellPause = Duration.milliseconds(100)
     /// Wrong chunks of one peer for one release, after which it is not asked for it again.
     package var strikes = 3
-    /// Requests of one peer that may wait.
-    package var requestsWaiting = 128
+    /// How long a peer is not asked again for what it had not.
+    package var lackPause = Duration.seconds(10)
 
     /// The defaults.
     package init() {}

@@ -82,6 +82,16 @@ package struct DialPlan: Sendable {
         package var isSelf = false
     }
 
+    /// What is thought of a node whose address is due.
+    package enum Verdict: Sendable {
+        /// It is to be dialled.
+        case wanted
+        /// Not now, but perhaps in a moment.
+        case notNow
+        /// It may be looked at again after a while.
+        case later
+    }
+
     private let own: NodeID
     private let tuning: Tuning
     private var targets: [String: Target] = [:]
@@ -156,18 +166,27 @@ package struct DialPlan: Sendable {
     ///
     /// - Parameters:
     ///   - most: no more than so many at once; the rest stays due.
-    ///   - isUnwanted: whether a node that was met at an address is not to be dialled now.
+    ///   - verdict: what is thought of a node that was met at an address.
     package mutating func due(
         now: Instant, linked: Set<NodeID>, atMost most: Int = .max,
-        isUnwanted: (NodeID) -> Bool = { _ in false }
+        verdict: (NodeID) -> Verdict = { _ in .wanted }
     ) -> [String] {
-        let ready = targets.values.filter { target in
-            guard target.nextDial <= now, !target.isDialling, !target.isSelf else { return false }
-            guard let node = target.node else { return true }
-            return !linked.contains(node) && (target.isForced || !isUnwanted(node))
+        var ready: [String] = []
+        for (address, target) in targets
+        where target.nextDial <= now && !target.isDialling && !target.isSelf {
+            guard let node = target.node else {
+                ready.append(address)
+                continue
+            }
+            if linked.contains(node) { continue }
+            switch target.isForced ? .wanted : verdict(node) {
+            case .wanted: ready.append(address)
+            case .notNow: break
+            case .later: targets[address]?.nextDial = now.advanced(by: tuning.yield)
+            }
         }
         var due: [String] = []
-        for address in ready.map(\.address).sorted() where due.count < most {
+        for address in ready.sorted() where due.count < most {
             guard let target = targets[address] else { continue }
             // A beacon that is not heard any more tells no address.
             if target.rung == .beacon, now.since(target.lastHeard) > .seconds(60) {

@@ -57,9 +57,14 @@ extension Engine {
         let linked = Set(links.values.map(\.node))
         let due = dials.due(now: now, linked: linked, atMost: limits.dialsAtOnce) { node in
             let site = members.site(of: node)
-            if let site, site != home { return isRelieved || linkedSites.contains(site) }
+            if let site, site != home {
+                return isRelieved || linkedSites.contains(site) ? .notNow : .wanted
+            }
             // Who has few links takes any; the others only their neighbours on the rings.
-            return !members.isNeighbour(node) && (site != nil || near >= tuning.linksWanted)
+            if members.isNeighbour(node) || (site == nil && near < tuning.linksWanted) {
+                return .wanted
+            }
+            return .later
         }
         for address in due { emit(.dial(address)) }
     }

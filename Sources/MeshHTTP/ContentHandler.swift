@@ -48,7 +48,7 @@ final class ContentHandler: ChannelDuplexHandler, RemovableChannelHandler {
         case .end:
             guard let head = taken else { return context.fireChannelRead(data) }
             taken = nil
-            if unanswered == 0, waiting.isEmpty {
+            if unanswered == 0, sending == 0, waiting.isEmpty {
                 answer(head, context)
             } else if waiting.count < 16 {
                 waiting.append(head)
@@ -64,7 +64,20 @@ final class ContentHandler: ChannelDuplexHandler, RemovableChannelHandler {
         }
         context.writeAndFlush(data, promise: promise)
         unanswered -= 1
-        while unanswered == 0, !waiting.isEmpty { answer(waiting.removeFirst(), context) }
+        goOn(context)
+    }
+
+    /// One file at a time: a client that asks for a thousand at once has one open.
+    private func goOn(_ context: ChannelHandlerContext) {
+        guard unanswered == 0, sending == 0, !waiting.isEmpty else { return }
+        answer(waiting.removeFirst(), context)
+    }
+
+    func handlerAdded(context: ChannelHandlerContext) {
+        // A client that stops reading is given up after a minute, by the kernel.
+        let option = ChannelOptions.Types.SocketOption(
+            level: .tcp, name: .init(rawValue: TCP_USER_TIMEOUT))
+        _ = context.channel.setOption(option, value: 60_000)
     }
 
     /// A connection that seems idle to others may be in the middle of a long file.
@@ -118,7 +131,8 @@ final class ContentHandler: ChannelDuplexHandler, RemovableChannelHandler {
             reply.file?.close()
             let (handler, context) = bound.value
             handler.sending -= 1
-            if isLast || handler.closes, handler.sending == 0 { context.close(promise: nil) }
+            if isLast || handler.closes { return context.close(promise: nil) }
+            handler.goOn(context)
         }
         if let file = reply.file, head.method == .get, file.range.count > 0 {
             let region = FileRegion(

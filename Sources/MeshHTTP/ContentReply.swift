@@ -77,7 +77,7 @@ struct ContentReply {
         var range = 0..<found.byteCount
         // A range of another version of the file would be of use to nobody (If-Range).
         let isSame = head.headerFields[.ifRange].map { $0 == "\"\(found.etag)\"" } ?? true
-        if let text = head.headerFields[.range], isSame {
+        if let text = head.headerFields[.range], isSame, head.method == .get {
             switch Self.range(text, of: found.byteCount) {
             case .whole: break
             case .part(let part):
@@ -96,11 +96,19 @@ struct ContentReply {
             }
         }
         headers.append(("Content-Length", "\(range.count)"))
+        if head.method == .head { return }
         let descriptor = Glibc.open(found.place, O_RDONLY | O_NOFOLLOW | O_CLOEXEC)
         guard descriptor >= 0 else {
             throw Problem(
                 code: "storage", title: "Storage failed", status: 503,
                 detail: "'\(found.path)' cannot be opened: \(String(cString: strerror(errno)))")
+        }
+        // A file that somebody cut short would be sent for ever.
+        guard lseek(descriptor, 0, SEEK_END) == off_t(found.byteCount) else {
+            Glibc.close(descriptor)
+            throw Problem(
+                code: "damaged", title: "Being mended", status: 503,
+                detail: "the file has changed on disk")
         }
         file = File(
             handle: NIOFileHandle(_deprecatedTakingOwnershipOfDescriptor: descriptor), range: range)
@@ -122,7 +130,7 @@ struct ContentReply {
         let digits = (ends[0] + ends[1]).utf8
         guard digits.allSatisfy({ (48...57).contains($0) }), !digits.isEmpty else { return .whole }
         if ends[0].isEmpty {
-            guard let count = Int(ends[1]) else { return .part(0..<size) }
+            let count = Int(ends[1]) ?? size
             return count == 0 || size == 0 ? .outside : .part(max(0, size - count)..<size)
         }
         guard let first = Int(ends[0]), first < size else { return .outside }

@@ -18,6 +18,9 @@ extension Routes {
     private static let uploadTimeout = Duration.seconds(120)
 
     func content(_ request: Request, _ path: [String], _ access: Access) async throws -> Response {
+        guard access.mayRead(ContentSpecification.namespace) else {
+            throw Problem.forbidden("the token does not allow \(ContentSpecification.namespace)")
+        }
         do {
             return try await answer(request, path, access)
         } catch let error as ContentError {

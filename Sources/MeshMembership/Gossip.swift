@@ -158,14 +158,20 @@ extension Membership {
         guard let member = table[node], member.state == .suspect, let began = member.suspectedAt,
             began.advanced(by: suspicionTimeout(member)) <= now
         else { return }
-        if member.hasFailedHere {
+        if member.hasFailedHere, !member.isLinked || !canProbe(member) {
             set(node, .away, now)
         } else if canProbe(member) {
+            // Where its link stands, an answer that was lost some seconds ago proves little.
             begin(.decisive, node, now)
         } else if !member.isReaching {
             table[node]?.isReaching = true
             effects.append(.reach(node))
         }
+    }
+
+    /// The last question of a suspicion got no answer.
+    mutating func conclude(_ node: NodeID, _ now: Instant) {
+        if table[node]?.state == .suspect { set(node, .away, now) }
     }
 
     /// A member that was to be reached was dialled in vain.

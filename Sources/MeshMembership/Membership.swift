@@ -58,7 +58,7 @@ package struct Membership: Sendable {
         let presence: Presence
         let address: String
         let teller: NodeID
-        var vouches: [Vouch] = []
+        var vouches: [(vouch: Vouch, teller: NodeID)] = []
     }
 
     let identity: Identity
@@ -69,6 +69,7 @@ package struct Membership: Sendable {
     /// What this node says of itself.
     package internal(set) var presence: Presence
     var table: [NodeID: Member] = [:]
+    private var sites: [NodeID: String] = [:]
     var overlay: Overlay
     /// Members that are linked, and those whom time must move: suspect or away.
     var linkedNodes: Set<NodeID> = []
@@ -76,6 +77,8 @@ package struct Membership: Sendable {
     var knownGateway: NodeID?
     var named: [ShortID: NodeID] = [:]
     var pending: [NodeID: Pending] = [:]
+    /// Vouches of neighbours whose certificates are not known yet, with who brought them.
+    var strangers: [(vouch: Vouch, teller: NodeID)] = []
     var waiting: [ShortID: Waiting] = [:]
     var probes: [UInt32: Probe] = [:]
     var relayed: [UInt32: Relayed] = [:]
@@ -114,7 +117,7 @@ package struct Membership: Sendable {
     package var members: [Member] { table.values.sorted { $0.node < $1.node } }
 
     /// Where a member stands; nil for nobody known.
-    package func site(of node: NodeID) -> String? { table[node]?.site }
+    package func site(of node: NodeID) -> String? { sites[node] }
 
     /// One member.
     package func member(_ node: NodeID) -> Member? { table[node] }
@@ -150,11 +153,15 @@ extension Membership {
         }
         table[node] = Member(node, site: site, isCentral: isCentral, now: now)
         named[node.short] = node
+        sites[node] = site
         unsettled.insert(node)
         if let early = pending.removeValue(forKey: node) {
             hear(.presence(early.presence, address: early.address), from: early.teller, now)
-            for vouch in early.vouches { hear(vouch, from: early.teller, now) }
+            for early in early.vouches { hear(early.vouch, from: early.teller, now) }
         }
+        let early = strangers.filter { $0.vouch.node == node }
+        strangers.removeAll { $0.vouch.node == node }
+        for early in early { hear(early.vouch, from: early.teller, now) }
     }
 
     /// Another node has this member's name and place: it has left, whatever it says.
@@ -238,7 +245,7 @@ extension Membership {
 
     /// Whether what is known of a member is worth telling on: not where a third site told it.
     func knows(_ member: Member) -> Bool {
-        isNear(member) || member.isLinked || !member.vouches.isEmpty
+        isNear(member) || member.isLinked || member.vouches.values.contains(where: holds)
             || member.tellers.contains { table[$0]?.site == member.site }
     }
 

@@ -127,7 +127,7 @@ extension Membership {
         guard member.state == .alive || member.state == .suspect else { return }
         table[probe.target]?.hasFailedHere = true
         accuse(probe.target, by: own.short, now)
-        if probe.purpose == .decisive { judge(probe.target, now) }
+        if probe.purpose == .decisive { conclude(probe.target, now) }
     }
 
     private mutating func succeeded(_ sequence: UInt32, by sender: NodeID, _ now: Instant) {

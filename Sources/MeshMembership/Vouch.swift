@@ -76,7 +76,7 @@ extension Membership {
     }
 
     /// A vouch of a neighbour holds while it is there, in the life in which it vouched.
-    private func holds(_ vouch: Vouch) -> Bool {
+    func holds(_ vouch: Vouch) -> Bool {
         guard vouch.isThere, let voucher = table[vouch.node], isNear(voucher) else { return false }
         return (voucher.state == .alive || voucher.state == .suspect)
             && vouch.version.incarnation >= voucher.version.incarnation
@@ -125,13 +125,19 @@ extension Membership {
 
     mutating func hear(_ vouch: Vouch, from teller: NodeID, _ now: Instant) {
         if let early = pending[vouch.subject], early.vouches.count < tuning.vouchers {
-            pending[vouch.subject]?.vouches.append(vouch)
+            pending[vouch.subject]?.vouches.append((vouch, teller))
             return
         }
         guard let member = table[vouch.subject], !isNear(member), vouch.subject != own,
             table[teller].map(isNear) == true
         else { return count("rumour_unknown") }
         if vouch.node == own { return hearOwn(vouch, now) }
+        guard let voucher = table[vouch.node] else {
+            // A neighbour that is not known yet; its certificate is on the way, or there is none.
+            guard strangers.count < tuning.vouchers else { return count("rumour_over_limit") }
+            return strangers.append((vouch, teller))
+        }
+        guard isNear(voucher) else { return count("rumour_unknown") }
         if let known = member.vouches[vouch.node], known.version >= vouch.version {
             // A voucher that does not know how far it once counted hears of it.
             if teller == vouch.node, known != vouch {

@@ -69,7 +69,9 @@ struct Publish: AsyncParsableCommand {
         let root = try keyFolder.root()
         let latest = try await Publication.latest(client, channel, root)
         let bar = ProgressBar("reading")
-        let source = try ContentFolder(folder, skipLinks: skipLinks) { bar.show($0) }
+        let source = try ContentFolder(folder, channel: channel, skipLinks: skipLinks) {
+            bar.show($0)
+        }
         bar.end()
         let charter = try charter(keyFolder, latest)
         let bytes = source.manifest.encoded
@@ -298,6 +300,12 @@ struct Rotate: AsyncParsableCommand {
     @Option(help: "The directory with the root keys.") var keys: String
     @Option(help: "How many publish keys.") var publishers = 1
     @Option(help: "How many of them must sign; all.") var threshold: Int?
+
+    func validate() throws {
+        guard (1...ContentSpecification.publishersMax).contains(publishers),
+            (1...publishers).contains(threshold ?? publishers)
+        else { throw ValidationError("--publishers is 1 to 16, --threshold 1 to --publishers") }
+    }
 
     func run() async throws {
         try Sodium.start()

@@ -23,7 +23,7 @@ struct ContentFolder {
     /// Walks a folder: regular files only, the executable bit kept, links refused or left out.
     ///
     /// - Parameter progress: called with the bytes read so far.
-    init(_ root: String, skipLinks: Bool, progress: (UInt64) -> Void) throws {
+    init(_ root: String, channel: String, skipLinks: Bool, progress: (UInt64) -> Void) throws {
         self.root = root
         var files: [Manifest.File] = []
         var read: UInt64 = 0
@@ -37,7 +37,7 @@ struct ContentFolder {
             throw Failure(
                 "\(files.count) files; a release has at most \(ContentSpecification.filesMax)")
         }
-        let list = Manifest(files: files)
+        let list = Manifest(channel: channel, files: files)
         // What every server would refuse is refused here, with the same words.
         do throws(ContentRefusal) { manifest = try Manifest(decoding: list.encoded) } catch {
             throw Failure("\(error)")

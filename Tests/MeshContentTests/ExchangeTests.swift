@@ -53,7 +53,7 @@ struct MemoryShelf: ContentShelf {
             }
             list.append(Manifest.File(path: path, isExecutable: false, chunks: chunks))
         }
-        let bytes = Manifest(files: list).encoded
+        let bytes = Manifest(channel: "menu", files: list).encoded
         let id = Manifest.id(ofManifest: bytes)
         try begin(id, bytes)
         for (place, chunk) in layouts[id]!.chunks.enumerated() {
@@ -136,6 +136,7 @@ final class ContentWorld {
                     guard let ends = links[link] else { continue }
                     let other = ends[0] == server ? ends[1] : ends[0]
                     queue.append((link, other, servers[server].lies ? spoil(message) : message))
+                case .unwritable: break
                 case .close(let link, _):
                     closed += 1
                     cut(link)
@@ -228,10 +229,31 @@ final class ContentWorld {
         #expect(world.farBytes < 6_000, "\(world.farBytes)")
     }
 
+    @Test func `fetch a file that changed wholly, and what one of two sources has lost`() throws {
+        var files = ["a": noise(1_300_000, seed: 1)]
+        let (world, first, _) = try scene(files)
+        for server in 1...3 { world.want(server, first) }
+        world.run()
+        files["a"] = noise(1_300_000, seed: 2)
+        let second = try world.servers[0].shelf.publish(files)
+        // The centre has lost a chunk; all others of it are had at once, and that one when it is back.
+        let lost = world.servers[0].shelf.chunks[second]?.removeValue(forKey: 7)
+        world.hold(0, second)
+        for server in 1...3 { world.want(server, second, old: first) }
+        world.run()
+        let all = (world.servers[0].shelf.chunks[second]?.count ?? 0) + 1
+        for server in 1...3 {
+            #expect(world.servers[server].shelf.chunks[second]?.count == all - 1)
+        }
+        world.servers[0].shelf.chunks[second]?[7] = lost
+        world.run()
+        for server in 1...3 { #expect(world.servers[server].complete.contains(second)) }
+    }
+
     @Test func `share what they have when their line is cut in the middle`() throws {
         let (world, manifest, wan) = try scene(["a": noise(3_000_000, seed: 3)])
         world.want(1, manifest)
-        world.run(steps: 12)
+        world.run(steps: 60)
         let some = world.servers[1].shelf.chunks[manifest]?.count ?? 0
         #expect(some > 0 && !world.servers[1].complete.contains(manifest))
         world.cut(wan)

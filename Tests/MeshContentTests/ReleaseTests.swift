@@ -138,7 +138,8 @@ struct Channel {
     }
 
     @Test func `is read as it was written, empty files among them`() throws {
-        let manifest = Manifest(files: [file("b/c"), file("a"), file("empty", "")])
+        let manifest = Manifest(
+            channel: "menu", files: [file("b/c"), file("a"), file("empty", "")])
         #expect(try Manifest(decoding: manifest.encoded) == manifest)
         #expect(manifest.files.map(\.path) == ["a", "b/c", "empty"])
         for count in 0..<manifest.encoded.count {
@@ -154,13 +155,13 @@ struct Channel {
         "x/NUL.txt", "", String(repeating: "a", count: 256), "a/.", "..",
     ])
     func `with a path that leads elsewhere is refused whole`(path: String) throws {
-        let manifest = Manifest(files: [file("good"), file(path)])
+        let manifest = Manifest(channel: "menu", files: [file("good"), file(path)])
         #expect(throws: ContentRefusal.self) { try Manifest(decoding: manifest.encoded) }
     }
 
     @Test func `with two paths for one file, or a file in place of a folder, is refused`() {
         for pair in [["a", "A"], ["a", "a"], ["a/b", "a"], ["A/b", "a"]] {
-            let manifest = Manifest(files: pair.map { file($0) })
+            let manifest = Manifest(channel: "menu", files: pair.map { file($0) })
             #expect(throws: ContentRefusal.self) { try Manifest(decoding: manifest.encoded) }
         }
     }
@@ -168,6 +169,7 @@ struct Channel {
     @Test func `with more files than its limit is refused before they are read`() {
         var writer = WireWriter()
         writer.u8(1)
+        writer.short("menu".utf8)
         writer.count(10_000_000)
         #expect(throws: ContentRefusal.self) { try Manifest(decoding: writer.bytes) }
     }

@@ -32,7 +32,7 @@ import Testing
             }
             return Manifest.File(path: path, isExecutable: path.hasSuffix(".sh"), chunks: parts)
         }
-        let bytes = Manifest(files: list).encoded
+        let bytes = Manifest(channel: "menu", files: list).encoded
         return (Manifest.id(ofManifest: bytes), bytes, chunks)
     }
 
@@ -158,7 +158,8 @@ import Testing
             try shelf.begin(release(["a": [1]]).id, release(["a": [1]]).bytes, channel: "menu")
         }
         let roomy = try DiskShelf(root: root, reserve: 0)
-        let evil = Manifest(files: [Manifest.File(path: "../x", isExecutable: false, chunks: [])])
+        let evil = Manifest(
+            channel: "menu", files: [Manifest.File(path: "../x", isExecutable: false, chunks: [])])
         let bytes = evil.encoded
         #expect(throws: StoreError.self) {
             try roomy.begin(Manifest.id(ofManifest: bytes), bytes, channel: "menu")

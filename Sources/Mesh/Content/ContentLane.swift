@@ -32,6 +32,9 @@ package final class ContentLane: Sendable {
         var target: ReleaseNumber?
         var readySince: Instant?
         var failure: String?
+        var failedAt: Instant?
+        /// A release that is served while its probe has not ended.
+        var probed: ReleaseNumber?
         /// A release that was tried and was not well.
         var refused: ReleaseNumber?
     }
@@ -57,6 +60,10 @@ package final class ContentLane: Sendable {
         /// When the centre last spoke, by its own clock and by this process's.
         var fresh: (milliseconds: UInt64, at: Instant)?
         var nextFresh: Instant
+        /// Servers that left or were replaced; nobody waits for them.
+        var gone: Set<NodeID> = []
+        /// Since when a ring of a roll-out has been well, by this process's clock.
+        var wellSince: [RecordKey: Instant] = [:]
         var rates: [Digest: (at: Instant, bytes: UInt64, perSecond: Double)] = [:]
     }
 
@@ -64,6 +71,9 @@ package final class ContentLane: Sendable {
     let tuning: ContentSettings
     let logger: Logger
     let around: Surroundings
+    /// Bytes of one link's messages that may wait for the lane, some more for each message.
+    static let backlogMax = 16 << 20
+    private let backlog = Mutex<[UInt64: Int]>([:])
     private let counted = Mutex<[String: UInt64]>([:])
     let queue = DispatchQueue(label: "mesh.content")
     private let state: Mutex<State>
@@ -141,8 +151,11 @@ package final class ContentLane: Sendable {
                     around.connection(link)?.close()
                 case .manifest(let manifest, let bytes): begin(manifest, bytes, &state)
                 case .complete(let manifest): complete(manifest, &state)
+                case .unwritable(let manifest): giveUp(manifest, &state)
                 }
             }
+            // A chunk that was wanted for another and is not whole any more.
+            for manifest in state.shelf.takeFound() { mend(manifest, &state) }
         }
         let counters = state.exchange.counters
         let (far, near) = (state.exchange.farBytes, state.exchange.nearBytes)
@@ -154,6 +167,19 @@ package final class ContentLane: Sendable {
         for link in order { around.connection(link)?.send(outgoing[link] ?? []) }
     }
 
+    private func giveUp(_ manifest: Digest, _ state: inout State) {
+        guard let name = channel(of: manifest, state) else { return }
+        fail(name, "its files cannot be written: the disk is full, or fails", &state)
+        state.exchange.forget(manifest)
+    }
+
+    /// Notes why a channel goes no further; it is tried again after a while.
+    func fail(_ name: String, _ reason: String, _ state: inout State) {
+        state.channels[name]?.failure = reason
+        state.channels[name]?.failedAt = around.now()
+        tellStatus(&state, isUrgent: true)
+    }
+
     private func begin(_ manifest: Digest, _ bytes: [UInt8], _ state: inout State) {
         guard let name = channel(of: manifest, state) else { return }
         do throws(StoreError) {
@@ -161,7 +187,7 @@ package final class ContentLane: Sendable {
             state.exchange.began(manifest, state.shelf, now: around.now())
             state.channels[name]?.failure = nil
         } catch {
-            state.channels[name]?.failure = "\(error)"
+            fail(name, "\(error)", &state)
             state.exchange.forget(manifest)
             count("content_refused")
             logger.error("A release is refused", metadata: ["error": "\(error)"])
@@ -179,7 +205,7 @@ package final class ContentLane: Sendable {
         var served: [String: ServedRelease] = [:]
         for (name, channel) in state.channels {
             guard let active = channel.active,
-                let manifest = channel.releases[active]?.release.manifest,
+                let manifest = state.shelf.activeTree(name),
                 let layout = state.shelf.layout(manifest),
                 let folder = state.shelf.folder(manifest)
             else { continue }
@@ -202,8 +228,12 @@ package final class ContentLane: Sendable {
             logger.notice(
                 "A release is complete",
                 metadata: ["content.channel": "\(name)", "content.id": "\(manifest)"])
+        } catch StoreError.busy {
+            // A chunk that was here is not whole any more.
+            return state.exchange.began(manifest, state.shelf, now: around.now())
         } catch {
-            state.channels[name]?.failure = "\(error)"
+            fail(name, "\(error)", &state)
+            state.exchange.forget(manifest)
         }
         step(name, &state)
         tellStatus(&state, isUrgent: true)
@@ -218,11 +248,24 @@ package final class ContentLane: Sendable {
 
     func linkDown(_ link: UInt64) {
         let now = around.now()
-        perform { $0.exchange.linkDown(link, now: now) }
+        perform { state in
+            state.exchange.linkDown(link, now: now)
+            self.backlog.withLock { $0[link] = nil }
+        }
     }
 
     func receive(_ bytes: [UInt8], from link: UInt64) {
+        let waiting = backlog.withLock { backlog in
+            backlog[link, default: 0] += bytes.count + 64
+            return backlog[link] ?? 0
+        }
+        guard waiting <= Self.backlogMax else {
+            count("content_backlog_over_limit")
+            around.connection(link)?.close()
+            return
+        }
         perform { state in
+            self.backlog.withLock { $0[link]? -= bytes.count + 64 }
             var shelf = state.shelf
             state.exchange.receive(bytes, from: link, &shelf, now: self.around.now())
         }
@@ -234,10 +277,11 @@ package final class ContentLane: Sendable {
     /// Time went by.
     ///
     /// - Parameter neighbours: the servers of this site that are alive.
-    func tick(_ neighbours: [NodeID]) {
+    func tick(_ neighbours: [NodeID], gone: Set<NodeID>) {
         perform { state in
             let now = self.around.now()
             state.neighbours = neighbours
+            state.gone = gone
             state.exchange.farBytesPerSecond = self.tuning.bytesPerSecond
             state.exchange.isFarOpen = self.tuning.isOpen(at: String(Self.localTime().suffix(5)))
             state.exchange.tick(now)

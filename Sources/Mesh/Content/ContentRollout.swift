@@ -5,6 +5,7 @@ internal import Glibc
 internal import Logging
 internal import MeshContent
 internal import MeshCore
+internal import MeshCrypto
 internal import MeshReplication
 internal import MeshStore
 internal import MeshTrust
@@ -30,8 +31,13 @@ extension ContentLane {
                 let signed = try? SignedRelease(
                     decoding: version.record.body, root: identity.root)
             else { return }
-            state.channels[signed.release.channel, default: Channel()]
-                .releases[signed.release.number] = signed
+            let (name, number) = (signed.release.channel, signed.release.number)
+            // Two releases of one number are their publishers' fault; all choose the same.
+            if let other = state.channels[name]?.releases[number], other != signed {
+                count("content_release_twice")
+                guard Blake2b.hash(signed.encoded) < Blake2b.hash(other.encoded) else { return }
+            }
+            state.channels[name, default: Channel()].releases[number] = signed
         case ContentSpecification.statusNamespace:
             // Only what a server says of itself counts.
             guard let node = ChannelProgress.node(of: version.record.key),
@@ -72,17 +78,32 @@ extension ContentLane {
         guard var channel = state.channels[name] else { return }
         defer { state.channels[name] = channel }
         for (_, signed) in channel.releases.sorted(by: { $0.key < $1.key })
-        where state.shelf.isWhole(signed.release.manifest) {
+        where state.shelf.isWhole(signed.release.manifest)
+            && state.shelf.damaged(signed.release.manifest).isEmpty
+            && state.exchange.progress(signed.release.manifest) == nil
+        {
             state.exchange.holds(signed.release.manifest, audience: signed.release.audience)
         }
         let open = channel.releases.filter { isOpen($0.value.release, state) }
         guard let target = open.keys.max(), let signed = open[target] else { return }
         // Never backwards: what is served was the highest once.
-        guard target > (channel.active ?? ReleaseNumber(epoch: 0, version: 0)) else { return }
+        let active = channel.active ?? .zero
+        let isOther =
+            target == active && state.shelf.activeTree(name) != signed.release.manifest
+        guard target > active || isOther else { return }
         if channel.target != target {
+            if let old = channel.target.flatMap({ channel.releases[$0]?.release.manifest }),
+                !state.shelf.isWhole(old), state.publishing[old] == nil
+            {
+                state.exchange.forget(old)
+            }
             channel.target = target
             channel.readySince = nil
             channel.failure = nil
+        }
+        if let failed = channel.failedAt, around.now().since(failed) > .seconds(60) {
+            channel.failedAt = nil
+            if channel.refused == nil { channel.failure = nil }
         }
         guard channel.refused.map({ target > $0 }) ?? true else { return }
         let release = signed.release
@@ -128,37 +149,51 @@ extension ContentLane {
             try state.shelf.activate(name, release.number, release.manifest)
         } catch {
             channel.failure = "\(error)"
+            channel.failedAt = around.now()
             return
         }
         channel.active = release.number
         channel.readySince = nil
+        channel.probed = tuning.probe == nil ? nil : release.number
         state.statusDue = around.now()
         logger.notice(
             "A release is active",
             metadata: [
                 "content.channel": "\(name)", "content.release": "\(release.number)",
             ])
-        collect(name, channel, &state)
+        collect(name, channel, before, &state)
         state.channels[name] = channel
         show(state)
         if let probe = tuning.probe { check(probe, name, release, before) }
     }
 
     /// Keeps the releases that may be served again, and lets the others' files go.
-    private func collect(_ name: String, _ channel: Channel, _ state: inout State) {
+    private func collect(
+        _ name: String, _ channel: Channel, _ before: ReleaseNumber?, _ state: inout State
+    ) {
         guard let active = channel.active else { return }
-        let past = channel.releases.keys.filter { $0 <= active }.sorted().suffix(tuning.keep)
+        let shelf = state.shelf
+        let past = channel.releases.filter {
+            $0.key <= active && shelf.isWhole($0.value.release.manifest)
+        }.keys.sorted().suffix(tuning.keep)
         var numbers = Set(channel.releases.keys.filter { $0 > active }).union(past)
         numbers.insert(active)
-        // The files of a way back that was signed beforehand stay too.
-        let manifests = numbers.flatMap { number -> [Digest] in
-            guard let signed = channel.releases[number] else { return [] }
-            return [signed.release.manifest, signed.back?.release.manifest].compactMap(\.self)
+        // If the probe says no, the one before is served again.
+        if let before { numbers.insert(before) }
+        var manifests: Set<Digest> = []
+        for number in numbers {
+            guard let signed = channel.releases[number] else { continue }
+            manifests.insert(signed.release.manifest)
+            // The files of a way back that was signed beforehand stay too.
+            if let back = signed.back { manifests.insert(back.release.manifest) }
         }
-        let known = Set(manifests)
+        if let served = shelf.activeTree(name) { manifests.insert(served) }
+        for (manifest, signed) in state.publishing where signed.release.channel == name {
+            manifests.insert(manifest)
+        }
         for manifest in Set(channel.releases.values.map(\.release.manifest))
-        where !known.contains(manifest) { state.exchange.forget(manifest) }
-        state.shelf.collect(name, keeping: known, numbers: numbers)
+        where !manifests.contains(manifest) { state.exchange.forget(manifest) }
+        shelf.collect(name, keeping: manifests, numbers: numbers)
     }
 
     /// Asks the site's own command whether the release is well; if it is not, the one before is
@@ -170,8 +205,8 @@ extension ContentLane {
             var isWell = false
             for _ in 0..<5 where !isWell {
                 let process = Process()
-                process.executableURL = URL(fileURLWithPath: "/bin/sh")
-                process.arguments = ["-c", probe]
+                process.executableURL = URL(fileURLWithPath: "/usr/bin/timeout")
+                process.arguments = ["20", "/bin/sh", "-c", probe]
                 process.environment = ProcessInfo.processInfo.environment.merging([
                     "MESH_CHANNEL": name, "MESH_RELEASE": "\(release.number)",
                 ]) { $1 }
@@ -184,9 +219,21 @@ extension ContentLane {
                 }
                 if !isWell { usleep(1_000_000) }
             }
-            if isWell { return }
-            self.perform { self.withdraw(name, release, before, &$0) }
+            let end = isWell
+            self.perform { state in
+                if end {
+                    self.approve(name, release, &state)
+                } else {
+                    self.withdraw(name, release, before, &state)
+                }
+            }
         }
+    }
+
+    private func approve(_ name: String, _ release: Release, _ state: inout State) {
+        guard state.channels[name]?.probed == release.number else { return }
+        state.channels[name]?.probed = nil
+        tellStatus(&state, isUrgent: true)
     }
 
     private func withdraw(
@@ -194,6 +241,7 @@ extension ContentLane {
     ) {
         guard state.channels[name]?.active == release.number else { return }
         state.channels[name]?.refused = release.number
+        state.channels[name]?.probed = nil
         state.channels[name]?.failure = "the probe failed after release \(release.number)"
         count("content_probe_failed")
         guard let before, let manifest = state.channels[name]?.releases[before]?.release.manifest,
@@ -217,6 +265,8 @@ extension ContentLane {
             phase = .failed
         } else if let active = channel.active, active >= target {
             phase = active == highest || channel.target != nil ? .active : .held
+            // Nobody counts on a release before its probe has ended well.
+            if channel.probed == active { phase = .ready }
         } else if channel.target == nil {
             (phase, here) = (.held, 0)
         } else if let manifest = channel.releases[target]?.release.manifest {
@@ -260,114 +310,6 @@ extension ContentLane {
             let rate = passed > 0 ? Double(bytes - min(bytes, last.bytes)) / passed : 0
             state.rates[manifest] = (now, bytes, last.perSecond * 0.5 + rate * 0.5)
         }
-    }
-
-    // MARK: Stages
-
-    /// At the centre: opens the next ring of a roll-out once the one before is well, or stops it.
-    func advanceStages(_ state: inout State) {
-        guard identity.certificate.allows(.govern, NamespacePolicy.scope) else { return }
-        for (name, channel) in state.channels {
-            guard let release = channel.releases[channel.releases.keys.max() ?? .zero]?.release,
-                release.rings.count > 1
-            else { continue }
-            advance(name, release, &state)
-        }
-    }
-
-    private func advance(_ name: String, _ release: Release, _ state: inout State) {
-        let certificates = (try? store.certificates()) ?? []
-        for ring in 1..<release.rings.count where !Self.isOpen(release, ring, state.stages) {
-            let before = certificates.filter {
-                release.ring(of: $0.ticket.site, groups: $0.ticket.groups) == ring - 1
-            }
-            let lines = before.map { certificate in
-                (
-                    line: state.told[certificate.node]?.first { $0.channel == name },
-                    at: state.toldAt[certificate.node] ?? .max
-                )
-            }
-            if lines.contains(where: { $0.line?.phase == .failed }) {
-                return write(try? Stage.key(name, release.number, ring: nil))
-            }
-            let wall = UInt64(max(0, Date().timeIntervalSince1970 * 1000))
-            let isWell =
-                !lines.isEmpty
-                && lines.allSatisfy { line, at in
-                    guard let active = line?.active, active >= release.number else { return false }
-                    return at &+ UInt64(release.holdSeconds) * 1000 <= wall
-                }
-            guard isWell else { return }
-            write(try? Stage.key(name, release.number, ring: ring))
-        }
-    }
-
-    private func write(_ key: RecordKey?) {
-        guard let key else { return }
-        let write = Write(.put, key, contentType: "text/plain", body: [])
-        store.write(WriteRequest(scope: NamespacePolicy.scope, writes: [write])) { _ in }
-    }
-
-    /// At the centre: says every quarter of an hour that it is there.
-    func sayFresh(_ state: inout State, _ now: Instant) {
-        let scope = Scope(namespace: ContentSpecification.freshNamespace, audience: .all)
-        guard state.nextFresh <= now, identity.certificate.allows(.govern, scope),
-            let key = try? RecordKey("time")
-        else { return }
-        state.nextFresh = now.advanced(by: .seconds(900))
-        store.write(
-            WriteRequest(scope: scope, writes: [Write(.put, key, contentType: "text/plain")])
-        ) { _ in }
-    }
-
-    // MARK: Scrub
-
-    /// Reads everything that is served again and again, slowly; what has changed is fetched anew.
-    func scrub(_ state: inout State, _ now: Instant) {
-        guard state.nextScrub <= now else { return }
-        state.nextScrub = now.advanced(by: .seconds(1))
-        let trees = state.shelf.wholeTrees
-        guard let first = trees.first else { return }
-        let (manifest, place) = state.scrub ?? (first, 0)
-        let (next, damaged) = state.shelf.scrub(manifest, from: place, budget: tuning.scrubBytes)
-        if !damaged.isEmpty { mend(manifest, &state) }
-        if let next {
-            state.scrub = (manifest, next)
-        } else {
-            let later = trees.first { $0 > manifest }
-            state.scrub = later.map { ($0, 0) }
-            // All is read: the next round begins in a day.
-            if later == nil { state.nextScrub = now.advanced(by: .seconds(86_400)) }
-        }
-    }
-
-    /// Has damaged chunks fetched from others; their files are not served meanwhile.
-    func mend(_ manifest: Digest, _ state: inout State) {
-        let damaged = state.shelf.damaged(manifest)
-        guard !damaged.isEmpty, let name = channelName(of: manifest, state),
-            let release = release(of: manifest, name, state)
-        else { return }
-        count("content_damaged")
-        logger.error(
-            "Files have changed on disk",
-            metadata: ["content.channel": "\(name)", "content.chunks": "\(damaged.count)"])
-        show(state)
-        let now = around.now()
-        state.exchange.forget(manifest)
-        state.exchange.want(
-            manifest, byteCount: Int(release.manifestBytes), audience: release.audience, old: nil,
-            now: now)
-        state.exchange.began(manifest, state.shelf, now: now)
-    }
-
-    func release(of manifest: Digest, _ channel: String, _ state: State) -> Release? {
-        state.channels[channel]?.releases.values.first { $0.release.manifest == manifest }?.release
-    }
-
-    func channelName(of manifest: Digest, _ state: State) -> String? {
-        state.channels.filter {
-            $0.value.releases.values.contains { $0.release.manifest == manifest }
-        }.keys.min()
     }
 }
 

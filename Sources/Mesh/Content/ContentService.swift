@@ -103,7 +103,7 @@ extension ContentLane {
         do throws(ContentRefusal) { manifest = try Manifest(decoding: bytes) } catch {
             throw ContentError.refused("\(error)")
         }
-        guard manifest.byteCount == release.totalBytes,
+        guard manifest.channel == release.channel, manifest.byteCount == release.totalBytes,
             manifest.files.count == Int(release.files)
         else { throw ContentError.refused("the manifest's sizes are not those that were signed") }
         return try await ask { state in

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
 package import MeshContent
-internal import MeshCore
-internal import MeshCrypto
 
 /// The release of a channel that is served: all of it as of one moment.
 package struct ServedRelease: Sendable {
@@ -41,13 +39,10 @@ package struct ServedRelease: Sendable {
         }
         guard low < files.count, files[low].path.utf8.elementsEqual(wanted) else { return nil }
         let file = files[low]
-        var ids: [UInt8] = []
-        ids.reserveCapacity(file.chunks.count * 32)
-        for chunk in file.chunks { ids += chunk.id.array }
         let place = "\(folder)/\(file.path)"
         return File(
             path: file.path, place: place, byteCount: Int(clamping: file.byteCount),
-            etag: Hex.encode(Blake2b.hash(ids).array.prefix(16)),
+            etag: layout.etags[low],
             isDamaged: damaged.contains(place))
     }
 }

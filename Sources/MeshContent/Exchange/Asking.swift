@@ -20,7 +20,12 @@ extension ContentExchange {
                 count("answer_late")
                 peers[link]?.asked[request] = nil
                 peers[link]?.inFlight -= asked.byteCount
+                peers[link]?.isSlow = true
                 release(asked)
+            }
+            if let until = peers[link]?.lacksUntil, until <= now {
+                peers[link]?.lacks = [:]
+                peers[link]?.lacksUntil = nil
             }
         }
         if let most = farBytesPerSecond {
@@ -65,7 +70,9 @@ extension ContentExchange {
             peer.strikes[manifest, default: 0] < tuning.strikes, var fetch = fetches[manifest]
         else { return }
         guard fetch.layout != nil else {
-            guard !fetch.isManifestAsked else { return }
+            guard !fetch.isManifestAsked, peer.lacks[manifest]?.contains(-1) != true else {
+                return
+            }
             fetches[manifest]?.isManifestAsked = true
             let wanted = ContentMessage.Wanted.manifest(offset: fetch.manifestBytes.count)
             return send(link, manifest, wanted, [], [], 0, now)
@@ -73,14 +80,21 @@ extension ContentExchange {
         guard peer.isNear || isFarOpen else { return }
         let window = peer.isNear ? tuning.nearWindow : peer.window
         let others = peers.filter { $0.key != link }.compactMap { key, other in
-            other.offers[manifest].map { (isNear: other.isNear, places: $0) }
+            other.offers[manifest].map { places in
+                (
+                    isNear: other.isNear, places: places,
+                    isUseful: !other.isSlow && other.lacks[manifest] == nil
+                        && other.strikes[manifest, default: 0] < tuning.strikes
+                )
+            }
         }
-        let near = others.filter(\.isNear)
+        let near = others.filter { $0.isNear && $0.isUseful }
+        let lacks = peer.lacks[manifest] ?? []
         while (peers[link]?.inFlight ?? window) < window {
             guard peer.isNear || farBytesPerSecond == nil || farBudget > 0 else { break }
             let next = fetch.next(
                 tuning, bytes: peer.isNear ? tuning.requestBytes : tuning.farRequestBytes,
-                has: { offer?.contains($0) ?? true },
+                has: { (offer?.contains($0) ?? true) && !lacks.contains($0) },
                 isElsewhere: { place in
                     !peer.isNear && near.contains { $0.places?.contains(place) ?? true }
                 },
@@ -127,27 +141,52 @@ extension ContentExchange {
         adjust(link, now.since(asked.at), asked.byteCount)
         guard let fetch = fetches[asked.manifest] else { return count("answer_late") }
         if case .manifest = asked.wanted {
-            return takeManifest(given, asked, fetch, from: link)
+            return takeManifest(given, asked, fetch, from: link, now)
         }
-        let bytes: [UInt8]?
+        peers[link]?.isSlow = false
+        let bytes: [UInt8]
         switch given {
         case .bytes(let whole): bytes = whole
         case .patch(let patch):
-            bytes = fetch.old.flatMap { join($0, asked.base, &shelf) }.flatMap(patch.apply)
+            guard let old = fetch.old, let base = join(old, asked.base, &shelf),
+                let patched = patch.apply(to: base)
+            else {
+                // The base is not whole here any more: the chunks are asked for as they are.
+                count("base_lacking")
+                for place in asked.places { fetches[asked.manifest]?.bases[place] = nil }
+                return release(asked)
+            }
+            bytes = patched
         case .lack:
-            // It offered once what it has not; it may again.
-            peers[link]?.offers[asked.manifest] = nil
+            lack(asked.manifest, asked.places, link, now)
             return release(asked)
         }
         let came = given.byteCount
         if peers[link]?.isNear == true { nearBytes += came } else { farBytes += came }
-        guard let bytes, keep(bytes, asked, &shelf) else {
+        switch keep(bytes, asked, &shelf) {
+        case .kept: break
+        case .wrong:
             count("chunk_wrong")
             peers[link]?.strikes[asked.manifest, default: 0] += 1
-            return release(asked)
+            release(asked)
+        case .unwritable:
+            count("chunk_unwritable")
+            release(asked)
+            return effects.append(.unwritable(asked.manifest))
         }
         if fetches[asked.manifest]?.isComplete == true { effects.append(.complete(asked.manifest)) }
     }
+
+    /// A peer had not what it offered: it is asked for other things, and for this later.
+    private mutating func lack(
+        _ manifest: Digest, _ places: [Int], _ link: UInt64, _ now: Instant
+    ) {
+        count("answer_lacking")
+        peers[link]?.lacks[manifest, default: []].formUnion(places)
+        peers[link]?.lacksUntil = now.advanced(by: tuning.lackPause)
+    }
+
+    private enum Kept { case kept, wrong, unwritable }
 
     /// Asks more at once of a server that answers as fast as ever, and less of one whose answers
     /// begin to queue (as LEDBAT does, RFC 6817).
@@ -165,36 +204,34 @@ extension ContentExchange {
         peers[link] = peer
     }
 
-    mutating func keep(
+    private mutating func keep(
         _ bytes: [UInt8], _ asked: Asked, _ shelf: inout some ContentShelf
-    ) -> Bool {
-        guard let layout = fetches[asked.manifest]?.layout else { return false }
+    ) -> Kept {
+        guard let layout = fetches[asked.manifest]?.layout, bytes.count == asked.byteCount else {
+            return .wrong
+        }
         var offset = 0
         for place in asked.places {
             let end = offset + Int(layout.chunks[place].byteCount)
-            guard end <= bytes.count else { return false }
+            guard end <= bytes.count else { return .wrong }
             let chunk = Array(bytes[offset..<end])
-            guard Manifest.id(of: chunk) == layout.chunks[place].id,
-                shelf.write(asked.manifest, place, chunk)
-            else { return false }
+            guard Manifest.id(of: chunk) == layout.chunks[place].id else { return .wrong }
+            guard shelf.write(asked.manifest, place, chunk) else { return .unwritable }
             fetches[asked.manifest]?.arrived(place)
             offset = end
         }
-        return offset == bytes.count
+        return .kept
     }
 
     mutating func takeManifest(
-        _ given: ContentMessage.Given, _ asked: Asked, _ fetch: Fetch, from link: UInt64
+        _ given: ContentMessage.Given, _ asked: Asked, _ fetch: Fetch, from link: UInt64,
+        _ now: Instant
     ) {
         guard fetch.layout == nil else { return count("answer_late") }
         fetches[asked.manifest]?.isManifestAsked = false
-        guard case .bytes(let part) = given,
+        guard case .bytes(let part) = given, !part.isEmpty,
             fetch.manifestBytes.count + part.count <= fetch.manifestByteCount
-        else {
-            if case .lack = given {} else { count("manifest_wrong") }
-            peers[link]?.offers[asked.manifest] = nil
-            return
-        }
+        else { return lack(asked.manifest, [-1], link, now) }
         let came = UInt64(part.count)
         if peers[link]?.isNear == true { nearBytes += came } else { farBytes += came }
         let bytes = fetch.manifestBytes + part

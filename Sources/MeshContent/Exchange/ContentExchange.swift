@@ -19,6 +19,8 @@ package struct ContentExchange: Sendable {
         case manifest(Digest, [UInt8])
         /// All chunks of a release are here.
         case complete(Digest)
+        /// What came cannot be kept on this disk.
+        case unwritable(Digest)
         /// A peer broke the protocol: close its link, with the reason.
         case close(UInt64, String)
     }
@@ -42,6 +44,11 @@ package struct ContentExchange: Sendable {
         var window: Int
         var fastest: Duration?
         var strikes: [Digest: Int] = [:]
+        /// What it had not when it was asked, until it may be asked again; -1 for the manifest.
+        var lacks: [Digest: Set<Int>] = [:]
+        var lacksUntil: Instant?
+        /// Its answers are late: others need not wait for it.
+        var isSlow = false
     }
 
     struct Held {
@@ -184,14 +191,14 @@ package struct ContentExchange: Sendable {
     package mutating func insert(
         _ manifest: Digest, _ place: Int, _ bytes: [UInt8], _ shelf: inout some ContentShelf
     ) -> Bool {
+        if held[manifest]?.isWhole == true { return true }
         guard let fetch = fetches[manifest], let layout = fetch.layout,
-            layout.chunks.indices.contains(place), fetch.chunks[place] != .here,
-            Manifest.id(of: bytes) == layout.chunks[place].id,
+            layout.chunks.indices.contains(place)
+        else { return false }
+        if fetch.chunks[place] == .here { return true }
+        guard Manifest.id(of: bytes) == layout.chunks[place].id,
             shelf.write(manifest, place, bytes)
-        else {
-            return fetches[manifest]?.chunks.indices.contains(place) == true
-                && fetches[manifest]?.chunks[place] == .here
-        }
+        else { return false }
         fetches[manifest]?.arrived(place)
         if fetches[manifest]?.isComplete == true { effects.append(.complete(manifest)) }
         return true
@@ -222,9 +229,15 @@ package struct ContentExchange: Sendable {
     mutating func heard(
         _ offer: ContentMessage.Offer, of manifest: Digest, from link: UInt64
     ) {
-        guard let peer = peers[link],
-            peer.offers[manifest] != nil || peer.offers.count < offersMax
-        else { return count("offer_over_limit") }
+        guard var peer = peers[link] else { return }
+        if peer.offers[manifest] == nil, peer.offers.count >= offersMax {
+            // What is neither wanted nor here is forgotten first.
+            guard let old = peer.offers.keys.filter({ fetches[$0] == nil }).min() else {
+                return count("offer_over_limit")
+            }
+            peer.offers[old] = nil
+            peers[link]?.offers[old] = nil
+        }
         switch offer {
         case .whole: peers[link]?.offers[manifest] = .some(nil)
         case .parts(let ranges):
@@ -283,9 +296,7 @@ package struct ContentExchange: Sendable {
     func join(
         _ manifest: Digest, _ places: [Int], _ shelf: inout some ContentShelf
     ) -> [UInt8]? {
-        guard let layout = shelf.layout(manifest), places.count <= tuning.requestsWaiting else {
-            return nil
-        }
+        guard let layout = shelf.layout(manifest) else { return nil }
         var bytes: [UInt8] = []
         for place in places {
             guard layout.chunks.indices.contains(place),

@@ -65,6 +65,8 @@ package enum ContentMessage: Hashable, Sendable {
 
     /// Most ranges of one message.
     static let rangesMax = 4096
+    /// Most places of one request.
+    static let placesMax = 128
     /// Most bytes of one answer.
     static let givenBytesMax = 900 << 10
 
@@ -144,6 +146,14 @@ package enum ContentMessage: Hashable, Sendable {
         return ranges
     }
 
+    /// Ranges of as many places as one request may name.
+    private static func few(_ reader: inout WireReader) throws(WireError) -> [Range<Int>] {
+        let ranges = try ranges(&reader)
+        let count = ranges.reduce(0) { $0 + $1.count }
+        guard count <= placesMax else { throw .tooLong("places", count, limit: placesMax) }
+        return ranges
+    }
+
     /// Reads all of `bytes`.
     package init(decoding bytes: [UInt8]) throws(WireError) {
         var reader = WireReader(bytes)
@@ -164,11 +174,10 @@ package enum ContentMessage: Hashable, Sendable {
                     "offset", limit: ContentSpecification.manifestBytesMax)
                 self = .get(request, manifest, .manifest(offset: offset))
             case 1:
-                self = .get(request, manifest, .chunks(try Self.ranges(&reader), base: nil))
+                self = .get(request, manifest, .chunks(try Self.few(&reader), base: nil))
             case 2:
-                let ranges = try Self.ranges(&reader)
-                let base = Base(
-                    manifest: try reader.bytes32(), places: try Self.ranges(&reader))
+                let ranges = try Self.few(&reader)
+                let base = Base(manifest: try reader.bytes32(), places: try Self.few(&reader))
                 self = .get(request, manifest, .chunks(ranges, base: base))
             default: throw .invalid("request")
             }

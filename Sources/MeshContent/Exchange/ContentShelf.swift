@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 package import MeshCore
+internal import MeshCrypto
 
 /// What is on a server's disk of releases: the exchange of chunks runs where it lives.
 ///
@@ -39,6 +40,8 @@ package final class Layout: Sendable {
     package let positions: [[Position]]
     /// The places of each file's chunks.
     package let places: [[Int32]]
+    /// A hash of each file's content: equal on every server.
+    package let etags: [String]
 
     /// Lays a manifest out.
     package init(_ manifest: Manifest) {
@@ -66,6 +69,12 @@ package final class Layout: Sendable {
                 offset += UInt64(chunk.byteCount)
             }
             places.append(list)
+        }
+        etags = manifest.files.map { file in
+            var ids: [UInt8] = []
+            ids.reserveCapacity(file.chunks.count * 32)
+            for chunk in file.chunks { ids += chunk.id.array }
+            return Hex.encode(Blake2b.hash(ids).array.prefix(16))
         }
         self.chunks = chunks
         self.positions = positions
@@ -104,13 +113,21 @@ package final class Layout: Sendable {
                     : theirs.count
                 let run = Self.distinct(places[index][start..<end])
                 let base = old.places[other][cursor..<max(cursor, stop)].map(Int.init)
-                if !base.isEmpty, base.count <= 32, run.count <= 32 {
+                // Longer runs than one answer takes are asked for chunk by chunk.
+                if !base.isEmpty, base.count <= 32, run.count <= 32,
+                    size(of: run) <= ContentMessage.givenBytesMax,
+                    old.size(of: base) <= ContentMessage.givenBytesMax
+                {
                     for place in run where found[place] == nil { found[place] = (run, base) }
                 }
                 start = end
             }
         }
         return found
+    }
+
+    private func size(of places: [Int]) -> Int {
+        places.reduce(0) { $0 + Int(chunks[$1].byteCount) }
     }
 
     private static func distinct(_ places: ArraySlice<Int32>) -> [Int] {

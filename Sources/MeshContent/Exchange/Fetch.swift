@@ -102,7 +102,8 @@ struct Fetch {
     }
 
     mutating func release(_ places: [Int]) {
-        for place in places where chunks[place] == .asked { chunks[place] = .missing }
+        for place in places
+        where chunks.indices.contains(place) && chunks[place] == .asked { chunks[place] = .missing }
         cursor = min(cursor, places.min() ?? cursor)
     }
 }

@@ -13,6 +13,15 @@ struct Places: Sendable {
     mutating func insert(_ range: Range<Int>) {
         let most = (range.upperBound + 63) >> 6
         if words.count < most { words += [UInt64](repeating: 0, count: most - words.count) }
-        for place in range { words[place >> 6] |= 1 << UInt64(place & 63) }
+        var place = range.lowerBound
+        while place < range.upperBound {
+            if place & 63 == 0, place + 64 <= range.upperBound {
+                words[place >> 6] = .max
+                place += 64
+            } else {
+                words[place >> 6] |= 1 << UInt64(place & 63)
+                place += 1
+            }
+        }
     }
 }

@@ -39,11 +39,14 @@ package struct Manifest: Hashable, Sendable {
         package var byteCount: UInt64 { chunks.reduce(0) { $0 + UInt64($1.byteCount) } }
     }
 
+    /// Whose files: so that no two channels share a manifest, whatever they share.
+    package let channel: String
     /// The files, ascending by the bytes of their paths.
     package let files: [File]
 
-    /// Lists files; the caller has checked paths, and that no path stands twice.
-    package init(files: [File]) {
+    /// Lists files; the caller has checked the channel, paths, and that no path stands twice.
+    package init(channel: String, files: [File]) {
+        self.channel = channel
         self.files = files.sorted { $0.path.utf8.lexicographicallyPrecedes($1.path.utf8) }
     }
 
@@ -60,6 +63,7 @@ package struct Manifest: Hashable, Sendable {
     package var encoded: [UInt8] {
         var writer = WireWriter(reserving: files.count * 128)
         writer.u8(1)
+        writer.short(channel.utf8)
         writer.count(files.count)
         for file in files {
             writer.medium(Array(file.path.utf8))
@@ -83,6 +87,7 @@ package struct Manifest: Hashable, Sendable {
             }
             var reader = WireReader(bytes)
             guard try reader.u8() == 1 else { throw .invalid("manifest version") }
+            channel = try reader.name("channel")
             let count = try reader.count("files", limit: ContentSpecification.filesMax)
             var list: [File] = []
             var chunks = 0
@@ -125,7 +130,14 @@ package struct Manifest: Hashable, Sendable {
         var names: Set<String> = []
         var folders: Set<String> = []
         var last: [UInt8] = []
+        var lengths: [Digest: UInt32] = [:]
         for file in files {
+            for chunk in file.chunks
+            where lengths.updateValue(chunk.byteCount, forKey: chunk.id) ?? chunk.byteCount
+                != chunk.byteCount
+            {
+                throw .malformed("manifest", .invalid("chunk of two lengths"))
+            }
             let bytes = Array(file.path.utf8)
             if let fault = ContentPath.fault(bytes) { throw .badPath(file.path, fault) }
             guard last.isEmpty || last.lexicographicallyPrecedes(bytes) else {

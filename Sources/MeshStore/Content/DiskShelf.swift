@@ -45,6 +45,10 @@ package final class DiskShelf: ContentShelf {
     var index: [Digest: (tree: Digest, place: Int32)] = [:]
     /// Files of whole trees by their content, to be linked instead of written.
     var files: [Digest: String] = [:]
+    /// Whole trees in which a chunk was found changed since this was last asked.
+    private var found: Set<Digest> = []
+    /// The manifest that was read last, since it is asked for in parts.
+    private var lastManifest: (id: Digest, bytes: [UInt8])?
     /// Bytes that stay free whatever is published.
     let reserve: UInt64
 
@@ -105,10 +109,19 @@ package final class DiskShelf: ContentShelf {
 
     /// A manifest's bytes, checked against its name.
     package func manifestBytes(_ manifest: Digest) -> [UInt8]? {
+        if let lastManifest, lastManifest.id == manifest { return lastManifest.bytes }
         guard let data = FileManager.default.contents(atPath: "\(root)/.manifests/\(manifest)")
         else { return nil }
         let bytes = Array(data)
-        return Manifest.id(ofManifest: bytes) == manifest ? bytes : nil
+        guard Manifest.id(ofManifest: bytes) == manifest else { return nil }
+        if bytes.count <= 16 << 20 { lastManifest = (manifest, bytes) }
+        return bytes
+    }
+
+    /// Whole trees in which a chunk was found changed since this was last asked.
+    package func takeFound() -> [Digest] {
+        defer { found = [] }
+        return found.sorted()
     }
 
     /// A tree's layout.
@@ -132,7 +145,12 @@ package final class DiskShelf: ContentShelf {
                 return bytes
             }
         }
-        if tree.isWhole { tree.damaged.insert(place) } else { tree.here[place] = false }
+        if tree.isWhole {
+            tree.damaged.insert(place)
+            found.insert(manifest)
+        } else {
+            tree.here[place] = false
+        }
         return nil
     }
 
@@ -141,6 +159,10 @@ package final class DiskShelf: ContentShelf {
         guard let tree = trees[manifest] else { return false }
         for position in tree.layout.positions[place] {
             let path = "\(tree.path)/\(tree.layout.manifest.files[position.file].path)"
+            if tree.isWhole, access(path, F_OK) != 0 {
+                let size = tree.layout.manifest.files[position.file].byteCount
+                guard Self.makeFile(path, size) else { return false }
+            }
             guard Self.put(bytes, path, position.offset) else { return false }
         }
         if tree.isWhole { tree.damaged.remove(place) } else { tree.here[place] = true }
@@ -161,6 +183,16 @@ package final class DiskShelf: ContentShelf {
             filled = done
         }
         return done == count ? bytes : nil
+    }
+
+    /// Makes an empty file of some size, where there is none or an unfinished one.
+    static func makeFile(_ path: String, _ size: UInt64) -> Bool {
+        try? makeFolder((path as NSString).deletingLastPathComponent)
+        chmod(path, 0o644)
+        let file = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0o644)
+        guard file >= 0 else { return false }
+        defer { close(file) }
+        return ftruncate(file, off_t(size)) == 0
     }
 
     static func put(_ bytes: [UInt8], _ path: String, _ offset: UInt64) -> Bool {

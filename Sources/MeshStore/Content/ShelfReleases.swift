@@ -17,6 +17,9 @@ extension DiskShelf {
         do throws(ContentRefusal) { decoded = try Manifest(decoding: bytes) } catch {
             throw .limit("\(error)")
         }
+        guard decoded.channel == channel else {
+            throw .limit("the manifest is of channel '\(decoded.channel)'")
+        }
         let layout = Layout(decoded)
         let folder = "\(root)/\(channel)/trees"
         let tree = Tree(
@@ -27,18 +30,23 @@ extension DiskShelf {
         do {
             try DataDirectory.write(bytes, to: "\(root)/.manifests/\(manifest)", mode: 0o644)
         } catch { throw StoreError(error) }
+        // A place is here if all its positions are.
+        tree.here = Array(repeating: true, count: layout.chunks.count)
         for (number, file) in decoded.files.enumerated() { try lay(file, number, tree) }
         trees[manifest] = tree
     }
 
-    /// What has to be written must fit, and leave the reserve to records.
+    /// What has to be written must fit, beside what other trees still need, and leave the reserve
+    /// to records.
     private func refuseTooLarge(_ tree: Tree) throws(StoreError) {
-        var needed: UInt64 = 0
-        for file in tree.layout.manifest.files where files[Self.content(of: file)] == nil {
-            needed += file.byteCount
+        var needed = tree.layout.manifest.files.reduce(0 as UInt64) {
+            $0 + (files[Self.content(of: $1)] == nil ? $1.byteCount : 0)
         }
-        var part = stat()
-        if stat(tree.path, &part) == 0 { needed = 0 }
+        needed -= min(needed, allocated(tree.path))
+        for other in trees.values where !other.isWhole {
+            let all = other.layout.manifest.byteCount
+            needed += all - min(all, allocated(other.path))
+        }
         var system = statvfs()
         guard statvfs(root, &system) == 0 else { return }
         let free = UInt64(system.f_bavail) * UInt64(system.f_frsize)
@@ -49,24 +57,31 @@ extension DiskShelf {
         }
     }
 
+    /// Bytes on disk of all files of a folder.
+    private func allocated(_ path: String) -> UInt64 {
+        var total: UInt64 = 0
+        let names = FileManager.default.enumerator(atPath: path)
+        while let name = names?.nextObject() as? String {
+            var status = stat()
+            if lstat("\(path)/\(name)", &status) == 0, status.st_mode & S_IFMT == S_IFREG {
+                total += UInt64(max(0, status.st_blocks)) * 512
+            }
+        }
+        return total
+    }
+
     private func lay(_ file: Manifest.File, _ number: Int, _ tree: Tree) throws(StoreError) {
         let path = "\(tree.path)/\(file.path)"
         try Self.makeFolder((path as NSString).deletingLastPathComponent)
         if let same = files[Self.content(of: file)], isSound(file, at: same) {
             unlink(path)
-            if Glibc.link(same, path) == 0 {
-                for place in tree.layout.places[number] { tree.here[Int(place)] = true }
-                return
-            }
-        }
-        let handle = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0o644)
-        guard handle >= 0, ftruncate(handle, off_t(file.byteCount)) == 0 else {
-            if handle >= 0 { close(handle) }
-            throw .unusable("\(path) cannot be written: \(String(cString: strerror(errno)))")
+            if Glibc.link(same, path) == 0 { return }
         }
         var status = stat()
-        let isNew = fstat(handle, &status) != 0 || status.st_blocks == 0
-        close(handle)
+        let isNew = lstat(path, &status) != 0 || status.st_blocks == 0
+        guard Self.makeFile(path, file.byteCount) else {
+            throw .unusable("\(path) cannot be written: \(String(cString: strerror(errno)))")
+        }
         var offset: UInt64 = 0
         for (chunk, place) in zip(file.chunks, tree.layout.places[number]) {
             defer { offset += UInt64(chunk.byteCount) }
@@ -74,12 +89,12 @@ extension DiskShelf {
             if !isNew, let bytes = Self.bytes(path, offset, Int(chunk.byteCount)),
                 Manifest.id(of: bytes) == chunk.id
             {
-                tree.here[Int(place)] = true
-            } else if let known = index[chunk.id], let bytes = read(known.tree, Int(known.place)) {
+                continue
+            }
+            if let known = index[chunk.id], let bytes = read(known.tree, Int(known.place)) {
                 guard Self.put(bytes, path, offset) else {
                     throw .unusable("\(path) cannot be written")
                 }
-                tree.here[Int(place)] = true
             } else {
                 tree.here[Int(place)] = false
             }
@@ -97,17 +112,12 @@ extension DiskShelf {
 
     /// Makes a whole tree of one whose chunks are all there: synced, read-only, under its name.
     package func finish(_ manifest: Digest) throws(StoreError) {
-        guard let tree = trees[manifest], !tree.isWhole else { return }
+        guard let tree = trees[manifest] else { return }
+        if tree.isWhole { return restoreModes(tree) }
+        guard tree.here.allSatisfy({ $0 }) else { throw .busy }
         let place = "\(root)/\(tree.channel)/trees/\(manifest)"
-        var folders: Set<String> = [tree.path]
-        for file in tree.layout.manifest.files {
-            let path = "\(tree.path)/\(file.path)"
-            chmod(path, file.isExecutable ? 0o555 : 0o444)
-            // What is linked from another tree was synced with that.
-            if isAlone(path) { try sync(path) }
-            folders.insert((path as NSString).deletingLastPathComponent)
-        }
-        for folder in folders.sorted() { try sync(folder) }
+        restoreModes(tree)
+        try syncAll(tree)
         guard rename(tree.path, place) == 0 else {
             throw .unusable("\(place) cannot be made: \(String(cString: strerror(errno)))")
         }
@@ -115,6 +125,32 @@ extension DiskShelf {
         tree.path = place
         tree.isWhole = true
         enter(manifest, tree)
+    }
+
+    private func restoreModes(_ tree: Tree) {
+        for file in tree.layout.manifest.files {
+            chmod("\(tree.path)/\(file.path)", file.isExecutable ? 0o555 : 0o444)
+        }
+    }
+
+    /// Syncs all files and folders of a tree: by one call for the whole file system where libc has
+    /// it (`syncfs`, which Swift's Glibc does not show), else file by file.
+    private func syncAll(_ tree: Tree) throws(StoreError) {
+        typealias SyncFS = @convention(c) (CInt) -> CInt
+        if let symbol = dlsym(nil, "syncfs") {
+            let syncfs = unsafeBitCast(symbol, to: SyncFS.self)
+            let folder = open(tree.path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+            defer { if folder >= 0 { close(folder) } }
+            if folder >= 0, syncfs(folder) == 0 { return }
+        }
+        var folders: Set<String> = [tree.path]
+        for file in tree.layout.manifest.files {
+            let path = "\(tree.path)/\(file.path)"
+            // What is linked from another tree was synced with that.
+            if isAlone(path) { try sync(path) }
+            folders.insert((path as NSString).deletingLastPathComponent)
+        }
+        for folder in folders.sorted() { try sync(folder) }
     }
 
     private func isAlone(_ path: String) -> Bool {
@@ -145,8 +181,8 @@ extension DiskShelf {
     ) throws(StoreError) {
         let folder = "\(root)/\(channel)"
         try point(to: "../trees/\(manifest)", at: "\(folder)/releases/\(number)")
-        try point(to: "releases/\(number)", at: "\(folder)/active")
         try sync("\(folder)/releases")
+        try point(to: "releases/\(number)", at: "\(folder)/active")
         try sync(folder)
     }
 
@@ -167,6 +203,16 @@ extension DiskShelf {
         return target.split(separator: "/").last.flatMap { ReleaseNumber($0) }
     }
 
+    /// The tree that a channel serves.
+    package func activeTree(_ channel: String) -> Digest? {
+        var buffer = [UInt8](repeating: 0, count: 256)
+        guard let number = active(channel) else { return nil }
+        let count = readlink("\(root)/\(channel)/releases/\(number)", &buffer, buffer.count)
+        guard count > 0 else { return nil }
+        let target = String(decoding: buffer.prefix(count), as: UTF8.self)
+        return target.split(separator: "/").last.flatMap { Hex.decode($0) }.flatMap { Bytes32($0) }
+    }
+
     /// Removes the trees of a channel that no kept release has, and links to releases beyond.
     package func collect(
         _ channel: String, keeping manifests: Set<Digest>, numbers: Set<ReleaseNumber>
@@ -185,7 +231,9 @@ extension DiskShelf {
         }
         for name in names("\(root)/\(channel)/trees") {
             let manifest = Hex.decode(name.prefix(64)).flatMap { Bytes32($0) }
-            guard manifest.map({ trees[$0] == nil }) ?? true else { continue }
+            guard manifest.map({ trees[$0] == nil && !manifests.contains($0) }) ?? true else {
+                continue
+            }
             try? FileManager.default.removeItem(atPath: "\(root)/\(channel)/trees/\(name)")
         }
         guard isLess else { return }
