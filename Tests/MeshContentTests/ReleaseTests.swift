@@ -166,6 +166,12 @@ struct Channel {
         }
     }
 
+    @Test func `with a path that is not UTF-8 is refused, found by fuzzing`() {
+        #expect(throws: ContentRefusal.malformed("manifest", .invalid("path"))) {
+            try Manifest(decoding: [1, 1, 0x64, 1, 1, 0, 0xf5, 0, 0])
+        }
+    }
+
     @Test func `with more files than its limit is refused before they are read`() {
         var writer = WireWriter()
         writer.u8(1)

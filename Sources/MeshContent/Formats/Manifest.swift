@@ -104,7 +104,8 @@ package struct Manifest: Hashable, Sendable {
     private static func file(
         _ reader: inout WireReader, _ chunks: inout Int
     ) throws(WireError) -> File {
-        let path = try reader.medium("path", limit: ContentSpecification.pathBytesMax)
+        let bytes = try reader.medium("path", limit: ContentSpecification.pathBytesMax)
+        guard let path = String(validating: bytes, as: UTF8.self) else { throw .invalid("path") }
         let flags = try reader.u8()
         guard flags <= 1 else { throw .invalid("mode") }
         let count = try reader.count("chunks", limit: ContentSpecification.chunksMax)
@@ -123,7 +124,7 @@ package struct Manifest: Hashable, Sendable {
             list.append(Chunk(id: id, byteCount: UInt32(size)))
         }
         return File(
-            path: String(decoding: path, as: UTF8.self), isExecutable: flags == 1, chunks: list)
+            path: path, isExecutable: flags == 1, chunks: list)
     }
 
     private static func check(_ files: [File]) throws(ContentRefusal) {
