@@ -207,7 +207,7 @@ let package = Package(
             name: "VectorTests",
             dependencies: [
                 "MeshTesting", "MeshCore", "MeshCrypto", "MeshTrust", "MeshReplication", "MeshLink",
-                "MeshDiscovery", "MeshMembership",
+                "MeshDiscovery", "MeshMembership", "MeshContent",
             ], exclude: ["Vectors"], swiftSettings: settings),
     ],
     swiftLanguageModes: [.v6]

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import Foundation
+import MeshContent
 import MeshCore
 import MeshCrypto
 import MeshDiscovery
@@ -79,13 +80,16 @@ struct Vector {
         case "ticket":
             let text = String(decoding: bytes, as: UTF8.self)
             return Array(try TicketFile(text: text).text.utf8)
+        case "manifest": return try Manifest(decoding: bytes).encoded
+        case "release": return try SignedRelease(decoding: bytes, root: mesh.root).encoded
+        case "content-message": return try ContentMessage(decoding: bytes).encoded
         default: throw WireError.invalid("format")
         }
     }
 
     @Test func `are accepted and written again as the same bytes, or refused as they say`() throws {
         let vectors = try Vector.all()
-        #expect(Set(vectors.map(\.format)).count == 11)
+        #expect(Set(vectors.map(\.format)).count == 14)
         for vector in vectors {
             do {
                 let bytes = try again(vector)
@@ -107,6 +111,36 @@ struct Vector {
         try writeConversation(author, identity.nodeKey)
         try writeTrust(identity.certificate)
         try DigestVectors.write(author)
+        try writeContent()
+    }
+
+    private func writeContent() throws {
+        let chunk = Manifest.Chunk(id: Manifest.id(of: [1, 2, 3]), byteCount: 3)
+        let manifest = Manifest(
+            channel: "menu",
+            files: [
+                Manifest.File(path: "index.html", isExecutable: false, chunks: [chunk]),
+                Manifest.File(path: "bin/run", isExecutable: true, chunks: []),
+            ])
+        try good("manifest", manifest.encoded, "Two files, one of them empty and executable.")
+        let key = TestMesh.key(100, 1)
+        let charter = Charter(
+            channel: "menu", epoch: 1, threshold: 1, keys: [key.publicKey.id], root: mesh.root,
+            signers: [TestMesh.key(201, 0), TestMesh.key(202, 0)])
+        var release = Release(
+            channel: "menu", number: ReleaseNumber(epoch: 1, version: 2), audience: .all,
+            manifest: Manifest.id(ofManifest: manifest.encoded),
+            manifestBytes: UInt32(manifest.encoded.count), totalBytes: 3, files: 2,
+            created: 1_700_000_000_000, message: "autumn", rings: [.sites(["s1"]), .all])
+        let first = release
+        release.number = ReleaseNumber(epoch: 1, version: 3)
+        let signed = SignedRelease(
+            first, charter: charter, mesh: mesh.root.meshID, signers: [key], wayBack: release)
+        try good("release", signed.encoded, "A charter, a release for two rings, a way back.")
+        let base = ContentMessage.Base(manifest: release.manifest, places: [4..<5])
+        let message = ContentMessage.get(
+            7, release.manifest, .chunks([0..<2, 5..<6], base: base))
+        try good("content-message", message.encoded, "Three chunks are wanted, with a base.")
     }
 
     private func good(_ format: String, _ bytes: [UInt8], _ comment: String) throws {
