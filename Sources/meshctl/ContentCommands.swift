@@ -57,9 +57,7 @@ struct Publish: AsyncParsableCommand {
         guard Release.isTime(activateAt) else {
             throw ValidationError("--activate-at is like 2026-12-24T06:00")
         }
-        guard (1...ContentSpecification.publishersMax).contains(publishers),
-            (1...publishers).contains(threshold ?? publishers)
-        else { throw ValidationError("--publishers is 1 to 16, --threshold 1 to --publishers") }
+        try Publication.check(publishers: publishers, threshold: threshold ?? publishers)
     }
 
     func run() async throws {
@@ -155,6 +153,14 @@ enum Publication {
         guard let bytes = try await client.latestRelease(channel) else { return nil }
         do { return try SignedRelease(decoding: bytes, root: root) } catch {
             throw Failure("the node's latest release does not verify: \(error)")
+        }
+    }
+
+    static func check(publishers: Int, threshold: Int) throws {
+        let most = ContentSpecification.publishersMax
+        guard (1...most).contains(publishers), (1...publishers).contains(threshold) else {
+            throw ValidationError(
+                "--publishers is 1 to \(most), --threshold 1 to --publishers")
         }
     }
 
@@ -302,9 +308,7 @@ struct Rotate: AsyncParsableCommand {
     @Option(help: "How many of them must sign; all.") var threshold: Int?
 
     func validate() throws {
-        guard (1...ContentSpecification.publishersMax).contains(publishers),
-            (1...publishers).contains(threshold ?? publishers)
-        else { throw ValidationError("--publishers is 1 to 16, --threshold 1 to --publishers") }
+        try Publication.check(publishers: publishers, threshold: threshold ?? publishers)
     }
 
     func run() async throws {

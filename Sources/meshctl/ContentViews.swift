@@ -6,16 +6,16 @@ import MeshClient
 import MeshContent
 import MeshCore
 
-/// The releases of every channel.
-struct ContentList: AsyncParsableCommand {
-    static let configuration = CommandConfiguration(
-        commandName: "list", abstract: "Lists channels and their releases.")
-
+/// What the views of content share: which channels, and how they are printed.
+struct ContentLook: ParsableArguments {
     @OptionGroup var connection: Connection
     @OptionGroup var output: Output
     @Argument(help: "One channel only.") var channel: String?
 
-    func run() async throws {
+    /// Prints once, or again and again; exit code 4 where the channel is not known.
+    func show(
+        table: (ContentView) -> Void, verdict: (ContentView) -> ExitCode
+    ) async throws {
         let client = try connection.client()
         try await output.show {
             var view = try await client.content()
@@ -23,26 +23,41 @@ struct ContentList: AsyncParsableCommand {
             switch output.output {
             case .json, .ndjson: try Console.json(view)
             case .name: for one in view.channels { print(one.channel) }
-            case .table, .wide:
-                let rows = view.channels.flatMap { channel in
-                    channel.releases.reversed().map { release in
-                        [
-                            channel.channel, release.release,
-                            release.release == channel.own.active ? "active" : "-",
-                            release.isHere ? "here" : "-", "\(release.files)",
-                            Console.size(release.bytes), release.audience,
-                            Console.date(release.createdMs), release.message,
-                        ]
-                    }
-                }
-                Console.table(
-                    [
-                        "CHANNEL", "RELEASE", "STATE", "FILES-ARE", "FILES", "SIZE", "FOR",
-                        "CREATED",
-                        "MESSAGE",
-                    ], rows, noHeaders: output.noHeaders)
+            case .table, .wide: table(view)
             }
-            return channel != nil && view.channels.isEmpty ? ExitCode(4) : .success
+            return channel != nil && view.channels.isEmpty ? ExitCode(4) : verdict(view)
+        }
+    }
+}
+
+/// The releases of every channel.
+struct ContentList: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "list", abstract: "Lists channels and their releases.")
+
+    @OptionGroup var look: ContentLook
+
+    func run() async throws {
+        try await look.show { view in
+            let rows = view.channels.flatMap { channel in
+                channel.releases.reversed().map { release in
+                    [
+                        channel.channel, release.release,
+                        release.release == channel.own.active ? "active" : "-",
+                        release.isHere ? "here" : "-", "\(release.files)",
+                        Console.size(release.bytes), release.audience,
+                        Console.date(release.createdMs), release.message,
+                    ]
+                }
+            }
+            Console.table(
+                [
+                    "CHANNEL", "RELEASE", "STATE", "FILES-ARE", "FILES", "SIZE", "FOR",
+                    "CREATED",
+                    "MESSAGE",
+                ], rows, noHeaders: look.output.noHeaders)
+        } verdict: { _ in
+            .success
         }
     }
 }
@@ -55,22 +70,13 @@ struct ContentStatus: AsyncParsableCommand {
             "At the centre this is the whole roll-out; at a site, the site. Exit code 2 while anyone is behind, 3 where one failed."
     )
 
-    @OptionGroup var connection: Connection
-    @OptionGroup var output: Output
-    @Argument(help: "One channel only.") var channel: String?
+    @OptionGroup var look: ContentLook
 
     func run() async throws {
-        let client = try connection.client()
-        try await output.show {
-            var view = try await client.content()
-            if let channel { view.channels.removeAll { $0.channel != channel } }
-            switch output.output {
-            case .json, .ndjson: try Console.json(view)
-            case .name: for one in view.channels { print(one.channel) }
-            case .table, .wide: show(view)
-            }
+        try await look.show { view in
+            show(view)
+        } verdict: { view in
             let phases = view.channels.flatMap { [$0.own] + $0.servers }.map(\.phase)
-            if channel != nil, view.channels.isEmpty { return ExitCode(4) }
             if phases.contains("failed") { return ExitCode(3) }
             return phases.allSatisfy { $0 == "active" } ? .success : ExitCode(2)
         }
@@ -99,7 +105,7 @@ struct ContentStatus: AsyncParsableCommand {
             [
                 "CHANNEL", "SITE", "NODE", "ACTIVE", "TARGET", "STATE", "HERE", "RATE", "ENDS-IN",
                 "TOLD",
-            ], rows, noHeaders: output.noHeaders)
+            ], rows, noHeaders: look.output.noHeaders)
         if let age = view.freshSeconds, age > 1800 {
             print(
                 "! the centre was last heard \(Console.age(age)) ago: newer releases may stand there"

@@ -295,7 +295,12 @@ extension ContentLane {
         state.told[identity.certificate.node] = lines
         let scope = Scope(namespace: ContentSpecification.statusNamespace, audience: .site(site))
         let write = Write(.put, key, contentType: "application/octet-stream", body: body)
-        store.write(WriteRequest(scope: scope, writes: [write])) { _ in }
+        store.write(WriteRequest(scope: scope, writes: [write])) { result in
+            // What could not be written, on a full disk, is told again later.
+            guard case .failure = result else { return }
+            self.count("content_status_unwritten")
+            self.perform { $0.lastStatus = [] }
+        }
     }
 
     func measure(_ state: inout State, _ now: Instant) {
