@@ -118,6 +118,7 @@ public final class MeshNode: Sendable {
             hub.advance(to: position)
             content.changed()
         }
+        observers.revoked = { _ = feed.yield(.input(.revoked($0))) }
         observers.failed = { error in
             self.failure.withLock { $0 = error }
             self.logger.critical("The disk failed", metadata: ["error": "\(error)"])
@@ -177,7 +178,7 @@ public final class MeshNode: Sendable {
             let neighbours = members.filter {
                 $0.site == site && ($0.state == .alive || $0.state == .suspect)
             }
-            let gone = members.filter { $0.state == .left }
+            let gone = members.filter { $0.state == .left || $0.state == .revoked }
             content.tick(neighbours.map(\.node), gone: Set(gone.map(\.node)))
             try? await Task.sleep(for: .milliseconds(200), tolerance: .milliseconds(50))
         }
@@ -218,6 +219,7 @@ public final class MeshNode: Sendable {
             own: identity.certificate, membership: membership(listening, seed: generator.next()),
             seeds: Array(Set(configuration.seeds + identity.seeds)).sorted(),
             seed: generator.next(), now: now)
+        post(.revoked((try? store.revocations()) ?? []))
         post(.known(knownNodes()))
         for await item in inbox {
             switch item {
@@ -265,7 +267,7 @@ public final class MeshNode: Sendable {
         case .datagram(let address, let bytes): send(bytes, to: address)
         case .note(let text, let id):
             logger.notice("\(text)", metadata: ["link.id": "\(id?.number ?? 0)"])
-        case .compare, .ingest, .read, .keep, .show, .remember, .depart:
+        case .compare, .ingest, .read, .keep, .show, .heed, .remember, .depart:
             if let work = StoreWork(effect) { lane.add(work) }
         }
     }

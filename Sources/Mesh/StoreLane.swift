@@ -15,6 +15,7 @@ package enum StoreWork: Sendable {
     case read(LinkID, StreamRequest)
     case keep(LinkID, [UInt8])
     case show(LinkID, NodeID)
+    case heed(LinkID, [UInt8])
     case remember(NodeID, String)
     case depart(NodeID, [UInt8]?)
 
@@ -26,6 +27,7 @@ package enum StoreWork: Sendable {
         case .read(let id, let request): self = .read(id, request)
         case .keep(let id, let bytes): self = .keep(id, bytes)
         case .show(let id, let node): self = .show(id, node)
+        case .heed(let id, let bytes): self = .heed(id, bytes)
         case .remember(let node, let address): self = .remember(node, address)
         case .depart(let node, let words): self = .depart(node, words)
         case .send, .close, .dial, .datagram, .beacon, .note: return nil
@@ -64,6 +66,10 @@ package enum StoreWork: Sendable {
             // Members tell each other again whenever they link.
             try? store.depart(node, words: words)
             return nil
+        case .heed(let id, let bytes):
+            let revocation = try? Revocation(decoding: bytes, root: store.identity.root)
+            if let revocation { store.revoke(revocation) { _ in } }
+            return .heeded(id, isGood: revocation != nil)
         case .show(let id, let node):
             return .shown(id, (try? store.certificate(of: node))?.encoded)
         }

@@ -55,7 +55,7 @@ public struct PeerView: Codable, Sendable {
     public var role: String
     /// Its groups.
     public var groups: [String]
-    /// `self`, `alive`, `suspect`, `away` or `left`.
+    /// `self`, `alive`, `suspect`, `away`, `left` or `revoked`.
     public var state: String
     /// Seconds since it has been in that state; nil for this node itself.
     public var stateSeconds: Double?

@@ -17,6 +17,7 @@ package enum SigningContext: String, CaseIterable, Sendable {
     case vouch = "MESH1 vouch"
     case charter = "MESH1 charter"
     case release = "MESH1 release"
+    case revocation = "MESH1 revoke"
 
     /// The label, padded with zeros to 32 bytes.
     package var label: [UInt8] {

@@ -26,6 +26,8 @@ package struct Engine: ~Copyable {
     /// Who has each name of each site: the node of the newest ticket.
     var holders: [[String]: (serial: [UInt8], node: NodeID)] = [:]
     var departed: Set<NodeID> = []
+    /// The revocations that are known, to show them to whom they name.
+    var revoked: [NodeID: [UInt8]] = [:]
     var heardLogs: [LogName: UInt64] = [:]
     var lackingWAN: Instant?
     var brokenWAN: Instant?
@@ -73,6 +75,9 @@ package struct Engine: ~Copyable {
         case .compared(let id, let session, let result): compared(id, session, result, now)
         case .chunk(let id, let messages, let rest): chunk(id, messages, rest)
         case .certificate(let id, let card): certificate(id, card, now)
+        case .revoked(let list): for revocation in list { heed(revocation, now) }
+        case .heeded(let id, let isGood):
+            if !isGood { strike(id, "revocations that do not verify", now) }
         case .known(let nodes): for node in nodes { know(node, now) }
         case .datagram(let bytes, let host): membership.receive(bytes, from: host, now: now)
         case .shown(let id, let bytes): shown(id, bytes)
@@ -146,6 +151,7 @@ package struct Engine: ~Copyable {
     }
 
     private mutating func tick(_ now: Instant) {
+        if isRevoked { return membership.tick(now) }
         steer(now)
         dial(now)
         trim(now)
@@ -170,7 +176,7 @@ package struct Engine: ~Copyable {
     private mutating func heard(
         _ node: NodeID, _ incarnation: Incarnation, _ address: String, _ now: Instant
     ) {
-        guard node != own.node else { return }
+        guard node != own.node, revoked[node] == nil else { return }
         if links.values.contains(where: { $0.node == node }) { return }
         dials.hear(node, incarnation, at: address, now: now)
     }
@@ -185,6 +191,7 @@ extension Engine {
         if let address = origin.dialled {
             dials.linked(address, to: peer.certificate.node, now: now)
         }
+        guard mayLink(id, peer.certificate.node) else { return }
         guard links.count < limits.links else {
             counters.add("link_over_limit")
             emit(.close(id, reason: "too many links"))
@@ -281,6 +288,7 @@ extension Engine {
             pump(id)
         case .certificate(let bytes): receive(id, certificate: bytes)
         case .wantCertificate(let node): show(id, node)
+        case .revocation(let bytes): receive(id, revocation: bytes)
         case .datagramKey(let key):
             if let node = links[id]?.node { membership.keyed(node, sends: key, receives: nil) }
         case .rumours(let bytes): receive(id, rumours: bytes, now)

@@ -51,11 +51,12 @@ extension Engine {
     mutating func dial(_ now: Instant) {
         let isRelieved = membership.isRelieved
         let home = own.ticket.site
-        let members = membership
+        let (members, gone) = (membership, revoked)
         let linkedSites = Set(links.values.map(\.site).filter { $0 != home })
         let near = links.values.count { $0.site == home }
         let linked = Set(links.values.map(\.node))
         let due = dials.due(now: now, linked: linked, atMost: limits.dialsAtOnce) { node in
+            if gone[node] != nil { return .later }
             let site = members.site(of: node)
             if let site, site != home {
                 return isRelieved || linkedSites.contains(site) ? .notNow : .wanted

@@ -37,6 +37,10 @@ package enum Input: Sendable {
     case chunk(LinkID, [CommitsMessage], rest: StreamRequest?)
     /// A certificate was verified and kept, or refused.
     case certificate(LinkID, Certificate?)
+    /// Nodes were revoked: known before the start, or since.
+    case revoked([Revocation])
+    /// A revocation that a peer showed was judged.
+    case heeded(LinkID, isGood: Bool)
     /// Nodes that were known before the start.
     case known([KnownNode])
     /// A datagram came, from an address without its port.
@@ -139,6 +143,8 @@ package enum Effect: Sendable {
     case keep(LinkID, [UInt8])
     /// Look up the certificate of a node for a peer.
     case show(LinkID, NodeID)
+    /// Verify and keep a revocation that a peer shows.
+    case heed(LinkID, [UInt8])
     /// Send a datagram to `host:port`.
     case datagram(address: String, [UInt8])
     /// Keep for the next start where a node was met.

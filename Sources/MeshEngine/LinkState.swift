@@ -19,6 +19,7 @@ struct LinkState {
     var clockOffset: Duration?
     var strikes: [Instant] = []
     var isLeaving = false
+    var hasShownRevocation = false
 
     // Comparison
     var initiated: SyncSession?

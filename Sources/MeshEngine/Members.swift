@@ -30,6 +30,8 @@ extension Engine {
         guard card.node != own.node else { return }
         membership.admit(
             card.node, site: card.ticket.site, isCentral: card.ticket.isCentral, now: now)
+        // What a name stands for is no affair of one who may not use it.
+        if revoked[card.node] != nil { return membership.revoke(card.node, now: now) }
         let claim = (serial: card.ticket.serial, node: card.node)
         guard let holder = holders[Self.name(card)], holder.node != claim.node else {
             return holders[Self.name(card)] = claim

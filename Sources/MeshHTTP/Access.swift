@@ -116,6 +116,7 @@ extension Problem {
             case .diskFull: ("disk_full", 507, "Disk full")
             case .unknownNamespace: ("unknown_namespace", 404, "Unknown namespace")
             case .notGranted: ("not_granted", 403, "Not granted")
+            case .revoked: ("revoked", 403, "Revoked")
             case .preconditionFailed: ("precondition_failed", 412, "Precondition failed")
             case .exists: ("exists", 409, "Already written")
             case .idempotencyMismatch: ("idempotency_mismatch", 422, "Idempotency key reused")

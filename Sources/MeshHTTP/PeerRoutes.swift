@@ -128,6 +128,11 @@ extension Routes {
 
     private func ownTrouble(_ snapshot: NodeSnapshot, _ lines: [PeerView]) throws -> [String] {
         var trouble: [String] = []
+        if store.isRevoked(node.certificate.node) {
+            trouble.append(
+                "this server was revoked: it refuses writes, and no other links with it (run: meshctl why \(node.certificate.ticket.node))"
+            )
+        }
         if let successor = snapshot.successor {
             let name = lines.first { $0.id == successor.description }?.node ?? "another"
             trouble.append("a later \(name) has this server's name and place: stop this one")
@@ -227,12 +232,10 @@ extension Routes {
         let lines = try lines(snapshot)
         let addresses = addresses(snapshot, lines)
         if subject.contains("@") { return try whyScope(subject, snapshot, lines) }
-        let matches = lines.filter {
-            $0.node == subject || "\($0.site)/\($0.node)" == subject
-                || (subject.count >= 8 && $0.id.hasPrefix(subject))
-        }
+        let matches = lines.filter { Self.names($0, subject) }
         // Of several of one name, the one that has it now.
-        if let line = matches.first(where: { $0.state != "left" }) ?? matches.first {
+        let isMember: (PeerView) -> Bool = { $0.state != "left" && $0.state != "revoked" }
+        if let line = matches.first(where: isMember) ?? matches.first {
             return try await whyNode(line, snapshot, addresses)
         }
         if let address = addresses.first(where: { $0.address == subject }) {
@@ -247,10 +250,17 @@ extension Routes {
         )
     }
 
+    /// Whether a person's word for a server is this one: its name, with its site, or its identity.
+    static func names(_ line: PeerView, _ subject: String) -> Bool {
+        line.node == subject || "\(line.site)/\(line.node)" == subject
+            || (subject.count >= 8 && line.id.hasPrefix(subject))
+    }
+
     private func whyNode(
         _ line: PeerView, _ snapshot: NodeSnapshot, _ addresses: [AddressView]
     ) async throws -> WhyView {
         if let cause = try localCause(line.node, snapshot, nil) { return cause }
+        if line.state == "revoked" { return try whyRevoked(line.node, line.id) }
         if line.state == "self" {
             return WhyView(line.node, "in_step", "this node itself, and nothing is in its way")
         }
@@ -288,6 +298,9 @@ extension Routes {
     private func localCause(
         _ subject: String, _ snapshot: NodeSnapshot, _ scope: Scope?
     ) throws -> WhyView? {
+        if store.isRevoked(node.certificate.node) {
+            return try whyRevoked(subject, node.certificate.node.description)
+        }
         if store.statistics.isDiskFull.load(ordering: .relaxed) {
             return WhyView(
                 subject, "disk_full", "the last write here failed for want of room",
@@ -307,6 +320,17 @@ extension Routes {
             next:
                 "check the disk (smartctl), and see that a peer that holds them is linked: meshctl peers"
         )
+    }
+
+    private func whyRevoked(_ subject: String, _ id: String) throws -> WhyView {
+        let isSelf = id == node.certificate.node.description
+        let revocation = try store.revocations().first { $0.node.description == id }
+        let reason = revocation.map { $0.reason.isEmpty ? "" : ": \($0.reason)" } ?? ""
+        return WhyView(
+            subject, "revoked",
+            (isSelf ? "this server itself was taken" : "it was taken")
+                + " out of the mesh by its keys\(reason)",
+            next: "to have the box back: empty its data directory, and join with a new ticket")
     }
 
     private func whyScope(

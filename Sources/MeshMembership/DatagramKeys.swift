@@ -55,6 +55,12 @@ package struct DatagramKeys: Sendable {
         names[node] = all
     }
 
+    /// A member is none any more.
+    package mutating func forget(_ node: NodeID) {
+        sending[node] = nil
+        for name in names.removeValue(forKey: node) ?? [] { receiving[name] = nil }
+    }
+
     /// Seals a payload of at most `payloadBytesMax` bytes; nil if the member has told no key.
     package mutating func seal(_ payload: [UInt8], to node: NodeID) -> [UInt8]? {
         guard var pair = sending[node] else { return nil }

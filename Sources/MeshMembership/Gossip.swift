@@ -36,6 +36,7 @@ extension Membership {
             effects.append(.wantCertificate(said.node, from: teller))
             return
         }
+        guard member.state != .revoked else { return count("rumour_revoked") }
         let isNearTeller = table[teller].map(isNear) == true
         let isNearby = isNear(member)
         if !isNearby, !isNearTeller, table[teller]?.isLinked == true, teller != said.node,

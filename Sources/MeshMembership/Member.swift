@@ -14,6 +14,8 @@ package struct Member: Sendable {
         case away
         /// It said that it left, or another has its name and place.
         case left
+        /// The mesh's keys took it out; nothing that it says counts.
+        case revoked
     }
 
     /// Whose member.

@@ -171,6 +171,20 @@ extension Membership {
         table[node]?.isRetired = true
     }
 
+    /// A member was taken out of the mesh: whatever it says, it is no member again.
+    package mutating func revoke(_ node: NodeID, now: Instant) {
+        guard let member = table[node], member.state != .revoked else { return }
+        table[node]?.isRetired = false
+        set(node, .revoked, now)
+        table[node]?.isRetired = true
+        keys.forget(node)
+        waiting[node.short] = nil
+        for probe in probes.filter({ $0.value.target == node }).keys { probes[probe] = nil }
+        for other in table.keys.sorted() where table[other]?.tellers.remove(node) != nil {
+            settle(other, now)
+        }
+    }
+
     /// A member is linked; it is told who is there.
     ///
     /// - Parameter host: where it was met, as an address without a port; nil if that can't be told.
@@ -263,7 +277,7 @@ extension Membership {
         var rumours: [Rumour] = []
         if mayKnow(peer, nil) { rumours.append(.presence(presence, address: "")) }
         for member in members where mayKnow(peer, member) || member.node == node {
-            guard let presence = member.presence else { continue }
+            guard let presence = member.presence, member.state != .revoked else { continue }
             let isWorthIt = member.state != .away || presence.status != .alive
             if member.node == node || (isWorthIt && knows(member)) {
                 rumours.append(.presence(presence, address: member.tellable))

@@ -85,7 +85,7 @@ extension Membership {
     /// Takes a member of another site for what those who would know say of it, and vouches for it
     /// to neighbours where this node is who would know.
     mutating func settle(_ node: NodeID, _ now: Instant) {
-        guard let member = table[node], !isNear(member) else { return }
+        guard let member = table[node], !isNear(member), member.state != .revoked else { return }
         let isKnown = knowsAtFirstHand(member)
         let neighbours = member.vouches.values.filter(holds).map(\.node)
         table[node]?.vouchers = (member.tellers + neighbours).sorted()

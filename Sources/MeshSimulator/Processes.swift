@@ -44,6 +44,7 @@ extension Simulation {
         node.storeFree = now
         say("\(node.name) is up, incarnation \(incarnation.value)")
         audit(node)
+        post(node, .revoked((try? store.revocations()) ?? []))
         post(node, .known(MeshNode.knownNodes(store)))
         tick(node, life: node.life)
     }
@@ -155,7 +156,7 @@ extension Simulation {
             send(bytes, from: node, to: address)
         case .beacon(let counter): sendBeacon(node, counter: counter)
         case .note(let text, _): say("\(node.name): \(text)")
-        case .compare, .ingest, .read, .keep, .show, .remember, .depart:
+        case .compare, .ingest, .read, .keep, .show, .heed, .remember, .depart:
             if let work = StoreWork(effect) { submit(node, work) }
         }
     }

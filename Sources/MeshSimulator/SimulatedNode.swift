@@ -122,6 +122,7 @@ final class SimulatedNode {
         var observers = Store.Observers()
         let outbox = outbox
         observers.committed = { outbox.add(.committed($0)) }
+        observers.revoked = { outbox.add(.revoked($0)) }
         store.observe(observers)
         self.store = store
     }

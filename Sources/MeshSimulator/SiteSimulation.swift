@@ -206,6 +206,7 @@ package final class SiteSimulation {
             drop(line, reason)
             post(server, .linkDown(id, reason: reason))
         case .dial(let address): dial(server, address)
+        case .heed: break
         case .datagram(let address, let bytes):
             count(server, bytes.count + 42)
             guard let target = place(address), !isLost() else { return }

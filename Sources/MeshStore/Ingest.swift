@@ -23,6 +23,7 @@ extension Writer {
         _ db: Database, _ message: CommitsMessage, _ outcome: inout IngestOutcome
     ) throws {
         let policy = try admit(db, message, &outcome)
+        try refuseRevoked(db, message)
         let log = LogKey(
             scope: try scopeID(db, message.scope), author: try authorID(db, message.author))
         let head = try head(db, log)
@@ -108,7 +109,7 @@ extension Writer {
             }
             let dot = Dot(author: commit.header.author, sequence: sequence)
             try Admission.judge(record, at: dot, merge: merge)
-            try ReleaseAdmission.judge(
+            try DocumentAdmission.judge(
                 record, in: commit.header.scope, root: identity.root)
             records.append((ids[index], record))
         }
@@ -161,6 +162,7 @@ extension Writer {
                 }
                 try insert(
                     db, log, sequence, key: record.key, id: id, bytes: commit.records[index])
+                if header.scope == Revocation.scope { try heed(db, record) }
                 outcome.stored += 1
             }
         }

@@ -81,8 +81,14 @@ extension Writer {
         return receipts
     }
 
-    private func admit(_ db: Database, _ request: WriteRequest) throws -> NamespacePolicy {
+    private mutating func admit(
+        _ db: Database, _ request: WriteRequest
+    ) throws -> NamespacePolicy {
         let scope = request.scope
+        // What nobody would take is not acknowledged.
+        guard try !revoked(db).contains(author.node) || DocumentAdmission.appliesTo(scope) else {
+            throw refusal(.revoked)
+        }
         guard (1...StoreLimits.batchWrites).contains(request.writes.count) else {
             throw refusal(.limit("a batch has 1 to \(StoreLimits.batchWrites) writes"))
         }
@@ -90,6 +96,15 @@ extension Writer {
             throw refusal(
                 .limit(
                     "'\(write.key)' has \(write.body.count) bytes; at most \(Record.bodyBytesMax)"))
+        }
+        for write in request.writes {
+            do throws(Refusal) {
+                try DocumentAdmission.judge(
+                    write.kind, write.key, write.body, in: scope, root: identity.root)
+            } catch {
+                throw refusal(
+                    .limit("'\(write.key)' is not a document with the signatures it needs"))
+            }
         }
         guard let policy = try directory.policy(of: scope.namespace, db) else {
             throw refusal(.unknownNamespace(scope.namespace))
@@ -155,11 +170,6 @@ extension Writer {
             kind: write.kind, stamp: nextStamp(), key: write.key,
             context: merge.context(after: rows.map(\.version), writer: author.node),
             contentType: write.contentType, body: write.body)
-        do throws(Refusal) {
-            try ReleaseAdmission.judge(record, in: scope, root: identity.root)
-        } catch {
-            throw refusal(.limit("'\(write.key)' is not a release with the signatures it needs"))
-        }
         let bytes = record.encoded
         let id = Record.id(of: bytes, in: identity.root.meshID)
         let sequence = drafts[scopeID]?.append(bytes, id) ?? 0
@@ -174,6 +184,7 @@ extension Writer {
             }
         }
         try insert(db, log, sequence, key: write.key, id: id, bytes: bytes)
+        if scope == Revocation.scope { try heed(db, record) }
         return Receipt(dot: dot, live: remaining + [dot], isNew: rows.isEmpty)
     }
 

@@ -22,6 +22,8 @@ package enum StoreError: Error, Hashable {
     case unknownNamespace(String)
     /// The policy does not let this node write there.
     case notGranted(Scope)
+    /// This node was revoked: nobody would take what it writes.
+    case revoked
     /// The state of the key is not the one that the writer asked for.
     case preconditionFailed(current: String?)
     /// A write-once key is taken.
@@ -49,6 +51,7 @@ extension StoreError: CustomStringConvertible {
         case .unusable(let why): why
         case .unknownNamespace(let name): "no namespace '\(name)' is known here"
         case .notGranted(let scope): "this node may not write to \(scope)"
+        case .revoked: "this server was revoked: no other takes what is written here"
         case .preconditionFailed(let current):
             "the key's version is \(current ?? "none"), not the one asked for"
         case .exists(let key): "'\(key)' is already written, and the namespace is write-once"

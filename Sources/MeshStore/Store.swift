@@ -5,7 +5,7 @@ internal import GRDB
 package import MeshCore
 internal import MeshCrypto
 package import MeshReplication
-internal import MeshTrust
+package import MeshTrust
 package import Synchronization
 
 /// The records of one node on disk: one writer, readers beside it, one process.
@@ -21,6 +21,8 @@ package final class Store: Sendable {
         package var committed: @Sendable ([CommitsMessage]) -> Void = { _ in }
         /// Something changed; the feed's new end.
         package var changed: @Sendable (UInt64) -> Void = { _ in }
+        /// Nodes were revoked; of their logs only what stands is left.
+        package var revoked: @Sendable ([Revocation]) -> Void = { _ in }
         /// The disk failed; no further write will be acknowledged.
         package var failed: @Sendable (StoreError) -> Void = { _ in }
 
@@ -86,6 +88,7 @@ package final class Store: Sendable {
             self.random = random
             instance = start.instance
             directoryCache = TrustDirectory(root: identity.root)
+            directoryCache.revoke(try pool.read { try Queries.revocations($0, identity.root) })
             feedEnd = Mutex(start.arrival)
             present = Mutex(start.author)
             writer = Mutex(
@@ -203,8 +206,10 @@ package final class Store: Sendable {
             statistics.isDiskFull.store(false, ordering: .relaxed)
             feedEnd.withLock { $0 = max($0, result.arrival) }
             if result.touchesPolicies { directoryCache.forgetPolicies() }
+            directoryCache.revoke(result.revoked)
             for answer in result.answers { answer() }
             if !result.committed.isEmpty { observers.committed(result.committed) }
+            if !result.revoked.isEmpty { observers.revoked(result.revoked) }
             if result.hasChanged { observers.changed(result.arrival) }
             // The jobs are answered: what fails from here on is nobody's answer.
             guard result.dirtyLeaves > StoreLimits.dirtyLeaves else { return }
@@ -282,4 +287,5 @@ package final class StoreStatistics: Sendable {
     package let refusedJobs = Atomic<Int>(0)
     package let forks = Atomic<Int>(0)
     package let damaged = Atomic<Int>(0)
+    package let recordsRevoked = Atomic<Int>(0)
 }

@@ -13,6 +13,7 @@ package final class TrustDirectory: Sendable {
         var certificates: [NodeID: Certificate] = [:]
         var policies: [String: NamespacePolicy] = [:]
         var generation = 0
+        var revoked: Set<NodeID> = []
     }
 
     /// The mesh's root document.
@@ -44,6 +45,7 @@ package final class TrustDirectory: Sendable {
         switch namespace {
         case NamespacePolicy.meshNamespace: return .mesh
         case ContentSpecification.namespace: return .content
+        case Revocation.namespace: return .revocations
         case ContentSpecification.statusNamespace: return .status
         case ContentSpecification.freshNamespace: return .fresh
         default: break
@@ -63,6 +65,13 @@ package final class TrustDirectory: Sendable {
         }
         return policy
     }
+
+    func revoke(_ revocations: [Revocation]) {
+        if revocations.isEmpty { return }
+        known.withLock { $0.revoked.formUnion(revocations.map(\.node)) }
+    }
+
+    func isRevoked(_ node: NodeID) -> Bool { known.withLock { $0.revoked.contains(node) } }
 
     func forgetPolicies() {
         known.withLock {

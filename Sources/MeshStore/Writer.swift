@@ -37,6 +37,7 @@ struct Writer {
         var arrival: UInt64 = 0
         var dirtyLeaves = 0
         var touchesPolicies = false
+        var revoked: [Revocation] = []
     }
 
     let identity: DataDirectory.Identity
@@ -51,6 +52,10 @@ struct Writer {
     var drafts: [Int64: Draft] = [:]
     var dropped: [LogKey: [UInt64: Digest]] = [:]
     var touchesPolicies = false
+    /// What stands of the logs of revoked nodes; nil until it was read.
+    var revokedLogs: RevokedLogs?
+    /// Revocations that came to live in this transaction.
+    var newlyRevoked: [Revocation] = []
     private(set) var dirtyCount: Int
     private var dirty: Set<DirtyLeaf> = []
     private var lastDirty: DirtyLeaf?
@@ -92,6 +97,8 @@ struct Writer {
         drafts = [:]
         dropped = [:]
         touchesPolicies = false
+        revokedLogs = nil
+        newlyRevoked = []
         dirty = []
         lastDirty = nil
         dirtyCount = max(dirtyCount, 1)
@@ -131,6 +138,7 @@ struct Writer {
             }
         }
         try sealDrafts(db, &result)
+        try makeCuts(db)
         try prune(db)
         trim()
         result.hasChanged = arrival != before
@@ -139,6 +147,8 @@ struct Writer {
         result.dirtyLeaves = dirtyCount
         result.touchesPolicies = touchesPolicies
         touchesPolicies = false
+        result.revoked = newlyRevoked
+        newlyRevoked = []
         return result
     }
 
@@ -206,6 +216,13 @@ struct Writer {
             .bytes(signature.bytes), .digest(id))
         // The root at a new height must be computed even where no leaf changed.
         try markDirty(db, log, frontier)
+    }
+
+    /// Nothing of a log is left.
+    mutating func end(_ db: Database, _ log: LogKey) throws {
+        heads[log] = nil
+        try db.run(
+            "DELETE FROM log WHERE scope = ? AND author = ?", .int(log.scope), .int(log.author))
     }
 
     mutating func markDirty(_ db: Database, _ log: LogKey, _ sequence: UInt64) throws {

@@ -197,6 +197,8 @@ package enum TrustError: Error, Hashable {
     /// The ticket was signed by a key that this mesh's root does not name: another mesh, or a
     /// retired key.
     case unknownEnrolKey
+    /// The revocation was signed by a key that this mesh's root does not name.
+    case unknownRevokeKey
     /// A key of small order or not canonical.
     case weakKey
     /// Text that is not a ticket, or was cut off or mistyped.
@@ -212,6 +214,8 @@ extension TrustError: CustomStringConvertible {
         case .badThreshold: "the root document is not signed by enough of its keys"
         case .badSignature(let what): "the \(what) has a signature that does not verify"
         case .unknownEnrolKey: "the ticket was issued by a key that this mesh does not know"
+        case .unknownRevokeKey:
+            "the revocation is signed by a key that this mesh does not know"
         case .weakKey: "the certificate holds a key that is not safe"
         case .notATicket(let why): "not a ticket: \(why)"
         }

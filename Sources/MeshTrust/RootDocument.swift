@@ -3,7 +3,7 @@
 package import MeshCore
 package import MeshCrypto
 
-/// The document that a mesh stands on: who may enrol nodes, signed by a threshold of offline keys.
+/// The document that a mesh stands on: who may enrol and revoke nodes, signed by offline keys.
 ///
 /// Its first version's hash is the mesh's identity, so the document proves itself to whoever knows
 /// the identity. Layout: the article `TrustDocuments`.
@@ -25,6 +25,8 @@ package struct RootDocument: Hashable, Sendable {
     package let rootKeys: [Bytes32]
     /// Keys that sign tickets, ascending.
     package let enrolKeys: [Bytes32]
+    /// Keys that sign revocations, ascending.
+    package let revokeKeys: [Bytes32]
 
     /// The signed bytes.
     package let body: [UInt8]
@@ -36,7 +38,8 @@ package struct RootDocument: Hashable, Sendable {
 
     /// Makes and signs the first document of a mesh with all the given root keys.
     package init(
-        name: String, created: UInt64, threshold: UInt8, roots: [SigningKey], enrol: [Bytes32]
+        name: String, created: UInt64, threshold: UInt8, roots: [SigningKey], enrol: [Bytes32],
+        revoke: [Bytes32] = []
     ) {
         precondition(Name.isValid(name), "the caller checks the name")
         precondition(
@@ -49,8 +52,10 @@ package struct RootDocument: Hashable, Sendable {
         writer.u8(threshold)
         writer.u8(UInt8(ordered.count))
         for key in ordered { writer.append(key.publicKey.id) }
-        writer.u8(UInt8(enrol.count))
-        for key in enrol.sorted() { writer.append(key) }
+        for keys in [enrol.sorted(), revoke.sorted()] {
+            writer.u8(UInt8(keys.count))
+            for key in keys { writer.append(key) }
+        }
         writer.u8(0)
         version = 1
         self.name = name
@@ -58,6 +63,7 @@ package struct RootDocument: Hashable, Sendable {
         self.threshold = threshold
         rootKeys = ordered.map(\.publicKey.id)
         enrolKeys = enrol.sorted()
+        revokeKeys = revoke.sorted()
         body = writer.bytes
         let message = SigningContext.root.message(mesh: .zero, body: writer.bytes)
         meshID = Blake2b.hash(message)
@@ -81,6 +87,7 @@ package struct RootDocument: Hashable, Sendable {
             threshold = try fields.u8()
             rootKeys = try Self.keys(&fields)
             enrolKeys = try Self.keys(&fields)
+            revokeKeys = try Self.keys(&fields)
             guard try fields.u8() == 0 else { throw .invalid("extension") }
             try fields.finish()
         } catch {

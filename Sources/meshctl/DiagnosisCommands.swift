@@ -11,8 +11,8 @@ struct Why: AsyncParsableCommand {
         discussion: """
             SUBJECT is a node (till-1, or hq/till-1 where sites share names), a scope (orders@site/s12), a
             namespace, or an address that is dialled (centre.example:7374).
-            Codes: unreachable, wrong_mesh, no_common_version, certificate_refused, left, no_grant,
-            policy_unknown, disk_full, clock_suspect, behind, damaged; relayed and in_step are fine.
+            Codes: unreachable, wrong_mesh, no_common_version, certificate_refused, revoked, left,
+            no_grant, policy_unknown, disk_full, clock_suspect, behind, damaged; relayed and in_step are fine.
             """)
 
     @OptionGroup var connection: Connection
@@ -124,9 +124,12 @@ struct Replace: AsyncParsableCommand {
 
     func run() async throws {
         let peers = try await connection.client().peers().peers
-        let matches = peers.filter {
+        let known = peers.filter {
             ($0.node == old || "\($0.site)/\($0.node)" == old) && $0.state != "left"
         }
+        // A server that was revoked is replaced too, unless another has its name already.
+        let members = known.filter { $0.state != "revoked" }
+        let matches = members.isEmpty ? known : members
         guard let peer = matches.first else {
             throw Failure("no server '\(old)' is known here (run: meshctl peers)", code: 4)
         }

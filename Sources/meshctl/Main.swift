@@ -16,7 +16,8 @@ struct Main: AsyncParsableCommand {
             """,
         version: "0.1.0",
         subcommands: [
-            MeshCommand.self, TicketCommand.self, Join.self, Replace.self, Leave.self, Peers.self,
+            MeshCommand.self, TicketCommand.self, Join.self, Replace.self, Leave.self,
+            Revoke.self, TrustCommand.self, Peers.self,
             Status.self, Why.self, Discovery.self,
             NamespaceCommand.self, Put.self, Get.self, Delete.self, List.self, Watch.self,
             ContentCommand.self, Import.self, Export.self, TokenCommand.self, DigestCommand.self,

@@ -17,7 +17,8 @@ struct MeshCommand: ParsableCommand {
             abstract: "Makes the keys of a mesh, and prints its identity.",
             discussion: """
                 The root keys belong to different people and places, offline; take them away from DIR.
-                The enrol key makes tickets and stays with the operator.
+                The enrol key makes tickets and stays with the operator; the revoke key takes servers out of
+                the mesh, and lies best with somebody else too.
                 """)
 
         @Argument(help: "A directory for the keys, made for them.") var directory: String
@@ -46,15 +47,18 @@ struct MeshCommand: ParsableCommand {
                 attributes: [.posixPermissions: 0o700])
             let rootKeys = try (0..<roots).map { _ in try KeyFolder.newKey() }
             let enrol = try KeyFolder.newKey()
+            let revoke = try KeyFolder.newKey()
             let secret = MeshSecret(epoch: 1, value: try KeyFolder.randomBytes32())
             let root = RootDocument(
                 name: name, created: UInt64(Date().timeIntervalSince1970 * 1000),
-                threshold: UInt8(threshold), roots: rootKeys, enrol: [enrol.publicKey.id])
+                threshold: UInt8(threshold), roots: rootKeys, enrol: [enrol.publicKey.id],
+                revoke: [revoke.publicKey.id])
             let folder = KeyFolder(directory)
             for (index, key) in rootKeys.enumerated() {
                 try folder.write(key.seed.array, "root-\(index + 1).key")
             }
             try folder.write(enrol.seed.array, "enrol.key")
+            try folder.write(revoke.seed.array, "revoke.key")
             var bytes = WireWriter()
             bytes.u32(secret.epoch)
             bytes.append(secret.value)
@@ -62,7 +66,7 @@ struct MeshCommand: ParsableCommand {
             try folder.write(root.encoded, "root")
             print(root.meshID)
             Console.complain(
-                "keys are in \(directory); take root-*.key away, they are not needed to enrol servers"
+                "keys are in \(directory); take root-*.key away, they are not needed to enrol or revoke servers"
             )
         }
     }

@@ -12,7 +12,7 @@ struct Peers: AsyncParsableCommand {
     @OptionGroup var connection: Connection
     @OptionGroup var output: Output
     @Option(help: "Only nodes of this site.") var site: String?
-    @Option(help: "Only nodes in this state: self, alive, suspect, away or left.")
+    @Option(help: "Only nodes in this state: self, alive, suspect, away, left or revoked.")
     var state: String?
 
     func run() async throws {

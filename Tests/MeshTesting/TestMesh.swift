@@ -11,6 +11,7 @@ package import MeshTrust
 package final class TestMesh {
     package let root: RootDocument
     package let enrol: SigningKey
+    package let revoke: SigningKey
     package let secret: MeshSecret
     package let directory: String
     private var nextSeed: UInt16 = 1
@@ -18,9 +19,11 @@ package final class TestMesh {
     package init(name: String = "test", seed: UInt8 = 0) throws {
         try Sodium.start()
         enrol = Self.key(200, seed)
+        revoke = Self.key(199, seed)
         root = RootDocument(
             name: name, created: 1_700_000_000_000, threshold: 2,
-            roots: (0..<3).map { Self.key(201 + $0, seed) }, enrol: [enrol.publicKey.id])
+            roots: (0..<3).map { Self.key(201 + $0, seed) }, enrol: [enrol.publicKey.id],
+            revoke: [revoke.publicKey.id])
         secret = MeshSecret(epoch: 1, value: Self.bytes(210, seed))
         directory = NSTemporaryDirectory() + "mesh-test-\(UUID().uuidString)"
         try FileManager.default.createDirectory(

@@ -80,6 +80,7 @@ struct Vector {
         case "ticket":
             let text = String(decoding: bytes, as: UTF8.self)
             return Array(try TicketFile(text: text).text.utf8)
+        case "revocation": return try Revocation(decoding: bytes, root: mesh.root).encoded
         case "manifest": return try Manifest(decoding: bytes).encoded
         case "release": return try SignedRelease(decoding: bytes, root: mesh.root).encoded
         case "content-message": return try ContentMessage(decoding: bytes).encoded
@@ -89,7 +90,7 @@ struct Vector {
 
     @Test func `are accepted and written again as the same bytes, or refused as they say`() throws {
         let vectors = try Vector.all()
-        #expect(Set(vectors.map(\.format)).count == 14)
+        #expect(Set(vectors.map(\.format)).count == 15)
         for vector in vectors {
             do {
                 let bytes = try again(vector)
@@ -248,6 +249,13 @@ struct Vector {
         try good(
             "root", mesh.root.encoded, "A root document with three keys, two of which must sign.")
         try good("certificate", certificate.encoded, "A server of the site s1.")
+        let revocation = Revocation(
+            of: certificate.node, created: 1_700_000_000_000, reason: "stolen",
+            cuts: [
+                .init(scope: Scope("orders@site/s1")!, incarnation: Incarnation(7), through: 9),
+                .init(scope: Scope("menu@all")!, incarnation: Incarnation(7), through: 2),
+            ], key: mesh.revoke, mesh: mesh.root.meshID)
+        try good("revocation", revocation.encoded, "Two logs of a server stand so far.")
         try good("ticket", Array(ticket.text.utf8), "A ticket with a seed, as text.")
     }
 }

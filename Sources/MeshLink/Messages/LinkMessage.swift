@@ -55,6 +55,8 @@ package enum LinkMessage: Hashable, Sendable {
     case prune
     /// Commits are to be sent at once again.
     case graft
+    /// A revocation: of the receiver, most likely, whose links end with it.
+    case revocation([UInt8])
     /// A type of a later version that may be skipped.
     case unknown(UInt8)
 
@@ -76,6 +78,7 @@ package enum LinkMessage: Hashable, Sendable {
         case have = 28
         case prune = 30
         case graft = 32
+        case revocation = 34
     }
 
     /// The type byte and the fields.
@@ -104,6 +107,7 @@ package enum LinkMessage: Hashable, Sendable {
             }
         case .prune: Self.put(&writer, .prune) { _ in }
         case .graft: Self.put(&writer, .graft) { _ in }
+        case .revocation(let bytes): Self.put(&writer, .revocation) { $0.append(bytes) }
         case .unknown(let tag): writer.u8(tag)
         }
         return writer.bytes
@@ -147,6 +151,7 @@ package enum LinkMessage: Hashable, Sendable {
                 through: try reader.u64())
         case .prune: self = .prune
         case .graft: self = .graft
+        case .revocation: self = .revocation(try reader.take(reader.left))
         }
         try reader.finish()
     }

@@ -70,6 +70,9 @@ package struct NamespacePolicy: Hashable, Sendable {
     /// The namespace of signed releases: anybody may bring one, since it proves itself.
     package static let content = NamespacePolicy(audience: .each, writers: .any, merge: .log)
 
+    /// The namespace of revocations: anybody may bring one, since it proves itself.
+    package static let revocations = NamespacePolicy(audience: .all, writers: .any, merge: .log)
+
     /// The namespace in which the servers of a site say how far they are.
     package static let status = NamespacePolicy(audience: .site, writers: .site, merge: .register)
 
@@ -171,6 +174,10 @@ package enum Refusal: String, Error, CaseIterable, Sendable {
     case wrongAudience = "wrong_audience"
     /// The release in it is not signed as its channel's charter asks, or stands under another key.
     case badRelease = "bad_release"
+    /// The revocation in it is not signed by a revoke key, or stands under another key.
+    case badRevocation = "bad_revocation"
+    /// The author was revoked, and its log ends before this.
+    case revoked
     /// The record breaks its namespace's merge kind.
     case wrongMerge = "wrong_merge"
     /// The record names a dot of its own node that is not before it.

@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// A server that was taken out of the mesh.
+public struct RevocationView: Codable, Sendable {
+    /// Its name; its identity's beginning where its certificate was never seen here.
+    public var node: String
+    /// Its identity, hexadecimal.
+    public var id: String
+    /// Its site; nil where its certificate was never seen here.
+    public var site: String?
+    /// When, by the signer's clock, in milliseconds since 1970.
+    public var createdMs: UInt64
+    /// What the operator said of it.
+    public var reason: String
+    /// The signed document, hexadecimal.
+    public var document: String
+
+    /// Fills in a line.
+    public init(
+        node: String, id: String, site: String?, createdMs: UInt64, reason: String,
+        document: String
+    ) {
+        self.node = node
+        self.id = id
+        self.site = site
+        self.createdMs = createdMs
+        self.reason = reason
+        self.document = document
+    }
+}
+
+/// Every revocation that a node holds.
+public struct RevocationsView: Codable, Sendable {
+    /// `meshAPIVersion`.
+    public var v = meshAPIVersion
+    /// The mesh's identity, hexadecimal.
+    public var meshId: String
+    /// One a document: a server that was revoked twice stands here twice.
+    public var revocations: [RevocationView]
+
+    /// Fills in the list.
+    public init(meshId: String, revocations: [RevocationView]) {
+        self.meshId = meshId
+        self.revocations = revocations
+    }
+}
+
+/// What revoking a server would mean, as far as the node asked can know.
+public struct RevocationPlanView: Codable, Sendable {
+    /// `meshAPIVersion`.
+    public var v = meshAPIVersion
+    /// The server's name.
+    public var node: String
+    /// Its identity, hexadecimal.
+    public var id: String
+    /// Its site.
+    public var site: String
+    /// Whether it is the node that was asked.
+    public var isSelf: Bool
+    /// Other servers of its site that are members.
+    public var neighbours: [String]
+    /// Those of them that are not there now: what only they hold is not known here.
+    public var absent: [String]
+    /// What it may write and the node that was asked does not hold; nothing of that would stand.
+    public var unheld: [String]
+    /// Its logs.
+    public var logs: [Log]
+
+    /// One log of the server.
+    public struct Log: Codable, Sendable {
+        /// Where.
+        public var scope: String
+        /// In which life, hexadecimal.
+        public var incarnation: String
+        /// The last sequence that would stand; 0 for nothing.
+        public var through: UInt64
+        /// The last sequence that is known.
+        public var known: UInt64
+
+        /// Fills in a line.
+        public init(scope: String, incarnation: String, through: UInt64, known: UInt64) {
+            self.scope = scope
+            self.incarnation = incarnation
+            self.through = through
+            self.known = known
+        }
+    }
+
+    /// Fills in the plan.
+    public init(
+        node: String, id: String, site: String, isSelf: Bool, neighbours: [String],
+        absent: [String], unheld: [String], logs: [Log]
+    ) {
+        self.node = node
+        self.id = id
+        self.site = site
+        self.isSelf = isSelf
+        self.neighbours = neighbours
+        self.absent = absent
+        self.unheld = unheld
+        self.logs = logs
+    }
+}
+
+/// A revocation was taken.
+public struct RevokedView: Codable, Sendable {
+    /// `meshAPIVersion`.
+    public var v = meshAPIVersion
+    /// Whether the node did not have it yet.
+    public var isNew: Bool
+
+    /// Fills in the answer.
+    public init(isNew: Bool) { self.isNew = isNew }
+}

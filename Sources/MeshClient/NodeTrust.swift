@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+
+public import MeshAPI
+
+/// Revocations through a node's API.
+extension NodeClient {
+    /// Every revocation that the node holds.
+    public func revocations() async throws -> RevocationsView { try await get("/v1/revocations") }
+
+    /// What revoking a server would mean.
+    ///
+    /// - Parameter since: nothing stamped at this time or later would stand, in milliseconds since
+    ///   1970.
+    public func revocationPlan(
+        _ subject: String, since: UInt64? = nil
+    ) async throws -> RevocationPlanView {
+        let query = since.map { "?since=\($0)" } ?? ""
+        return try await get("/v1/revocations/\(Self.escape(subject))\(query)")
+    }
+
+    /// Brings a signed revocation in.
+    public func revoke(_ document: [UInt8]) async throws -> RevokedView {
+        let call = Call(
+            method: "POST", path: "/v1/revocations",
+            headers: [("Content-Type", "application/octet-stream")], body: document)
+        return try Self.decode(try await connection.answer(call))
+    }
+}

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import Foundation
+internal import Hummingbird
+internal import Mesh
+internal import MeshAPI
+internal import MeshCore
+internal import MeshMembership
+internal import MeshStore
+internal import MeshTrust
+
+/// Revocations: what there is, what one would mean, and bringing one in. The keys that sign them
+/// are never here.
+extension Routes {
+    func revocations(
+        _ request: Request, _ path: [String], _ access: Access
+    ) async throws -> Response {
+        switch (request.method, path.count) {
+        case (.get, 2):
+            guard access.mayRead(Revocation.namespace) else { throw Self.notAllowed("r") }
+            return try Self.json(try revocations())
+        case (.get, 3...):
+            guard access.isAdmin || access.mayWrite(Revocation.namespace) else {
+                throw Self.notAllowed("w")
+            }
+            guard let subject = path[2...].joined(separator: "/").removingPercentEncoding else {
+                throw Problem.bad("bad_subject", "'\(path[2])' has a malformed percent escape")
+            }
+            return try Self.json(try await plan(subject, since: parameter(request, "since")))
+        case (.post, 2):
+            guard access.mayWrite(Revocation.namespace) else { throw Self.notAllowed("w") }
+            let bytes = try await body(request, upTo: Revocation.byteCountMax)
+            return try await revoke(bytes)
+        default: throw Problem.notFound("there is no \(request.method) \(request.uri.path)")
+        }
+    }
+
+    private static func notAllowed(_ verb: String) -> Problem {
+        Problem.forbidden("the token does not allow \(Revocation.namespace):\(verb)")
+    }
+
+    private func revoke(_ bytes: [UInt8]) async throws -> Response {
+        let revocation: Revocation
+        do throws(TrustError) {
+            revocation = try Revocation(decoding: bytes, root: store.identity.root)
+        } catch {
+            throw Problem(
+                code: "revocation_refused", title: "Revocation refused", status: 422,
+                detail: "\(error)")
+        }
+        let isNew = try await withCheckedThrowingContinuation { continuation in
+            store.revoke(revocation) { continuation.resume(with: $0) }
+        }
+        return try Self.json(RevokedView(isNew: isNew), status: isNew ? .created : .ok)
+    }
+
+    private func revocations() throws -> RevocationsView {
+        let certificates = Dictionary(
+            try store.certificates().map { ($0.node, $0.ticket) },
+            uniquingKeysWith: { first, _ in first })
+        return RevocationsView(
+            meshId: store.identity.root.meshID.description,
+            revocations: try store.revocations().map { revocation in
+                let ticket = certificates[revocation.node]
+                let id = revocation.node.description
+                return RevocationView(
+                    node: ticket?.node ?? String(id.prefix(8)), id: id, site: ticket?.site,
+                    createdMs: revocation.created, reason: revocation.reason,
+                    document: Hex.encode(revocation.encoded))
+            })
+    }
+
+    private func plan(_ subject: String, since: String?) async throws -> RevocationPlanView {
+        let after = since.flatMap { UInt64($0) }
+        guard since == nil || after != nil else {
+            throw Problem.bad("bad_since", "'\(since ?? "")' is not milliseconds since 1970")
+        }
+        let peers = try await peers().peers
+        let matches = peers.filter { Self.names($0, subject) }
+        guard let line = matches.first(where: { $0.state != "left" }) ?? matches.first,
+            let certificate = try store.certificates().first(where: {
+                $0.node.description == line.id
+            })
+        else { throw Problem.notFound("no server '\(subject)' is known here") }
+        let sites = Set(matches.map(\.site))
+        guard sites.count == 1 else {
+            throw Problem(
+                code: "ambiguous", title: "Ambiguous", status: 409,
+                detail: "several servers are called '\(subject)': name SITE/NODE")
+        }
+        let members = peers.filter {
+            $0.site == line.site && $0.id != line.id && $0.state != "left" && $0.state != "revoked"
+        }
+        return RevocationPlanView(
+            node: line.node, id: line.id, site: line.site, isSelf: line.state == "self",
+            neighbours: members.map(\.node),
+            absent: members.filter { $0.state == "away" || $0.state == "suspect" }.map(\.node),
+            unheld: unheld(certificate),
+            logs: try store.logs(of: certificate.node, before: after).map {
+                .init(
+                    scope: $0.cut.scope.description,
+                    incarnation: String($0.cut.incarnation.value, radix: 16),
+                    through: $0.cut.through, known: $0.frontier)
+            })
+    }
+
+    /// What another may write and this node does not hold.
+    private func unheld(_ certificate: Certificate) -> [String] {
+        let held = node.certificate.ticket.grants.filter { $0.verb == .read }
+        return certificate.ticket.grants.filter { $0.verb != .read }.filter { grant in
+            !held.contains {
+                ($0.namespace == nil || $0.namespace == grant.namespace)
+                    && ($0.audience == nil || $0.audience == grant.audience)
+            }
+        }.map { "\($0.namespace ?? "*")\($0.audience?.description ?? "@*")" }
+    }
+}

@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package import MeshCore
+package import MeshCrypto
+
+/// The end of one node's membership, signed by a revoke key: what of its logs stands, and no more.
+///
+/// A log that is not named has nothing that stands, so a stolen key cannot write where the list
+/// forgot to look. Layout: the article `TrustDocuments`.
+package struct Revocation: Hashable, Sendable {
+    /// Longest encoded revocation, in bytes.
+    package static let byteCountMax = 48 << 10
+    /// Most logs of which something stands.
+    package static let cutsMax = 1024
+    /// Longest reason, in bytes.
+    package static let reasonBytesMax = 200
+    /// The namespace whose records are revocations.
+    package static let namespace = "_revoked"
+    /// Where they are: every node holds all.
+    package static let scope = Scope(namespace: namespace, audience: .all)
+    /// The media type of such a record.
+    package static let contentType = "application/vnd.mesh.revocation"
+
+    /// Where a log of the node ends.
+    package struct Cut: Hashable, Comparable, Sendable {
+        /// The log's scope.
+        package let scope: Scope
+        /// Which life of the node.
+        package let incarnation: Incarnation
+        /// The last sequence that stands, at least 1.
+        package let through: UInt64
+
+        /// Names a cut.
+        package init(scope: Scope, incarnation: Incarnation, through: UInt64) {
+            self.scope = scope
+            self.incarnation = incarnation
+            self.through = through
+        }
+
+        /// Orders by scope, then incarnation.
+        package static func < (lhs: Cut, rhs: Cut) -> Bool {
+            (lhs.scope, lhs.incarnation, lhs.through) < (rhs.scope, rhs.incarnation, rhs.through)
+        }
+    }
+
+    /// Who is no member any more.
+    package let node: NodeID
+    /// Milliseconds since 1970 by the signer's clock; shown, never judged by.
+    package let created: UInt64
+    /// What the operator said of it; may be empty.
+    package let reason: String
+    /// Where its logs end, ascending.
+    package let cuts: [Cut]
+    /// The document as it came.
+    package let encoded: [UInt8]
+
+    /// Makes and signs a revocation; the caller has checked the counts and the reason.
+    package init(
+        of node: NodeID, created: UInt64, reason: String, cuts: [Cut], key: SigningKey,
+        mesh: MeshID
+    ) {
+        precondition(cuts.count <= Self.cutsMax, "the caller checks the count")
+        precondition(reason.utf8.count <= Self.reasonBytesMax, "the caller checks the reason")
+        self.node = node
+        self.created = created
+        self.reason = reason
+        self.cuts = cuts.sorted()
+        var body = WireWriter()
+        body.u8(1)
+        body.append(node)
+        body.u64(created)
+        body.short(reason.utf8)
+        body.u16(UInt16(cuts.count))
+        for cut in self.cuts {
+            body.scope(cut.scope)
+            body.u64(cut.incarnation.value)
+            body.u64(cut.through)
+        }
+        body.u8(0)
+        var whole = WireWriter()
+        whole.medium(body.bytes)
+        whole.append(key.publicKey.id)
+        whole.append(key.sign(body.bytes, for: .revocation, in: mesh).bytes)
+        encoded = whole.bytes
+    }
+
+    /// Decodes a revocation and verifies it against the root document.
+    package init(decoding bytes: [UInt8], root: RootDocument) throws(TrustError) {
+        let body: [UInt8]
+        let keyID: Bytes32
+        let signature: Signature
+        do throws(WireError) {
+            var reader = WireReader(bytes)
+            body = try reader.medium("revocation", limit: Self.byteCountMax)
+            keyID = try reader.bytes32()
+            signature = try reader.signature()
+            try reader.finish()
+            var fields = WireReader(body)
+            guard try fields.u8() == 1 else { throw .invalid("revocation version") }
+            node = try fields.bytes32()
+            created = try fields.u64()
+            reason = try Self.reason(&fields)
+            cuts = try Self.cuts(&fields)
+            guard try fields.u8() == 0 else { throw .invalid("extension") }
+            try fields.finish()
+        } catch {
+            throw .malformed("revocation", error)
+        }
+        guard root.revokeKeys.contains(keyID) else { throw .unknownRevokeKey }
+        let key = VerifyingKey(keyID)
+        guard key.isValid, key.verify(signature, of: body, for: .revocation, in: root.meshID)
+        else { throw .badSignature("revocation") }
+        encoded = bytes
+    }
+
+    private static func reason(_ reader: inout WireReader) throws(WireError) -> String {
+        let bytes = try reader.short()
+        guard bytes.count <= reasonBytesMax else {
+            throw .tooLong("reason", bytes.count, limit: reasonBytesMax)
+        }
+        guard let text = String(validating: bytes, as: UTF8.self) else { throw .invalid("reason") }
+        return text
+    }
+
+    private static func cuts(_ reader: inout WireReader) throws(WireError) -> [Cut] {
+        let count = Int(try reader.u16())
+        guard count <= cutsMax else { throw .tooLong("cuts", count, limit: cutsMax) }
+        var list: [Cut] = []
+        for _ in 0..<count {
+            let cut = Cut(
+                scope: try reader.scope(), incarnation: Incarnation(try reader.u64()),
+                through: try reader.sequence())
+            if let last = list.last {
+                guard (last.scope, last.incarnation) < (cut.scope, cut.incarnation) else {
+                    throw .unordered("cuts")
+                }
+            }
+            list.append(cut)
+        }
+        return list
+    }
+
+    /// The key of the record that carries it: the node's, then its own name.
+    package var key: RecordKey {
+        let name = Hex.encode(Blake2b.hash(encoded).array.prefix(16))
+        // Hexadecimal digits and one slash are always a key.
+        guard let key = try? RecordKey("\(node)/\(name)") else {
+            preconditionFailure("a revocation has a name")
+        }
+        return key
+    }
+}
+
+/// What stands of the logs of revoked nodes, from all revocations that are known.
+package struct RevokedLogs: Sendable {
+    private var cuts: [NodeID: [Log: UInt64]] = [:]
+
+    private struct Log: Hashable {
+        let scope: Scope
+        let incarnation: Incarnation
+    }
+
+    /// Nobody is revoked.
+    package init() {}
+
+    /// Adds a revocation; each log ends at the least of all cuts.
+    package mutating func add(_ revocation: Revocation) {
+        var logs: [Log: UInt64] = [:]
+        for cut in revocation.cuts {
+            logs[Log(scope: cut.scope, incarnation: cut.incarnation)] = cut.through
+        }
+        guard let known = cuts[revocation.node] else { return cuts[revocation.node] = logs }
+        cuts[revocation.node] = known.reduce(into: [:]) { least, log in
+            if let other = logs[log.key] { least[log.key] = min(log.value, other) }
+        }
+    }
+
+    /// Whether a node is no member any more.
+    package func contains(_ node: NodeID) -> Bool { cuts[node] != nil }
+
+    /// The last sequence of a log that stands, 0 if nothing does; nil where nothing is cut.
+    package func end(of author: Author, in scope: Scope) -> UInt64? {
+        guard let logs = cuts[author.node] else { return nil }
+        return logs[Log(scope: scope, incarnation: author.incarnation)] ?? 0
+    }
+}

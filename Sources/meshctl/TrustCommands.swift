@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import ArgumentParser
+import Foundation
+import MeshClient
+import MeshCore
+import MeshCrypto
+import MeshTrust
+
+/// Takes a server out of the mesh, whether it agrees or not.
+struct Revoke: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Takes a stolen or broken server out of the mesh for ever.",
+        discussion: """
+            Signs with the revoke key in the directory of 'mesh create', and hands the revocation to a node, from which
+            it goes to all. No server links with NODE again. What NODE wrote stands as far as the node that is asked
+            knows it; what comes later counts nowhere. So ask a server that holds all that NODE may write: the
+            centre, or its neighbour. With --since, only what was stamped before that time stands, by NODE's own
+            clock. A thief may have set it back: look at what is left.
+
+            A site that is cut off learns of it once its line is back, or from a stick: meshctl trust export.
+            """)
+
+    @OptionGroup var connection: Connection
+    @Argument(help: "The server's name, SITE/NAME, or the beginning of its identity.")
+    var node: String
+    @Option(help: "The directory of 'mesh create', with revoke.key.") var keys: String
+    @Option(help: "Why, for those who ask 'meshctl why'.") var reason = ""
+    @Option(help: "Nothing that NODE wrote since then stands: 2026-05-01T18:00:00Z.")
+    var since: String?
+    @Flag(help: "Show what would stand, and stop.") var dryRun = false
+    @Option(help: "The server's name once more, where it would be asked for.")
+    var confirm: String?
+
+    func validate() throws {
+        guard reason.utf8.count <= Revocation.reasonBytesMax else {
+            throw ValidationError("--reason has at most \(Revocation.reasonBytesMax) bytes")
+        }
+        if let since, Self.milliseconds(since) == nil {
+            throw ValidationError("'\(since)' is not a time such as 2026-05-01T18:00:00Z")
+        }
+    }
+
+    private static func milliseconds(_ text: String) -> UInt64? {
+        guard let date = try? Date(text, strategy: .iso8601) else { return nil }
+        return UInt64(max(0, date.timeIntervalSince1970 * 1000))
+    }
+
+    func run() async throws {
+        try Sodium.start()
+        let client = try connection.client()
+        let plan = try await client.revocationPlan(node, since: since.flatMap(Self.milliseconds))
+        show(plan)
+        guard plan.unheld.isEmpty else {
+            throw Failure(
+                "the node that was asked does not hold \(plan.unheld.joined(separator: ", ")), where \(plan.node) may have written; all of that would be lost: ask one that does (--url), the centre or a server of \(plan.site)"
+            )
+        }
+        let document = try sign(plan)
+        if dryRun { return }
+        try demandConfirmation(plan)
+        let answer = try await client.revoke(document.encoded)
+        Console.complain(
+            answer.isNew ? "\(plan.node) is revoked" : "\(plan.node) was revoked like this before")
+    }
+
+    private func show(_ plan: RevocationPlanView) {
+        print("\(plan.node) of \(plan.site) (\(plan.id.prefix(8))); what stands of what it wrote:")
+        let rows = plan.logs.map { log in
+            ["  \(log.scope)", log.incarnation, "\(log.through) of \(log.known)"]
+        }
+        Console.table(["  SCOPE", "INCARNATION", "RECORDS"], rows, noHeaders: rows.isEmpty)
+        for name in plan.absent {
+            print("! \(name) of \(plan.site) is not there: what only it has of \(plan.node) goes")
+        }
+    }
+
+    private func sign(_ plan: RevocationPlanView) throws -> Revocation {
+        let folder = KeyFolder(keys)
+        let root = try folder.root()
+        guard let seed = Bytes32(try folder.readSecret("revoke.key")) else {
+            throw Failure("\(keys)/revoke.key is not a key")
+        }
+        let key = SigningKey(seed: seed)
+        guard root.revokeKeys.contains(key.publicKey.id) else {
+            throw Failure("\(keys)/revoke.key is not a key that \(keys)/root names")
+        }
+        guard let victim = Hex.decode(plan.id).flatMap({ Bytes32($0) }) else {
+            throw Failure("the node gave no identity")
+        }
+        let cuts = plan.logs.filter { $0.through > 0 }.compactMap { log -> Revocation.Cut? in
+            guard let scope = Scope(log.scope), let value = UInt64(log.incarnation, radix: 16)
+            else { return nil }
+            return Revocation.Cut(
+                scope: scope, incarnation: Incarnation(value), through: log.through)
+        }
+        guard cuts.count <= Revocation.cutsMax else {
+            throw Failure(
+                "\(plan.node) wrote \(cuts.count) logs; a revocation names at most \(Revocation.cutsMax)"
+            )
+        }
+        let now = UInt64(max(0, Date().timeIntervalSince1970 * 1000))
+        let revocation = Revocation(
+            of: victim, created: now, reason: reason, cuts: cuts, key: key, mesh: root.meshID)
+        guard revocation.encoded.count <= Revocation.byteCountMax else {
+            throw Failure(
+                "the revocation has \(revocation.encoded.count) bytes; at most \(Revocation.byteCountMax)"
+            )
+        }
+        return revocation
+    }
+
+    /// What can't be taken back and takes much with it is typed, not clicked.
+    private func demandConfirmation(_ plan: RevocationPlanView) throws {
+        var reasons: [String] = []
+        if plan.isSelf { reasons.append("\(plan.node) is the very server that is asked") }
+        if plan.neighbours.isEmpty {
+            reasons.append("\(plan.node) is the last server of \(plan.site)")
+        }
+        if !plan.absent.isEmpty {
+            reasons.append("\(plan.absent.joined(separator: ", ")) may hold more of it")
+        }
+        if since != nil { reasons.append("records that were acknowledged will go") }
+        if reasons.isEmpty { return }
+        Console.complain(reasons.joined(separator: "; "))
+        if let confirm {
+            guard confirm == plan.node else { throw Failure("--confirm is not '\(plan.node)'") }
+            return
+        }
+        FileHandle.standardError.write(Data("type '\(plan.node)' to revoke it: ".utf8))
+        guard readLine()?.trimmingCharacters(in: .whitespaces) == plan.node else {
+            throw Failure("not confirmed; nothing was done")
+        }
+    }
+}
+
+/// Revocations by hand: for sites that no line reaches.
+struct TrustCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "trust", abstract: "Shows revocations, and carries them by hand.",
+        subcommands: [ListAll.self, ExportAll.self, ImportAll.self])
+
+    struct ListAll: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            commandName: "list", abstract: "Shows the servers that were revoked.")
+
+        @OptionGroup var connection: Connection
+        @OptionGroup var output: Output
+
+        func run() async throws {
+            let view = try await connection.client().revocations()
+            switch output.output {
+            case .json: try Console.json(view)
+            case .ndjson: for one in view.revocations { try Console.json(one) }
+            case .name: for one in view.revocations { print(one.node) }
+            case .table, .wide:
+                let rows = view.revocations.map { one in
+                    [
+                        one.node, one.site ?? "-", Console.date(one.createdMs),
+                        String(one.id.prefix(8)), one.reason.isEmpty ? "-" : one.reason,
+                    ]
+                }
+                Console.table(
+                    ["NODE", "SITE", "REVOKED", "ID", "REASON"], rows, noHeaders: output.noHeaders)
+            }
+        }
+    }
+
+    struct ExportAll: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            commandName: "export",
+            abstract: "Writes all revocations to a file; nothing in it is secret.")
+
+        @OptionGroup var connection: Connection
+        @Argument(help: "The file to write.") var file: String
+
+        func run() async throws {
+            let view = try await connection.client().revocations()
+            let data = try MeshJSON.encode(view) + [10]
+            guard FileManager.default.createFile(atPath: file, contents: Data(data)) else {
+                throw Failure("\(file) cannot be written")
+            }
+            Console.complain("\(view.revocations.count) revocations are in \(file)")
+        }
+    }
+
+    struct ImportAll: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            commandName: "import",
+            abstract: "Hands the revocations of a file to a node, which verifies each.")
+
+        @OptionGroup var connection: Connection
+        @Argument(help: "The file.") var file: String
+
+        func run() async throws {
+            guard let data = FileManager.default.contents(atPath: file) else {
+                throw Failure("\(file) cannot be read")
+            }
+            guard let view = try? MeshJSON.decode(RevocationsView.self, from: data) else {
+                throw Failure("\(file) is not a file of 'meshctl trust export'")
+            }
+            let client = try connection.client()
+            var count = 0
+            for (index, one) in view.revocations.enumerated() {
+                guard let document = Hex.decode(one.document) else {
+                    throw Failure("\(file): revocation \(index + 1) is not hexadecimal")
+                }
+                do { count += try await client.revoke(document).isNew ? 1 : 0 } catch let problem
+                    as Problem
+                {
+                    throw Failure("\(file): revocation \(index + 1): \(problem.detail)")
+                }
+            }
+            Console.complain("\(count) of \(view.revocations.count) revocations were new")
+        }
+    }
+}

@@ -1,0 +1,235 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Foundation
+import MeshCore
+import MeshCrypto
+import MeshReplication
+import MeshStore
+import MeshTesting
+import MeshTrust
+import Testing
+
+private let prices = Scope("prices@site/s1")!
+private let orders = Scope("orders@site/s1")!
+private let all: [String: NamespacePolicy] = ["orders": .orders, "prices": .prices]
+
+@Suite struct `A revocation in the store` {
+    private let mesh: TestMesh
+    private let centre: Store
+
+    init() async throws {
+        mesh = try TestMesh()
+        centre = try await mesh.centre(all)
+    }
+
+    private func store(_ name: String) async throws -> Store {
+        let store = try mesh.store(mesh.identity(name))
+        #expect(try await store.reconcile(with: centre) != nil)
+        return store
+    }
+
+    /// What stands of a node's logs as `witness` knows them now.
+    private func revocation(
+        of store: Store, asKnownTo witness: Store, reason: String = "stolen"
+    ) throws -> Revocation {
+        let node = store.identity.certificate.node
+        return Revocation(
+            of: node, created: 1_700_000_000_000, reason: reason,
+            cuts: try witness.logs(of: node, before: nil).map(\.cut), key: mesh.revoke,
+            mesh: mesh.root.meshID)
+    }
+
+    @discardableResult
+    private func revoke(_ revocation: Revocation, at store: Store) async throws -> Bool {
+        try await withCheckedThrowingContinuation { continuation in
+            store.revoke(revocation) { continuation.resume(with: $0) }
+        }
+    }
+
+    @Test func `is refused without a revoke key's signature, or under another key`() async throws {
+        let site = try await store("a")
+        let node = TestMesh.bytes(5, 5)
+        let forged = Revocation(
+            of: node, created: 1, reason: "", cuts: [], key: mesh.enrol, mesh: mesh.root.meshID)
+        let good = Revocation(
+            of: node, created: 1, reason: "", cuts: [], key: mesh.revoke, mesh: mesh.root.meshID)
+        await #expect(throws: StoreError.self) { try await revoke(forged, at: site) }
+        let elsewhere = Write(.put, try RecordKey("somebody/else"), body: good.encoded)
+        await #expect(throws: StoreError.self) {
+            _ = try await site.write(WriteRequest(scope: Revocation.scope, writes: [elsewhere]))
+        }
+        #expect(try site.revocations().isEmpty)
+        #expect(try await revoke(good, at: site))
+        #expect(try await !revoke(good, at: site))
+        #expect(site.isRevoked(node))
+    }
+
+    @Test func `takes away what came past the cut, and a comparison brings back what that hid`()
+        async throws
+    {
+        let (one, two, thief) = (
+            try await store("a"), try await store("b"), try await store("thief")
+        )
+        try await one.put(prices, "soup", "4")
+        try await thief.put(prices, "tea", "2")
+        #expect(try await thief.reconcile(with: one) != nil)
+        #expect(try await two.reconcile(with: one) != nil)
+        let cut = try revocation(of: thief, asKnownTo: two)
+        try await thief.put(prices, "soup", "0")
+        try await thief.put(prices, "tea", "0")
+        try await thief.put(orders, "o/1", "fraud")
+        #expect(try await thief.reconcile(with: one) != nil)
+        #expect(try one.text(prices, "soup") == "0")
+
+        #expect(try await revoke(cut, at: one))
+        #expect(try one.text(prices, "soup") == nil)
+        #expect(try one.text(orders, "o/1") == nil)
+        #expect(try await one.reconcile(with: two) != nil)
+        for store in [one, two] {
+            #expect(store.isRevoked(thief.identity.certificate.node))
+            #expect(try store.text(prices, "soup") == "4")
+            #expect(try store.text(prices, "tea") == "2")
+            #expect(try store.liveCount(in: orders) == 0)
+        }
+        for scope in [prices, orders, Revocation.scope] {
+            #expect(try one.root(of: scope) == two.root(of: scope))
+        }
+        // What the thief sends afterwards is refused, and names why.
+        let outcomes = try await two.ingest(thief.everything(of: orders))
+        #expect(outcomes.map(\.refusal) == [.revoked])
+    }
+
+    @Test func `makes the thief's own server refuse writes, and keep that over a restart`()
+        async throws
+    {
+        let identity = mesh.identity("thief")
+        var thief = try mesh.store(identity)
+        #expect(try await thief.reconcile(with: centre) != nil)
+        try await thief.put(prices, "tea", "2")
+        let document = try revocation(of: thief, asKnownTo: thief)
+        try await revoke(document, at: thief)
+        await #expect(throws: StoreError.revoked) { try await thief.put(prices, "tea", "3") }
+        thief.close()
+        thief = try mesh.store(identity)
+        #expect(thief.isRevoked(identity.certificate.node))
+        await #expect(throws: StoreError.revoked) { try await thief.put(prices, "tea", "3") }
+        #expect(try thief.text(prices, "tea") == "2")
+    }
+
+    @Test func `with another of the same node ends each log at the lesser cut`() async throws {
+        let (one, thief) = (try await store("a"), try await store("thief"))
+        try await thief.put(prices, "tea", "1")
+        let early = try revocation(of: thief, asKnownTo: thief)
+        try await thief.put(prices, "milk", "1")
+        try await thief.put(orders, "o/1", "late")
+        let late = try revocation(of: thief, asKnownTo: thief)
+        #expect(try await thief.reconcile(with: one) != nil)
+        try await revoke(late, at: one)
+        #expect(try one.text(prices, "milk") == "1")
+        try await revoke(early, at: one)
+        #expect(try one.text(prices, "milk") == nil)
+        #expect(try one.text(prices, "tea") == "1")
+        #expect(try one.liveCount(in: orders) == 0)
+    }
+
+    @Test func `ends a log before a commit that its cut falls into`() async throws {
+        let (one, thief) = (try await store("a"), try await store("thief"))
+        try await thief.put(prices, "tea", "1")
+        let writes = try ["x", "y", "z"].map { Write(.put, try RecordKey($0), body: [1]) }
+        _ = try await thief.write(WriteRequest(scope: prices, writes: writes))
+        #expect(try await thief.reconcile(with: one) != nil)
+        let known = try #require(
+            try one.logs(of: thief.identity.certificate.node, before: nil).first)
+        #expect(known.cut.through == 4)
+        let within = Revocation.Cut(
+            scope: prices, incarnation: known.cut.incarnation, through: 3)
+        let document = Revocation(
+            of: thief.identity.certificate.node, created: 1, reason: "", cuts: [within],
+            key: mesh.revoke, mesh: mesh.root.meshID)
+        try await revoke(document, at: one)
+        #expect(try one.liveCount(in: prices) == 1)
+        #expect(try one.logs(of: document.node, before: nil).map(\.frontier) == [1])
+    }
+
+    @Test func `leaves out what was stamped at a time or later where the operator asks for it`()
+        async throws
+    {
+        let identity = mesh.identity("till")
+        let times: [UInt64] = [1_700_000_000_000, 1_700_000_060_000, 1_700_000_120_000]
+        let clock = SharedClock(times[0])
+        let till = try mesh.store(identity, clock: { clock.now })
+        #expect(try await till.reconcile(with: centre) != nil)
+        for (index, time) in times.enumerated() {
+            clock.now = time
+            try await till.put(prices, "k\(index)", "v")
+        }
+        let node = identity.certificate.node
+        let through = { (since: UInt64?) in
+            try till.logs(of: node, before: since).map(\.cut.through)
+        }
+        #expect(try through(nil) == [3])
+        #expect(try through(times[1]) == [1])
+        #expect(try through(times[0]) == [0])
+        #expect(try through(times[2] + 1) == [3])
+    }
+
+    @Test(arguments: 0..<40) func `leads to one state, whatever came first`(seed: UInt64)
+        async throws
+    {
+        var random = SeededGenerator(seed: seed)
+        let names = ["early", "late", "witness"]
+        var stores: [Store] = []
+        for name in names { stores.append(try await store(name)) }
+        let thief = try await store("thief")
+        var document: Revocation?
+        for step in 0..<30 {
+            let writer = random.next() % 3 == 0 ? stores[Int(random.next() % 3)] : thief
+            let count = Int(random.next() % 3) + 1
+            let writes = try (0..<count).map { _ in
+                Write(
+                    .put, try RecordKey("k\(random.next() % 6)"),
+                    body: Array("\(step)".utf8))
+            }
+            // One key stands once in a commit here; which one is chance.
+            let unique = Dictionary(writes.map { ($0.key, $0) }, uniquingKeysWith: { $1 })
+            _ = try await writer.write(
+                WriteRequest(
+                    scope: prices,
+                    writes: unique.values.sorted {
+                        $0.key.utf8.lexicographicallyPrecedes($1.key.utf8)
+                    }))
+            if step == 15 {
+                document = try revocation(of: thief, asKnownTo: thief)
+                try await revoke(try #require(document), at: stores[0])
+            }
+            let other = stores[Int(random.next() % 3)]
+            if random.next() % 2 == 0, !other.isRevoked(thief.identity.certificate.node) {
+                #expect(try await other.reconcile(with: thief) != nil)
+            }
+        }
+        for (left, right) in [(0, 1), (1, 2), (0, 2), (0, 1)] {
+            #expect(try await stores[left].reconcile(with: stores[right]) != nil)
+        }
+        let states = try stores.map { store in
+            try store.list(prices, prefix: [], after: nil, limit: 100).map { state in
+                state.versions.map { "\($0.dot) \($0.record.body)" }
+            }
+        }
+        #expect(states[0] == states[1])
+        #expect(states[1] == states[2])
+        #expect(try stores.allSatisfy { try $0.root(of: prices) == stores[0].root(of: prices) })
+    }
+}
+
+/// A wall clock that a test moves.
+private final class SharedClock: @unchecked Sendable {
+    private let lock = NSLock()
+    private var time: UInt64
+
+    init(_ time: UInt64) { self.time = time }
+
+    var now: UInt64 {
+        get { lock.withLock { time } }
+        set { lock.withLock { time = newValue } }
+    }
+}
