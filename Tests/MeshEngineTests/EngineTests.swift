@@ -155,6 +155,46 @@ extension [Effect] {
         }
     }
 
+    @Test func `has no link with a revoked node: it is shown why, and never dialled again`() {
+        var bench = Bench(own)
+        let (id, _) = bench.link(peer, dialled: true)
+        let document = Revocation(
+            of: peer.node, created: 1, reason: "", cuts: [], key: mesh.revoke,
+            mesh: mesh.root.meshID)
+        let effects = bench.give(.revoked([document]))
+        #expect(effects.sent.last?.message == .revocation(document.encoded))
+        #expect(effects.closed == [id])
+        _ = bench.give(.linkDown(id, reason: "closed"))
+        #expect(bench.engine.membership.member(peer.node)?.state == .revoked)
+        let (again, more) = bench.link(peer, dialled: false)
+        #expect(more.sent.map(\.message) == [.revocation(document.encoded)])
+        #expect(more.closed == [again])
+        #expect(bench.engine.peers.isEmpty)
+        let words = bench.give(.heard(peer.node, Incarnation(2), address: "h:1"))
+        let dials = (words + bench.wait(120)).count {
+            if case .dial = $0 { true } else { false }
+        }
+        #expect(dials == 0)
+        #expect(bench.engine.membership.member(peer.node)?.state == .revoked)
+    }
+
+    @Test func `that is revoked itself keeps to itself`() {
+        var bench = Bench(own)
+        let (id, _) = bench.link(peer, dialled: true)
+        let document = Revocation(
+            of: own.node, created: 1, reason: "", cuts: [], key: mesh.revoke,
+            mesh: mesh.root.meshID)
+        let shown = bench.give(.message(id, LinkMessage.revocation(document.encoded).encoded))
+        #expect(shown.contains { if case .heed(id, document.encoded) = $0 { true } else { false } })
+        #expect(bench.give(.revoked([document])).closed == [id])
+        _ = bench.give(.linkDown(id, reason: "closed"))
+        let late = bench.wait(60)
+        #expect(!late.contains { if case .beacon = $0 { true } else { false } })
+        #expect(!late.contains { if case .dial = $0 { true } else { false } })
+        let (again, effects) = bench.link(third, dialled: false)
+        #expect(effects.closed == [again])
+    }
+
     @Test func `skips a message of a later version that may be skipped`() {
         var bench = Bench(own)
         let (id, _) = bench.link(peer, dialled: false)

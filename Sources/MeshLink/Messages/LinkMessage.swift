@@ -78,7 +78,7 @@ package enum LinkMessage: Hashable, Sendable {
         case have = 28
         case prune = 30
         case graft = 32
-        case revocation = 34
+        case revocation = 40
     }
 
     /// The type byte and the fields.
