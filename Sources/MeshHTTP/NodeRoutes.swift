@@ -232,6 +232,17 @@ extension Routes {
         metric(
             "store_forks_total", "counter", "Places where an author wrote two things.",
             statistics.forks.load(ordering: .relaxed))
+        metric(
+            "store_records_revoked_total", "counter", "Records taken away past a revocation's cut.",
+            statistics.recordsRevoked.load(ordering: .relaxed))
+        metric(
+            "store_records_restored_total", "counter",
+            "Records brought back that such records had superseded.",
+            statistics.recordsRestored.load(ordering: .relaxed))
+        metric(
+            "undo_dropped_total", "counter",
+            "Superseded records that are no longer kept for a revocation.",
+            statistics.undoDropped.load(ordering: .relaxed))
         metric("store_bytes", "gauge", "Bytes of the database.", try store.diskBytes())
         let content = try await node.content.report().map(\.own)
         metric("content_channels", "gauge", "Channels known here.", content.count)

@@ -20,7 +20,8 @@ extension Simulation {
             if isOutward { network.cutOutward.insert(site) } else { network.cutInward.insert(site) }
         case .loss(let part): network.loss = part
         case .mix(let time): mix(until: now.advanced(by: time))
-        case .kill, .stop, .start, .pause, .resume, .power, .wipe, .image, .restore, .clock, .sleep:
+        case .kill, .stop, .start, .pause, .resume, .power, .wipe, .image, .restore, .clock, .sleep,
+            .revoke:
             performOnNode(action)
         }
     }
@@ -53,8 +54,20 @@ extension Simulation {
             named(name)?.clock.jump(by: step)
             mark(.clockWrong)
         case .sleep(let name, let years): if let node = named(name) { sleep(node, years) }
+        case .revoke(let name, let witness):
+            if let node = named(name), let other = named(witness) { revoke(node, through: other) }
         default: break
         }
+    }
+
+    /// What the witness knows of the node stands; the node itself goes on, and links with nobody.
+    private func revoke(_ node: SimulatedNode, through witness: SimulatedNode) {
+        guard let store = witness.store, let logs = try? store.logs(of: node.id, before: nil) else {
+            return fail("\(witness.name) cannot be asked to revoke \(node.name)")
+        }
+        let revocation = trust.revocation(of: node.id, cuts: logs.map(\.cut))
+        ledger.revoke(node, revocation)
+        revoke(revocation, at: witness)
     }
 
     private func resume(_ node: SimulatedNode) {

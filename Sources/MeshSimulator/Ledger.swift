@@ -42,6 +42,8 @@ struct Ledger {
     private var acknowledged: [(place: Place, key: RecordKey)] = []
     private var histories: [Int: [Cell: History]] = [:]
     private var written = 0
+    private var revoked = RevokedLogs()
+    private var revokedNodes: Set<NodeID> = []
 
     init(mesh: MeshID) { self.mesh = mesh }
 
@@ -88,6 +90,23 @@ struct Ledger {
         node.audited = 0
     }
 
+    /// A node is no member any more: what its logs hold past their cuts counts for nobody, and
+    /// what only its own disk held is lost with it.
+    mutating func revoke(_ node: SimulatedNode, _ revocation: Revocation) {
+        revoked.add(revocation)
+        revokedNodes.insert(node.id)
+        for place in entries.keys { entries[place]?.holders.remove(node.index) }
+    }
+
+    func isRevoked(_ node: NodeID) -> Bool { revokedNodes.contains(node) }
+
+    /// A node heard of a revocation: its keys may go back once.
+    mutating func forget(_ node: SimulatedNode) { histories[node.index] = nil }
+
+    private func stands(_ place: Place) -> Bool {
+        place.dot.sequence <= revoked.end(of: place.dot.author, in: place.scope) ?? .max
+    }
+
     /// A record came to live on a node.
     ///
     /// - Returns: whether it lives beside others of its key.
@@ -113,7 +132,7 @@ struct Ledger {
                     stamp: version.record.stamp))
             entries[place] = Entry(id: id)
         }
-        entries[place]?.holders.insert(node.index)
+        if !isRevoked(node.id) { entries[place]?.holders.insert(node.index) }
         return try follow(change, at: node, store)
     }
 
@@ -200,7 +219,9 @@ struct Ledger {
         for (place, key) in acknowledged
         where node.identity.certificate.allows(.read, place.scope) {
             // With every disk that held it, it may be gone.
-            guard let entry = entries[place], !entry.holders.isEmpty else { continue }
+            guard let entry = entries[place], !entry.holders.isEmpty, stands(place) else {
+                continue
+            }
             let live = (try store.get(key, in: place.scope)?.versions ?? []).map(\.dot)
             let cell = Cell(scope: place.scope, key: key)
             let isThere =
@@ -217,9 +238,10 @@ struct Ledger {
     /// The versions of a key that live, and all that these supersede, and so on down.
     private func explained(_ cell: Cell, by live: [Dot]) -> Set<Dot> {
         var explained = Set(live)
-        var rest = (versions[cell] ?? []).filter { !explained.contains($0.dot) }
+        let all = (versions[cell] ?? []).filter { stands(Place(scope: cell.scope, dot: $0.dot)) }
+        var rest = all.filter { !explained.contains($0.dot) }
         while true {
-            let known = (versions[cell] ?? []).filter { explained.contains($0.dot) }
+            let known = all.filter { explained.contains($0.dot) }
             let found = rest.filter { version in
                 known.contains { $0.supersedes(version.dot) }
             }

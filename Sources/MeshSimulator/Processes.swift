@@ -188,14 +188,12 @@ extension Simulation {
         } else {
             answer = work.perform(on: store)
         }
-        store.settle()
-        if node.disk.isDead { return crash(node, power: true) }
-        audit(node)
         if case .compared(_, _, .outcome(let outcome))? = answer, !outcome.streams.isEmpty {
             mark(.compared)
         }
-        if let answer { post(node, answer) }
-        for input in node.outbox.take() { post(node, input) }
+        let life = node.life
+        heed(node, store)
+        if let answer, node.life == life { post(node, answer) }
     }
 
     /// An app writes; what is acknowledged must last.
@@ -221,6 +219,30 @@ extension Simulation {
             }
             for input in commits { self.post(node, input) }
         }
+    }
+
+    /// An operator brings a revocation in.
+    func revoke(_ revocation: Revocation, at node: SimulatedNode) {
+        guard let store = node.store else { return }
+        guard case .success? = Self.wait({ store.revoke(revocation, done: $0) }) else {
+            return fail("\(node.name) does not take a revocation")
+        }
+        heed(node, store)
+    }
+
+    /// What the store did by itself, as the engine hears it and the audit sees it.
+    private func heed(_ node: SimulatedNode, _ store: Store) {
+        store.settle()
+        if node.disk.isDead { return crash(node, power: true) }
+        let inputs = node.outbox.take()
+        for case .revoked in inputs {
+            ledger.forget(node)
+            let statistics = store.statistics
+            if statistics.recordsRevoked.load(ordering: .relaxed) > 0 { mark(.recordsRevoked) }
+            if statistics.recordsRestored.load(ordering: .relaxed) > 0 { mark(.recordsRestored) }
+        }
+        audit(node)
+        for input in inputs { post(node, input) }
     }
 
     private static func wait<T: Sendable>(

@@ -33,6 +33,8 @@ package struct Scenario: Sendable {
         case clock(String, by: Duration)
         /// The wall clocks of everyone but this node, which is off meanwhile, go on by years.
         case sleep(String, years: Int)
+        /// An operator takes a node out of the mesh, through another; it goes on as a thief's would.
+        case revoke(String, through: String)
         /// So great a part of all packets is lost from now on.
         case loss(Double)
         /// Chance does all of the above for so long.
@@ -145,6 +147,7 @@ package struct Scenario: Sendable {
         case ("sleep", 2):
             guard rest[1].hasSuffix("y"), let years = Int(rest[1].dropLast()) else { return nil }
             return .sleep(rest[0], years: min(max(years, 0), 100))
+        case ("revoke", 2): return .revoke(rest[0], through: rest[1])
         case ("loss", 1):
             guard let part = Double(rest[0]), (0..<1).contains(part) else { return nil }
             return .loss(part)
@@ -208,6 +211,10 @@ package enum Mark: String, CaseIterable, Sendable {
     case clockWrong = "clock-wrong"
     /// A node was away for years.
     case yearsAway = "years-away"
+    /// Records past a revoked node's cut were taken away.
+    case recordsRevoked = "records-revoked"
+    /// What such records had superseded lived again.
+    case recordsRestored = "records-restored"
     /// A site was cut off and wrote.
     case wroteWhileCut = "wrote-while-cut"
 }

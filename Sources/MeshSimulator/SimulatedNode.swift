@@ -132,6 +132,7 @@ final class SimulatedNode {
 struct SimulatedTrust {
     let root: RootDocument
     private let enrol: SigningKey
+    private let revoke: SigningKey
     private let secret: MeshSecret
     private var random: SeededGenerator
 
@@ -139,15 +140,24 @@ struct SimulatedTrust {
         var random = SeededGenerator(seed: seed)
         enrol = SigningKey(seed: Self.bytes(&random))
         let roots = (0..<3).map { _ in SigningKey(seed: Self.bytes(&random)) }
+        revoke = SigningKey(seed: Self.bytes(&random))
         root = RootDocument(
             name: "simulated", created: 1_700_000_000_000, threshold: 2, roots: roots,
-            enrol: [enrol.publicKey.id])
+            enrol: [enrol.publicKey.id],
+            revoke: [revoke.publicKey.id])
         secret = MeshSecret(epoch: 1, value: Self.bytes(&random))
         self.random = random
     }
 
     static func bytes(_ random: inout SeededGenerator) -> Bytes32 {
         Blake2b.hash((0..<16).map { _ in UInt8(truncatingIfNeeded: random.next()) })
+    }
+
+    /// What the operator's keys say of a node whose logs are to end so.
+    func revocation(of node: NodeID, cuts: [Revocation.Cut]) -> Revocation {
+        Revocation(
+            of: node, created: 1_700_000_000_000, reason: "simulated", cuts: cuts, key: revoke,
+            mesh: root.meshID)
     }
 
     mutating func identity(

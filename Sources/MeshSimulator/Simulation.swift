@@ -71,7 +71,7 @@ package final class Simulation {
             }
             runUntil(Instant(nanoseconds: 0).advanced(by: scenario.end))
             try converge()
-            try ledger.settle(nodes)
+            try ledger.settle(members)
             for mark in scenario.marks.sorted() where !reached(mark) {
                 throw Failed(reason: "the scenario did not reach '\(mark)'")
             }
@@ -118,6 +118,9 @@ package final class Simulation {
     private func choose(_ range: ClosedRange<Int>) -> Int {
         range.lowerBound + Int(random.next() % UInt64(range.count))
     }
+
+    /// The nodes that nobody has revoked.
+    private var members: [SimulatedNode] { nodes.filter { !ledger.isRevoked($0.id) } }
 
     func node(_ name: String) -> SimulatedNode? { nodes.first { $0.name == name } }
 
@@ -177,7 +180,7 @@ package final class Simulation {
         healEverything()
         let begin = now
         let pause = EngineTuning().syncInterval
-        let size = Double(nodes.count)
+        let size = Double(members.count)
         var doublings = 0
         while Double(1 << doublings) < size { doublings += 1 }
         let rounds = Double(2 * doublings + 4)
@@ -185,7 +188,9 @@ package final class Simulation {
         while failure == nil, now < end {
             runUntil(now.advanced(by: .milliseconds(500)))
             guard failure == nil else { return }
-            if try ledger.difference(nodes) == nil, nodes.allSatisfy({ unseen(by: $0) == nil }) {
+            if try ledger.difference(members) == nil,
+                members.allSatisfy({ unseen(by: $0) == nil })
+            {
                 report.healed = now.since(begin)
                 report.rounds = report.healed.seconds / pause.seconds
                 say("healed after \(report.healed)")
@@ -195,8 +200,8 @@ package final class Simulation {
         }
         guard failure == nil else { return }
         let what =
-            try ledger.difference(nodes)
-            ?? nodes.lazy.compactMap { node in
+            try ledger.difference(members)
+            ?? members.lazy.compactMap { node in
                 self.unseen(by: node).map { "\(node.name) does not see \($0.name) alive" }
             }.first
         throw Failed(reason: "no agreement \(4 * rounds) rounds after the heal: \(what ?? "")")
@@ -206,7 +211,7 @@ package final class Simulation {
     private func unseen(by node: SimulatedNode) -> SimulatedNode? {
         let members = node.engine?.membership.members ?? []
         let alive = Set(members.filter { $0.state == .alive }.map(\.node))
-        return nodes.first { other in
+        return self.members.first { other in
             other !== node && !alive.contains(other.id)
                 && (other.site == node.site || node.site == "centre" || other.site == "centre")
         }

@@ -94,7 +94,7 @@ extension Writer {
         return policy
     }
 
-    private func verify(
+    func verify(
         _ commit: Commit, _ merge: MergeKind
     ) throws -> (Commit, [(id: Digest, record: Record)]) {
         let mesh = identity.root.meshID
@@ -128,7 +128,7 @@ extension Writer {
     }
 
     /// - Returns: whether the commit stands; not if another of its author in its place does.
-    private mutating func store(
+    mutating func store(
         _ db: Database, _ log: LogKey, _ commit: Commit,
         _ records: [(id: Digest, record: Record)], _ merge: MergeKind, isFill: Bool,
         _ outcome: inout IngestOutcome
@@ -157,6 +157,8 @@ extension Writer {
                         gone[Int(row.version.dot.sequence - header.first)] = row.id
                         try remove(db, log, row)
                     } else {
+                        let old = LogKey(scope: log.scope, author: row.authorID)
+                        try keepUndo(db, old, row, by: log, sequence)
                         try supersede(db, log.scope, row)
                     }
                 }

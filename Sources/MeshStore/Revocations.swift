@@ -89,6 +89,8 @@ extension Writer {
             "DELETE FROM batch WHERE scope = ? AND author = ? AND first >= ?", key[0], key[1],
             .sequence(first))
         dropped[log] = dropped[log]?.filter { $0.key < first }
+        lastUndo = nil
+        try restore(db, log, after: first - 1)
         for leaf in DigestTree.leaf(of: first)...DigestTree.leaf(of: frontier) {
             try markDirty(db, log, leaf * DigestTree.leafSpan + 1)
         }

@@ -12,7 +12,7 @@ internal import MeshReplication
 /// leaves that changed since. Everything about one write changes in one transaction.
 enum Schema {
     /// Counts changes of the layout; kept in `PRAGMA user_version`.
-    static let version = 3
+    static let version = 4
 
     private static let tables = """
         CREATE TABLE meta(name TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID;
@@ -53,6 +53,18 @@ enum Schema {
     /// Since version 3: the words with which nodes left.
     private static let departures =
         "CREATE TABLE departure(node BLOB PRIMARY KEY, words BLOB NOT NULL) WITHOUT ROWID"
+
+    /// Since version 4: what was superseded by other authors, with what proves it.
+    private static let undo = """
+        CREATE TABLE undo(number INTEGER PRIMARY KEY, scope INTEGER NOT NULL,
+            author INTEGER NOT NULL, first INTEGER NOT NULL, sequence INTEGER NOT NULL,
+            bytes BLOB NOT NULL, by_author INTEGER NOT NULL, by_sequence INTEGER NOT NULL);
+        CREATE INDEX undo_by ON undo(by_author, scope, by_sequence);
+        CREATE INDEX undo_of ON undo(scope, author, first);
+        CREATE TABLE undo_commit(scope INTEGER, author INTEGER, first INTEGER, header BLOB NOT NULL,
+            signature BLOB NOT NULL, proof BLOB NOT NULL, ids BLOB NOT NULL,
+            PRIMARY KEY(scope, author, first)) WITHOUT ROWID;
+        """
 
     /// What every connection is set to before it is used.
     static func configuration() -> Configuration {
@@ -98,6 +110,7 @@ enum Schema {
             if found < 1 { try db.execute(sql: tables) }
             if found < 2 { try db.execute(sql: addresses) }
             if found < 3 { try db.execute(sql: departures) }
+            if found < 4 { try db.execute(sql: undo) }
             try db.execute(sql: "PRAGMA user_version = \(version)")
         }
     }

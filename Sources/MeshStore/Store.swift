@@ -288,4 +288,6 @@ package final class StoreStatistics: Sendable {
     package let forks = Atomic<Int>(0)
     package let damaged = Atomic<Int>(0)
     package let recordsRevoked = Atomic<Int>(0)
+    package let recordsRestored = Atomic<Int>(0)
+    package let undoDropped = Atomic<Int>(0)
 }

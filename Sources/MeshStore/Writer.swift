@@ -56,6 +56,9 @@ struct Writer {
     var revokedLogs: RevokedLogs?
     /// Revocations that came to live in this transaction.
     var newlyRevoked: [Revocation] = []
+    /// The commit whose proof was kept last, and how many records were.
+    var lastUndo: (log: LogKey, range: ClosedRange<UInt64>)?
+    var undoCount = 0
     private(set) var dirtyCount: Int
     private var dirty: Set<DirtyLeaf> = []
     private var lastDirty: DirtyLeaf?
@@ -99,6 +102,7 @@ struct Writer {
         touchesPolicies = false
         revokedLogs = nil
         newlyRevoked = []
+        lastUndo = nil
         dirty = []
         lastDirty = nil
         dirtyCount = max(dirtyCount, 1)
