@@ -40,8 +40,8 @@ public struct WhyView: Codable, Sendable {
     /// What was asked about.
     public var subject: String
     /// `unreachable`, `wrong_mesh`, `no_common_version`, `certificate_refused`, `revoked`, `left`,
-    /// `no_grant`, `policy_unknown`, `disk_full`, `clock_suspect`, `behind`, `damaged`, `relayed` or
-    /// `in_step`.
+    /// `no_grant`, `policy_unknown`, `disk_full`, `clock_suspect`, `behind`, `damaged`, `relayed`
+    /// or `in_step`.
     public var code: String
     /// What that is here.
     public var detail: String

@@ -173,6 +173,8 @@ package struct EngineLimits: Sendable {
     package var logsHeard = 4096
     /// Certificates that are looked up for one peer at once.
     package var certificatesWanted = 64
+    /// Revocations that are shown to one peer, and looked at of one, while it is linked.
+    package var revocationsShown = 64
     /// Turns of a peer that wait while one is compared.
     package var turnsWaiting = 4
     /// Messages of a peer that break its own signatures before its link is closed.

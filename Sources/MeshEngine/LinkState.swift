@@ -19,7 +19,7 @@ struct LinkState {
     var clockOffset: Duration?
     var strikes: [Instant] = []
     var isLeaving = false
-    var hasShownRevocation = false
+    var revocationsShown = 0
 
     // Comparison
     var initiated: SyncSession?

@@ -18,6 +18,8 @@ extension Engine {
         counters.add("member_revoked")
         if node == own.node {
             emit(.note("this server was revoked: \(revocation.reason)", nil))
+            // Nobody is to take it for alive, and wait for it to carry a site's links.
+            membership.withdraw()
             for id in links.keys.sorted() { close(id, "this server was revoked") }
             return
         }
@@ -45,13 +47,21 @@ extension Engine {
         emit(.close(id, reason: "the peer was revoked"))
     }
 
-    /// A peer shows a revocation, this node's own most likely: it is judged like any other, once a
-    /// link.
+    /// Tells a peer at once who of its own site was revoked: a thief there that keeps the site's
+    /// links to itself would not pass that on.
+    mutating func warn(_ id: LinkID, _ site: String) {
+        let neighbours = revoked.keys.filter { membership.site(of: $0) == site }.sorted()
+        for node in neighbours.prefix(limits.revocationsShown) {
+            if let document = revoked[node] { send(id, .revocation(document)) }
+        }
+    }
+
+    /// A peer shows a revocation, of this node or of a neighbour: it is judged like any other.
     mutating func receive(_ id: LinkID, revocation bytes: [UInt8]) {
-        guard let link = links[id], !link.hasShownRevocation else {
+        guard let link = links[id], link.revocationsShown < limits.revocationsShown else {
             return counters.add("revocation_over_limit")
         }
-        links[id]?.hasShownRevocation = true
+        links[id]?.revocationsShown += 1
         emit(.heed(id, bytes))
     }
 }

@@ -185,6 +185,9 @@ extension Membership {
         }
     }
 
+    /// This node is no member any more: it hears no datagram, and sends none.
+    package mutating func withdraw() { keys = DatagramKeys() }
+
     /// A member is linked; it is told who is there.
     ///
     /// - Parameter host: where it was met, as an address without a port; nil if that can't be told.

@@ -146,7 +146,7 @@ extension Simulation {
         let name = node.name
         let back = random.jittered(.seconds(8), by: 0.9)
         func later(_ action: Scenario.Action) { schedule(after: back) { self.perform(action) } }
-        switch random.next() % 16 {
+        switch random.next() % 17 {
         case 0, 1:
             perform(.wan(site: node.site, isCut: true))
             later(.wan(site: node.site, isCut: false))
@@ -178,8 +178,18 @@ extension Simulation {
             perform(node.image == nil || chance(0.5) ? .wipe(name) : .restore(name))
             later(.start(name))
         case 14: perform(.sleep(name, years: 3))
+        case 15: revokeByChance(node)
         default: network.loss = pick([0, 0.02, 0.1, 0.3])
         }
+    }
+
+    /// Now and then a server of a site is stolen, and the centre hears of it.
+    private func revokeByChance(_ node: SimulatedNode) {
+        let centre = nodes[0]
+        guard chance(0.3), node !== centre, centre.isUp, !centre.isPaused,
+            !ledger.isRevoked(node.id)
+        else { return }
+        perform(.revoke(node.name, through: centre.name))
     }
 
     /// Ends every fault; everything that is down comes up.
@@ -194,6 +204,8 @@ extension Simulation {
             start(node)
             if node.wasEmptied { mark(.refilled) }
         }
+        // What was lost with the centre's disk before it spread, the operator brings in again.
+        for revocation in ledger.revocations { revoke(revocation, at: nodes[0]) }
         flush()
     }
 }

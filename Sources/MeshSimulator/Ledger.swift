@@ -43,7 +43,7 @@ struct Ledger {
     private var histories: [Int: [Cell: History]] = [:]
     private var written = 0
     private var revoked = RevokedLogs()
-    private var revokedNodes: Set<NodeID> = []
+    private(set) var revocations: [Revocation] = []
 
     init(mesh: MeshID) { self.mesh = mesh }
 
@@ -94,11 +94,11 @@ struct Ledger {
     /// what only its own disk held is lost with it.
     mutating func revoke(_ node: SimulatedNode, _ revocation: Revocation) {
         revoked.add(revocation)
-        revokedNodes.insert(node.id)
+        revocations.append(revocation)
         for place in entries.keys { entries[place]?.holders.remove(node.index) }
     }
 
-    func isRevoked(_ node: NodeID) -> Bool { revokedNodes.contains(node) }
+    func isRevoked(_ node: NodeID) -> Bool { revoked.contains(node) }
 
     /// A node heard of a revocation: its keys may go back once.
     mutating func forget(_ node: SimulatedNode) { histories[node.index] = nil }
@@ -149,7 +149,9 @@ struct Ledger {
         }
         var history = histories[node.index]?[cell] ?? History()
         for dot in live.keys where history.superseded.contains(dot) {
-            throw Simulation.Failed(reason: "\(cell.key) went back to \(dot)")
+            guard isFreed(dot, in: cell) else {
+                throw Simulation.Failed(reason: "\(cell.key) went back to \(dot)")
+            }
         }
         for dot in history.live.keys where live[dot] == nil {
             guard live.values.contains(where: { $0.supersedes(dot) }) else {
@@ -160,6 +162,20 @@ struct Ledger {
         history.live = live
         histories[node.index, default: [:]][cell] = history
         return live.count > 1
+    }
+
+    /// Whether what superseded a version was itself replaced by its node's next life, which had not
+    /// heard of it: then nothing supersedes the version any more. See the article `RecordFormat`.
+    private func isFreed(_ dot: Dot, in cell: Cell) -> Bool {
+        let all = versions[cell] ?? []
+        return all.contains { lost in
+            lost.supersedes(dot)
+                && all.contains { next in
+                    next.dot.author.node == lost.dot.author.node
+                        && next.dot.author.incarnation > lost.dot.author.incarnation
+                        && !next.supersedes(dot)
+                }
+        }
     }
 
     // MARK: At the end

@@ -43,8 +43,10 @@ extension Simulation {
             seed: random.next(), now: now)
         node.storeFree = now
         say("\(node.name) is up, incarnation \(incarnation.value)")
+        let revocations = (try? store.revocations()) ?? []
+        if !revocations.isEmpty { ledger.forget(node) }
         audit(node)
-        post(node, .revoked((try? store.revocations()) ?? []))
+        post(node, .revoked(revocations))
         post(node, .known(MeshNode.knownNodes(store)))
         tick(node, life: node.life)
     }

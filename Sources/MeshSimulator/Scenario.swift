@@ -33,7 +33,7 @@ package struct Scenario: Sendable {
         case clock(String, by: Duration)
         /// The wall clocks of everyone but this node, which is off meanwhile, go on by years.
         case sleep(String, years: Int)
-        /// An operator takes a node out of the mesh, through another; it goes on as a thief's would.
+        /// An operator takes a node out of the mesh, through another; it goes on writing.
         case revoke(String, through: String)
         /// So great a part of all packets is lost from now on.
         case loss(Double)

@@ -11,63 +11,6 @@ import MeshTesting
 import MeshTrust
 import Testing
 
-/// An engine with a hand on its inputs and an eye on its effects.
-private struct Bench: ~Copyable {
-    var engine: Engine
-    var now = Instant(nanoseconds: 0)
-    private var nextLink: UInt64 = 1
-    static let mesh = TestMesh.bytes(8, 8)
-
-    init(_ own: Certificate, limits: EngineLimits = EngineLimits()) {
-        let identity = Membership.Identity(
-            key: TestMesh.key(7, 7), mesh: Self.mesh, site: own.ticket.site,
-            isCentral: own.ticket.isCentral)
-        let membership = Membership(
-            identity, incarnation: Incarnation(1), port: 7374, seed: 1, now: now)
-        engine = Engine(
-            own: own, membership: membership, seeds: [], limits: limits, seed: 1, now: now)
-    }
-
-    mutating func give(_ input: Input) -> [Effect] { engine.step(input, at: now) }
-
-    mutating func link(_ peer: Certificate, dialled: Bool) -> (LinkID, [Effect]) {
-        let id = LinkID(nextLink)
-        nextLink += 1
-        let machine = LinkMachine.Peer(certificate: peer, version: "9", salt: Salt([1]))
-        let origin = LinkOrigin(
-            remote: "h:1", dialled: dialled ? "h:1" : nil, isLocal: true, host: "h",
-            datagramKey: TestMesh.bytes(6, 6))
-        return (id, give(.linkUp(id, machine, origin)))
-    }
-
-    mutating func wait(_ seconds: Double) -> [Effect] {
-        var effects: [Effect] = []
-        for _ in 0..<Int(seconds * 5) {
-            now = now.advanced(by: .milliseconds(200))
-            effects += give(.tick(wall: 1_700_000_000_000))
-        }
-        return effects
-    }
-}
-
-extension [Effect] {
-    fileprivate var closed: [LinkID] {
-        compactMap { if case .close(let id, _) = $0 { id } else { nil } }
-    }
-    fileprivate var sent: [(id: LinkID, message: LinkMessage)] {
-        compactMap { if case .send(let id, let message) = $0 { (id, message) } else { nil } }
-    }
-    fileprivate var comparisons: Int {
-        count { if case .compare = $0 { true } else { false } }
-    }
-    fileprivate var session: SyncSession? {
-        compactMap { if case .compare(_, let session, _) = $0 { session } else { nil } }.first
-    }
-    fileprivate var ingested: [IngestTicket] {
-        compactMap { if case .ingest(_, let ticket) = $0 { ticket } else { nil } }
-    }
-}
-
 @Suite struct `An engine` {
     private let mesh: TestMesh
     private let peerKey: SigningKey
@@ -153,46 +96,6 @@ extension [Effect] {
             let (id, _) = bench.link(peer, dialled: false)
             #expect(bench.give(.message(id, bytes)).closed == [id])
         }
-    }
-
-    @Test func `has no link with a revoked node: it is shown why, and never dialled again`() {
-        var bench = Bench(own)
-        let (id, _) = bench.link(peer, dialled: true)
-        let document = Revocation(
-            of: peer.node, created: 1, reason: "", cuts: [], key: mesh.revoke,
-            mesh: mesh.root.meshID)
-        let effects = bench.give(.revoked([document]))
-        #expect(effects.sent.last?.message == .revocation(document.encoded))
-        #expect(effects.closed == [id])
-        _ = bench.give(.linkDown(id, reason: "closed"))
-        #expect(bench.engine.membership.member(peer.node)?.state == .revoked)
-        let (again, more) = bench.link(peer, dialled: false)
-        #expect(more.sent.map(\.message) == [.revocation(document.encoded)])
-        #expect(more.closed == [again])
-        #expect(bench.engine.peers.isEmpty)
-        let words = bench.give(.heard(peer.node, Incarnation(2), address: "h:1"))
-        let dials = (words + bench.wait(120)).count {
-            if case .dial = $0 { true } else { false }
-        }
-        #expect(dials == 0)
-        #expect(bench.engine.membership.member(peer.node)?.state == .revoked)
-    }
-
-    @Test func `that is revoked itself keeps to itself`() {
-        var bench = Bench(own)
-        let (id, _) = bench.link(peer, dialled: true)
-        let document = Revocation(
-            of: own.node, created: 1, reason: "", cuts: [], key: mesh.revoke,
-            mesh: mesh.root.meshID)
-        let shown = bench.give(.message(id, LinkMessage.revocation(document.encoded).encoded))
-        #expect(shown.contains { if case .heed(id, document.encoded) = $0 { true } else { false } })
-        #expect(bench.give(.revoked([document])).closed == [id])
-        _ = bench.give(.linkDown(id, reason: "closed"))
-        let late = bench.wait(60)
-        #expect(!late.contains { if case .beacon = $0 { true } else { false } })
-        #expect(!late.contains { if case .dial = $0 { true } else { false } })
-        let (again, effects) = bench.link(third, dialled: false)
-        #expect(effects.closed == [again])
     }
 
     @Test func `skips a message of a later version that may be skipped`() {

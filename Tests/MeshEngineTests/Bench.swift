@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import MeshCore
+import MeshCrypto
+@testable import MeshEngine
+@testable import MeshLink
+import MeshMembership
+import MeshReplication
+import MeshTesting
+import MeshTrust
+
+/// An engine with a hand on its inputs and an eye on its effects.
+struct Bench: ~Copyable {
+    var engine: Engine
+    var now = Instant(nanoseconds: 0)
+    private var nextLink: UInt64 = 1
+    static let mesh = TestMesh.bytes(8, 8)
+
+    init(_ own: Certificate, limits: EngineLimits = EngineLimits()) {
+        let identity = Membership.Identity(
+            key: TestMesh.key(7, 7), mesh: Self.mesh, site: own.ticket.site,
+            isCentral: own.ticket.isCentral)
+        let membership = Membership(
+            identity, incarnation: Incarnation(1), port: 7374, seed: 1, now: now)
+        engine = Engine(
+            own: own, membership: membership, seeds: [], limits: limits, seed: 1, now: now)
+    }
+
+    mutating func give(_ input: Input) -> [Effect] { engine.step(input, at: now) }
+
+    mutating func link(_ peer: Certificate, dialled: Bool) -> (LinkID, [Effect]) {
+        let id = LinkID(nextLink)
+        nextLink += 1
+        let machine = LinkMachine.Peer(certificate: peer, version: "9", salt: Salt([1]))
+        let origin = LinkOrigin(
+            remote: "h:1", dialled: dialled ? "h:1" : nil, isLocal: true, host: "h",
+            datagramKey: TestMesh.bytes(6, 6))
+        return (id, give(.linkUp(id, machine, origin)))
+    }
+
+    mutating func wait(_ seconds: Double) -> [Effect] {
+        var effects: [Effect] = []
+        for _ in 0..<Int(seconds * 5) {
+            now = now.advanced(by: .milliseconds(200))
+            effects += give(.tick(wall: 1_700_000_000_000))
+        }
+        return effects
+    }
+}
+
+extension [Effect] {
+    var closed: [LinkID] {
+        compactMap { if case .close(let id, _) = $0 { id } else { nil } }
+    }
+    var sent: [(id: LinkID, message: LinkMessage)] {
+        compactMap { if case .send(let id, let message) = $0 { (id, message) } else { nil } }
+    }
+    var comparisons: Int {
+        count { if case .compare = $0 { true } else { false } }
+    }
+    var session: SyncSession? {
+        compactMap { if case .compare(_, let session, _) = $0 { session } else { nil } }.first
+    }
+    var ingested: [IngestTicket] {
+        compactMap { if case .ingest(_, let ticket) = $0 { ticket } else { nil } }
+    }
+}

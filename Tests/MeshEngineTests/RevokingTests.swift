@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import MeshCore
+@testable import MeshEngine
+import MeshLink
+import MeshMembership
+import MeshStore
+import MeshTesting
+import MeshTrust
+import Testing
+
+@Suite struct `An engine that hears of a revocation` {
+    private let mesh: TestMesh
+    private let own: Certificate
+    private let peer: Certificate
+    private let third: Certificate
+
+    init() throws {
+        mesh = try TestMesh()
+        own = mesh.identity("own").certificate
+        peer = mesh.identity("peer").certificate
+        third = mesh.identity("centre", site: "hq", central: true).certificate
+    }
+
+    private func revocation(of card: Certificate) -> Revocation {
+        Revocation(
+            of: card.node, created: 1, reason: "", cuts: [], key: mesh.revoke,
+            mesh: mesh.root.meshID)
+    }
+
+    @Test func `has no link with a revoked node: it is shown why, and never dialled again`() {
+        var bench = Bench(own)
+        let (id, _) = bench.link(peer, dialled: true)
+        let document = revocation(of: peer)
+        let effects = bench.give(.revoked([document]))
+        #expect(effects.sent.last?.message == .revocation(document.encoded))
+        #expect(effects.closed == [id])
+        _ = bench.give(.linkDown(id, reason: "closed"))
+        #expect(bench.engine.membership.member(peer.node)?.state == .revoked)
+        let (again, more) = bench.link(peer, dialled: false)
+        #expect(more.sent.map(\.message) == [.revocation(document.encoded)])
+        #expect(more.closed == [again])
+        #expect(bench.engine.peers.isEmpty)
+        let words = bench.give(.heard(peer.node, Incarnation(2), address: "h:1"))
+        let dials = (words + bench.wait(120)).count {
+            if case .dial = $0 { true } else { false }
+        }
+        #expect(dials == 0)
+        #expect(bench.engine.membership.member(peer.node)?.state == .revoked)
+    }
+
+    @Test func `that is revoked itself keeps to itself`() {
+        var bench = Bench(own)
+        let (id, _) = bench.link(peer, dialled: true)
+        let document = revocation(of: own)
+        let shown = bench.give(.message(id, LinkMessage.revocation(document.encoded).encoded))
+        #expect(shown.contains { if case .heed(id, document.encoded) = $0 { true } else { false } })
+        #expect(bench.give(.revoked([document])).closed == [id])
+        _ = bench.give(.linkDown(id, reason: "closed"))
+        let late = bench.wait(60)
+        #expect(!late.contains { if case .beacon = $0 { true } else { false } })
+        #expect(!late.contains { if case .dial = $0 { true } else { false } })
+        let (again, effects) = bench.link(third, dialled: false)
+        #expect(effects.closed == [again])
+    }
+
+    @Test func `tells servers of another site at once who of theirs was revoked`() {
+        var bench = Bench(third)
+        let known = bench.give(.known([KnownNode(peer)]))
+        #expect(known.closed.isEmpty)
+        let document = revocation(of: peer)
+        _ = bench.give(.revoked([document]))
+        let (_, effects) = bench.link(own, dialled: false)
+        #expect(effects.sent.first?.message == .revocation(document.encoded))
+        let other = mesh.identity("other", site: "s2").certificate
+        let (_, none) = bench.link(other, dialled: false)
+        #expect(!none.sent.contains { $0.message == .revocation(document.encoded) })
+    }
+
+    @Test func `looks at no more revocations of one peer than its limit`() {
+        var limits = EngineLimits()
+        limits.revocationsShown = 2
+        var bench = Bench(own, limits: limits)
+        let (id, _) = bench.link(third, dialled: false)
+        let bytes = LinkMessage.revocation([1, 2, 3]).encoded
+        let looked = (0..<5).map { _ in
+            bench.give(.message(id, bytes)).count { if case .heed = $0 { true } else { false } }
+        }
+        #expect(looked == [1, 1, 0, 0, 0])
+        #expect(bench.engine.counters.events["revocation_over_limit"] == 3)
+        let closed = (0..<3).flatMap { _ in bench.give(.heeded(id, isGood: false)).closed }
+        #expect(closed == [id])
+    }
+}
