@@ -84,15 +84,18 @@ final class Node {
     let link: Int
     private let seeds: [String]
     private let multicast: Int?
+    private var options: [String] = []
     private var process = Process()
     private(set) var log = ""
 
     /// Makes a mesh and its first, central node; or joins another's mesh.
     init(
         _ name: String = "centre", site: String = "hq", joining other: Node? = nil,
-        multicast: Int? = nil, seeds: [String] = [], in folder: Scratch? = nil
+        multicast: Int? = nil, seeds: [String] = [], in folder: Scratch? = nil,
+        options: [String] = []
     ) throws {
         self.multicast = multicast
+        self.options = options
         scratch = try folder ?? other?.scratch ?? Scratch()
         data = "\(scratch.path)/\(name)"
         (port, link) = Self.ports.withLock {
@@ -156,6 +159,10 @@ final class Node {
             ]
         } else {
             process.arguments? += ["--discovery-enabled", "false"]
+        }
+        process.arguments? += options
+        process.environment = ProcessInfo.processInfo.environment.merging(["TEST_DATA": data]) {
+            $1
         }
         if !seeds.isEmpty { process.arguments? += ["--mesh-seeds", seeds.joined(separator: ",")] }
         let pipe = Pipe()

@@ -33,6 +33,8 @@ package final class ContentLane: Sendable {
         var readySince: Instant?
         var failure: String?
         var failedAt: Instant?
+        /// Why what is fetched comes no further, while it does not.
+        var obstacle: String?
         /// A release that is served while its probe has not ended.
         var probed: ReleaseNumber?
         /// A release that was tried and was not well.
@@ -299,9 +301,14 @@ package final class ContentLane: Sendable {
         perform { state in
             for name in state.shelf.channelNames {
                 state.channels[name, default: Channel()].active = state.shelf.active(name)
+                self.recallRefusal(name, &state)
             }
             self.readRecords(&state)
             self.show(state)
+            for name in state.shelf.channelNames {
+                self.recallProbe(name, &state)
+                self.collectLeftovers(name, &state)
+            }
         }
     }
 

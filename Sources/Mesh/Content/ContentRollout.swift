@@ -98,8 +98,9 @@ extension ContentLane {
                 state.exchange.forget(old)
             }
             channel.target = target
+            channel.obstacle = nil
             channel.readySince = nil
-            channel.failure = nil
+            channel.failure = channel.refused == target ? Self.probeFailure(target) : nil
         }
         if let failed = channel.failedAt, around.now().since(failed) > .seconds(60) {
             channel.failedAt = nil
@@ -155,6 +156,7 @@ extension ContentLane {
         channel.active = release.number
         channel.readySince = nil
         channel.probed = tuning.probe == nil ? nil : release.number
+        state.shelf.mark(name, .unproven, channel.probed)
         state.statusDue = around.now()
         logger.notice(
             "A release is active",
@@ -167,9 +169,19 @@ extension ContentLane {
         if let probe = tuning.probe { check(probe, name, release, before) }
     }
 
+    /// After a start: what the last process had no time to let go. Not where the records are not
+    /// those of what is served: nothing is removed for want of knowledge.
+    func collectLeftovers(_ name: String, _ state: inout State) {
+        guard let channel = state.channels[name], let active = channel.active,
+            channel.releases[active] != nil, channel.probed == nil
+        else { return }
+        collect(name, channel, nil, sparesUnfinished: true, &state)
+    }
+
     /// Keeps the releases that may be served again, and lets the others' files go.
     private func collect(
-        _ name: String, _ channel: Channel, _ before: ReleaseNumber?, _ state: inout State
+        _ name: String, _ channel: Channel, _ before: ReleaseNumber?,
+        sparesUnfinished: Bool = false, _ state: inout State
     ) {
         guard let active = channel.active else { return }
         let shelf = state.shelf
@@ -193,7 +205,8 @@ extension ContentLane {
         }
         for manifest in Set(channel.releases.values.map(\.release.manifest))
         where !manifests.contains(manifest) { state.exchange.forget(manifest) }
-        shelf.collect(name, keeping: manifests, numbers: numbers)
+        shelf.collect(
+            name, keeping: manifests, numbers: numbers, sparesUnfinished: sparesUnfinished)
     }
 
     /// Asks the site's own command whether the release is well; if it is not, the one before is
@@ -233,7 +246,31 @@ extension ContentLane {
     private func approve(_ name: String, _ release: Release, _ state: inout State) {
         guard state.channels[name]?.probed == release.number else { return }
         state.channels[name]?.probed = nil
+        state.shelf.mark(name, .unproven, nil)
         tellStatus(&state, isUrgent: true)
+    }
+
+    /// After a start: a release that was not well before is not tried again.
+    func recallRefusal(_ name: String, _ state: inout State) {
+        guard let number = state.shelf.marked(name, .refused) else { return }
+        state.channels[name]?.refused = number
+    }
+
+    /// After a start: a probe that had not ended is made again.
+    func recallProbe(_ name: String, _ state: inout State) {
+        guard let channel = state.channels[name], let active = channel.active,
+            state.shelf.marked(name, .unproven) == active, let probe = tuning.probe,
+            let release = channel.releases[active]?.release
+        else { return }
+        let before = channel.releases.filter {
+            $0.key < active && state.shelf.isWhole($0.value.release.manifest)
+        }.keys.max()
+        state.channels[name]?.probed = active
+        check(probe, name, release, before)
+    }
+
+    private static func probeFailure(_ number: ReleaseNumber) -> String {
+        "the probe failed after release \(number)"
     }
 
     private func withdraw(
@@ -242,7 +279,9 @@ extension ContentLane {
         guard state.channels[name]?.active == release.number else { return }
         state.channels[name]?.refused = release.number
         state.channels[name]?.probed = nil
-        state.channels[name]?.failure = "the probe failed after release \(release.number)"
+        state.channels[name]?.failure = Self.probeFailure(release.number)
+        state.shelf.mark(name, .refused, release.number)
+        state.shelf.mark(name, .unproven, nil)
         count("content_probe_failed")
         guard let before, let manifest = state.channels[name]?.releases[before]?.release.manifest,
             state.shelf.isWhole(manifest),
@@ -275,7 +314,8 @@ extension ContentLane {
         }
         return ChannelProgress(
             channel: name, active: channel.active, target: target, phase: phase,
-            bytesHere: here, bytesAll: all, reason: channel.failure ?? "")
+            bytesHere: here, bytesAll: all,
+            reason: channel.failure ?? (phase == .fetching ? channel.obstacle : nil) ?? "")
     }
 
     /// Tells the site and the centre how far this server is: at once where a phase changed, every
@@ -304,7 +344,7 @@ extension ContentLane {
     }
 
     func measure(_ state: inout State, _ now: Instant) {
-        for channel in state.channels.values {
+        for (name, channel) in state.channels {
             guard let target = channel.target, channel.active.map({ $0 < target }) ?? true,
                 let manifest = channel.releases[target]?.release.manifest,
                 let bytes = state.exchange.progress(manifest)?.bytes
@@ -312,9 +352,22 @@ extension ContentLane {
             let last = state.rates[manifest] ?? (now, bytes, 0)
             let passed = now.since(last.at).seconds
             guard passed >= 1 || state.rates[manifest] == nil else { continue }
+            let obstacle = obstacle(channel, manifest, hasMoved: bytes > last.bytes, state)
+            state.channels[name]?.obstacle = obstacle
             let rate = passed > 0 ? Double(bytes - min(bytes, last.bytes)) / passed : 0
             state.rates[manifest] = (now, bytes, last.perSecond * 0.5 + rate * 0.5)
         }
+    }
+
+    /// What nobody has keeps a release from being served, and the one before stays.
+    private func obstacle(
+        _ channel: Channel, _ manifest: Digest, hasMoved: Bool, _ state: State
+    ) -> String? {
+        if hasMoved { return nil }
+        let lost = state.exchange.unfound(manifest)
+        guard let first = lost.first else { return channel.obstacle }
+        return
+            "incomplete: \(lost.count) chunks are on no linked server, \("\(first)".prefix(16)) among them"
     }
 }
 

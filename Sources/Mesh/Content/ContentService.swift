@@ -108,7 +108,11 @@ extension ContentLane {
         else { throw ContentError.refused("the manifest's sizes are not those that were signed") }
         return try await ask { state in
             try self.refuseOld(signed, state)
-            if state.shelf.isWhole(release.manifest) { return [] }
+            if state.shelf.isWhole(release.manifest) {
+                // What has rotted here may be brought anew by who has it still.
+                self.mend(release.manifest, &state)
+                return state.exchange.missing(release.manifest)
+            }
             state.publishing[release.manifest] = signed
             let old = state.channels[release.channel]?.active.flatMap {
                 state.channels[release.channel]?.releases[$0]?.release.manifest

@@ -103,6 +103,25 @@ package struct ContentExchange: Sendable {
         return fetch.chunks.indices.filter { fetch.chunks[$0] != .here }.ranges
     }
 
+    /// Chunks of a release that are missing and that no linked server has, so far as they told;
+    /// none while anything of it is on its way.
+    package func unfound(_ manifest: Digest) -> [Digest] {
+        guard let fetch = fetches[manifest], let layout = fetch.layout,
+            !fetch.chunks.contains(.asked)
+        else { return [] }
+        let sources = peers.values.filter { peer in
+            peer.offers[manifest] != nil && peer.strikes[manifest, default: 0] < tuning.strikes
+        }
+        return fetch.chunks.indices.filter { place in
+            fetch.chunks[place] == .missing
+                && !sources.contains { peer in
+                    let places = peer.offers[manifest] ?? nil
+                    return (places?.contains(place) ?? true)
+                        && peer.lacks[manifest]?.contains(place) != true
+                }
+        }.map { layout.chunks[$0].id }
+    }
+
     // MARK: Links
 
     /// A link stands; it is told what is here that it may have.

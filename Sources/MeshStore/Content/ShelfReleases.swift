@@ -194,6 +194,33 @@ extension DiskShelf {
         }
     }
 
+    /// What the next start must know of a release.
+    package enum Mark: String {
+        /// It was served and was not well.
+        case refused
+        /// It is served, and its probe has not ended.
+        case unproven
+    }
+
+    /// Notes something of a channel's release for the next start; nil forgets it.
+    ///
+    /// Where it can't be kept, the next start knows less, and tries or trusts once more.
+    package func mark(_ channel: String, _ mark: Mark, _ number: ReleaseNumber?) {
+        let path = "\(root)/\(channel)/\(mark.rawValue)"
+        guard let number else {
+            unlink(path)
+            return
+        }
+        try? DataDirectory.write(Array("\(number)\n".utf8), to: path, mode: 0o644)
+    }
+
+    /// What was noted.
+    package func marked(_ channel: String, _ mark: Mark) -> ReleaseNumber? {
+        FileManager.default.contents(atPath: "\(root)/\(channel)/\(mark.rawValue)").flatMap {
+            ReleaseNumber(String(decoding: $0.prefix(64), as: UTF8.self).prefix { $0 != "\n" })
+        }
+    }
+
     /// The release of a channel that is served; nil if none is.
     package func active(_ channel: String) -> ReleaseNumber? {
         var buffer = [UInt8](repeating: 0, count: 256)
@@ -214,8 +241,12 @@ extension DiskShelf {
     }
 
     /// Removes the trees of a channel that no kept release has, and links to releases beyond.
+    ///
+    /// - Parameter sparesUnfinished: whether trees that are not whole stay: a publisher may be at
+    ///   them.
     package func collect(
-        _ channel: String, keeping manifests: Set<Digest>, numbers: Set<ReleaseNumber>
+        _ channel: String, keeping manifests: Set<Digest>, numbers: Set<ReleaseNumber>,
+        sparesUnfinished: Bool = false
     ) {
         for name in names("\(root)/\(channel)/releases") {
             guard let number = ReleaseNumber(name), !numbers.contains(number) else { continue }
@@ -230,6 +261,7 @@ extension DiskShelf {
             try? FileManager.default.removeItem(atPath: "\(root)/.manifests/\(manifest)")
         }
         for name in names("\(root)/\(channel)/trees") {
+            if sparesUnfinished, name.hasSuffix(".part") { continue }
             let manifest = Hex.decode(name.prefix(64)).flatMap { Bytes32($0) }
             guard manifest.map({ trees[$0] == nil && !manifests.contains($0) }) ?? true else {
                 continue
