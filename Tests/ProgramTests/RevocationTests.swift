@@ -57,7 +57,8 @@ private func revoke(
         let dry = try revoke("s1/one", at: centre, ["--dry-run"])
         #expect(dry.output.contains("menu@all") && dry.output.contains("1 of 1"))
         #expect(try state(of: "one", at: centre) != ["revoked"])
-        let done = try revoke("one", at: centre, ["--reason", "stolen in May"])
+        let done = try revoke(
+            "one", at: centre, ["--reason", "stolen in May", "--confirm", "one"])
         #expect(done.code == 0, "\(done.errors)")
         #expect(try eventually { try state(of: "one", at: two) == ["revoked"] })
         let why = try Programs.ctl(two, "why", "one")
@@ -97,7 +98,7 @@ private func revoke(
         #expect(itself.errors.contains("the very server that is asked"))
         #expect(itself.errors.contains("the last server of hq"))
         #expect(itself.errors.contains("nothing was done"))
-        #expect(try revoke("one", at: centre).code == 0)
+        #expect(try revoke("one", at: centre, ["--confirm", "one"]).code == 0)
         #expect(try eventually { try state(of: "one", at: two) == ["revoked"] })
         let last = try revoke("two", at: centre, input: "\n")
         #expect(last.code == 1 && last.errors.contains("the last server of s1"))

@@ -23,6 +23,7 @@ private let targets: [String: @Sendable ([UInt8]) -> Void] = [
         if let ticket = try? Ticket(decodingBody: bytes) { check(ticket.body, bytes) }
     },
     "certificate": { _ = try? Certificate(decoding: $0, root: Fixed.root) },
+    "revocation": { _ = try? Revocation(decoding: $0, root: Fixed.root) },
     "link-message": { bytes in
         guard let message = try? LinkMessage(decoding: bytes) else { return }
         if case .unknown = message { return }
@@ -109,7 +110,8 @@ private struct Fixed: RecordIndex {
     static let author = Author(node: Blake2b.hash([1]), incarnation: Incarnation(1))
     static let key = SigningKey(seed: Blake2b.hash([9]))
     static let root = RootDocument(
-        name: "fuzz", created: 0, threshold: 1, roots: [key], enrol: [key.publicKey.id])
+        name: "fuzz", created: 0, threshold: 1, roots: [key], enrol: [key.publicKey.id],
+        revoke: [key.publicKey.id])
     static let link: LinkIdentity = {
         let agreement = AgreementKey(secret: Blake2b.hash([3]))
         let secret = MeshSecret(epoch: 1, value: Blake2b.hash([4]))
