@@ -188,8 +188,9 @@ package struct DialPlan: Sendable {
         var due: [String] = []
         for address in ready.sorted() where due.count < most {
             guard let target = targets[address] else { continue }
-            // A beacon that is not heard any more tells no address.
-            if target.rung == .beacon, now.since(target.lastHeard) > .seconds(60) {
+            // A beacon that is not heard any more tells no address, unless that is to be found out.
+            if target.rung == .beacon, !target.isForced, now.since(target.lastHeard) > .seconds(60)
+            {
                 targets[address] = nil
                 continue
             }

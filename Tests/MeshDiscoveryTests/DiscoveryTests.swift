@@ -125,6 +125,17 @@ private let key = TestMesh.bytes(2, 2)
         #expect(plan.due(now: after(11.1), linked: []) == ["x:1"])
     }
 
+    @Test func `dials whom it must reach, however long ago the beacon was that told where`() {
+        var plan = plan(.zero)
+        plan.hear(low, Incarnation(1), at: "x:1", now: start)
+        #expect(plan.due(now: after(100), linked: []).isEmpty)
+        plan.hear(low, Incarnation(1), at: "x:1", now: after(100))
+        plan.reach(low, at: "x:1", now: after(400))
+        #expect(plan.due(now: after(400), linked: []) == ["x:1"])
+        let failure = DialFailure(.unreachable, "no answer")
+        #expect(plan.failed("x:1", failure, now: after(402)) == low)
+    }
+
     @Test func `never dials itself again, nor a node that is linked`() {
         var plan = plan(.zero, seeds: ["self:1"])
         #expect(plan.due(now: start, linked: []) == ["self:1"])
