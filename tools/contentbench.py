@@ -4,12 +4,13 @@
 
 Three sites of three servers, each site's WAN 20 Mbit/s with 40 ms to the centre: 200 MB in 2,000 files, then 1 % of the bytes
 overwritten (512 times 4 KiB in 320 files). Then on loopback and one LAN: chunking against BLAKE2b alone, a transfer between two
-servers, and a file of 1 GB served to curl beside Debian's nginx. The last line is one JSON object. As root.
+servers, and a file of 1 GB served to curl and wrk beside Debian's nginx. The last line is one JSON object. As root.
 """
 import json
 import os
 import pathlib
 import random
+import re
 import shutil
 import statistics
 import subprocess
@@ -157,12 +158,14 @@ def stamp(line):
 
 
 def serving(scratch):
-    """A file of 1 GB by curl from meshd and from nginx, one after the other, five times."""
+    """A file of 1 GB from meshd and from nginx, one after the other: by curl five times, by wrk with four connections
+    three times; then a file of 4 KB by wrk."""
     folder = scratch / "serve"
     folder.mkdir()
     with open(folder / "big.bin", "wb") as file:
         for index in range(20):
             file.write(random.Random(index).randbytes(50 * MB))
+    (folder / "small.bin").write_bytes(random.Random(99).randbytes(4096))
     lab("up", "1", "1", LAB_NO_SEEDS="1")
     time.sleep(2)
     meshctl("s1-1", "content", "publish", "serve", str(folder), "--keys", str(STATE / "keys"))
@@ -181,15 +184,31 @@ http {{ access_log off; sendfile on; tcp_nopush on; server {{ listen 127.0.0.1:8
             sys.exit(f"{url}: {out}")
         return float(out[0])
 
-    ours, theirs = [], []
+    def pressed(url, what):
+        """What wrk says of `what` a second."""
+        text = lab("exec", "s1-1", "wrk", "-t", "1", "-c", "4", "-d", "5s", url).stdout
+        match = re.search(rf"{what}/sec:\s*([\d.]+)([KMG]?)", text)
+        if not match:
+            sys.exit(f"{url}: {text}")
+        return float(match[1]) * {"": 1, "K": 2**10, "M": 2**20, "G": 2**30}[match[2]]
+
+    mesh, nginx = "http://127.0.0.1:7373/content/serve", "http://127.0.0.1:8088"
+    ours, theirs, press, small = [], [], [], []
     for _ in range(5):
-        ours.append(fetch("http://127.0.0.1:7373/content/serve/big.bin"))
-        theirs.append(fetch("http://127.0.0.1:8088/big.bin"))
+        ours.append(fetch(f"{mesh}/big.bin"))
+        theirs.append(fetch(f"{nginx}/big.bin"))
+    for _ in range(3):
+        press.append(pressed(f"{mesh}/big.bin", "Transfer") / pressed(f"{nginx}/big.bin", "Transfer"))
+        small.append(pressed(f"{mesh}/small.bin", "Requests") / pressed(f"{nginx}/small.bin", "Requests"))
     grown = hwm("s1-1") - base
     subprocess.run(["nginx", "-c", str(conf), "-s", "stop"])
     lab("down")
     one, other = statistics.median(ours), statistics.median(theirs)
-    return round(one / other, 2), round(one / MB), round(other / MB), grown
+    return {
+        "serve_ratio_nginx": round(one / other, 2), "serve_mb_per_s": round(one / MB),
+        "nginx_mb_per_s": round(other / MB), "serve_wrk_ratio_nginx": round(statistics.median(press), 2),
+        "small_file_wrk_ratio_nginx": round(statistics.median(small), 2), "serve_rss_grown_mib": grown,
+    }
 
 
 def main():
@@ -202,8 +221,7 @@ def main():
             line = subprocess.run([BIN / "meshbench", "chunk", ""], capture_output=True, text=True).stdout.splitlines()[-1]
             result.update(json.loads(line))
         if "serve" in only:
-            ratio, ours, theirs, grown = serving(scratch)
-            result.update(serve_ratio_nginx=ratio, serve_mb_per_s=ours, nginx_mb_per_s=theirs, serve_rss_grown_mib=grown)
+            result.update(serving(scratch))
         if "lan" in only:
             speed, peak = transfer(scratch)
             result.update(lan_mb_per_s=speed, lan_rss_mib=peak)

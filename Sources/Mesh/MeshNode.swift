@@ -187,7 +187,9 @@ public final class MeshNode: Sendable {
     private func tick() async {
         while !Task.isCancelled {
             post(.tick(wall: UInt64(max(0, Date().timeIntervalSince1970 * 1000))))
-            try? await Task.sleep(for: .milliseconds(200), tolerance: .milliseconds(50))
+            // Servers that start together find each other in less than the usual pause.
+            let pause = uptime < .seconds(2) ? 50 : 200
+            try? await Task.sleep(for: .milliseconds(pause), tolerance: .milliseconds(pause / 4))
         }
     }
 

@@ -157,10 +157,12 @@ package struct Engine: ~Copyable {
         trim(now)
         if nextBeacon <= now {
             emit(.beacon(counter: beaconsSent))
-            // Three quick ones after a start, so that a segment is complete within a second.
+            // Quick ones after a start, so that servers that start together are linked at once, and
+            // a segment is complete within a second.
             // However many a segment has, it carries about three of them a second.
             let calm = max(tuning.beaconInterval, .milliseconds(300) * membership.siteSize)
-            let pause = beaconsSent < 3 ? Duration.milliseconds(300) : calm
+            let quick = tuning.firstBeacons
+            let pause = beaconsSent < quick.count ? quick[Int(beaconsSent)] : calm
             beaconsSent += 1
             nextBeacon = now.advanced(by: entropy.jittered(pause, by: 0.2))
         }
@@ -176,9 +178,10 @@ package struct Engine: ~Copyable {
     private mutating func heard(
         _ node: NodeID, _ incarnation: Incarnation, _ address: String, _ now: Instant
     ) {
-        guard node != own.node, revoked[node] == nil else { return }
+        guard node != own.node, !isRevoked, revoked[node] == nil else { return }
         if links.values.contains(where: { $0.node == node }) { return }
         dials.hear(node, incarnation, at: address, now: now)
+        dial(now)
     }
 }
 

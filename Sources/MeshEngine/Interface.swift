@@ -216,6 +216,8 @@ package struct EngineTuning: Sendable {
     package var promisePatience = Duration.milliseconds(500)
     /// The pause between beacons, give or take 20 %.
     package var beaconInterval = Duration.seconds(10)
+    /// The pauses after the first beacons of a life.
+    package var firstBeacons: [Duration] = [100, 100, 300, 300].map { .milliseconds($0) }
     /// How long messages of an unknown author wait for its certificate.
     package var parkedMax = Duration.seconds(30)
 

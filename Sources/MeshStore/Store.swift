@@ -55,6 +55,8 @@ package final class Store: Sendable {
     private let writer: Mutex<Writer>
     private let present: Mutex<Author>
     let directoryCache: TrustDirectory
+    /// Tokens of apps; nil until they were read, and after a change.
+    let tokenCache = Mutex<[KnownToken]?>(nil)
     /// Counters for metrics.
     package let statistics = StoreStatistics()
     private let feedEnd: Mutex<UInt64>

@@ -31,6 +31,12 @@ package struct AppGrant: Hashable, Sendable {
     package var text: String { "\(namespace):\(mayWrite ? "w" : "r")" }
 }
 
+/// A token as it is looked for: its hash, and what it allows.
+struct KnownToken: Sendable {
+    let hash: [UInt8]
+    let grants: [AppGrant]
+}
+
 extension Store {
     /// Makes a token; only its hash is kept.
     ///
@@ -46,6 +52,7 @@ extension Store {
                 "INSERT INTO token VALUES(?, ?, ?, ?)", .text(name),
                 .digest(Blake2b.hash(Array(secret.utf8))), .text(allow), .sequence(now))
         }
+        tokenCache.withLock { $0 = nil }
         return secret
     }
 
@@ -62,18 +69,29 @@ extension Store {
     package func revokeToken(_ name: String) throws -> Bool {
         let wasThere = try tokens().contains { $0.name == name }
         try change { try $0.run("DELETE FROM token WHERE name = ?", .text(name)) }
+        tokenCache.withLock { $0 = nil }
         return wasThere
     }
 
     /// What a token allows; nil for one that is not known. All hashes are compared, each in
-    /// constant time.
+    /// constant time; asked for with every request, so they are read once and kept in memory.
     package func grants(ofToken secret: String) throws -> [AppGrant]? {
         let hash = Blake2b.hash(Array(secret.utf8)).array
-        let rows = try read { db in
-            try db.rows("SELECT hash, allow FROM token") { ($0.bytes(0), $0.text(1)) }
+        // Read under the lock, so that what was read before a change is not kept after it.
+        let tokens = try tokenCache.withLock { cache in
+            if let cache { return cache }
+            let rows = try read { db in
+                try db.rows("SELECT hash, allow FROM token") { row in
+                    KnownToken(
+                        hash: row.bytes(0),
+                        grants: row.text(1).split(separator: " ").compactMap { AppGrant($0) })
+                }
+            }
+            cache = rows
+            return rows
         }
-        var found: String?
-        for (known, allow) in rows where Sodium.equal(known, hash) { found = allow }
-        return found.map { $0.split(separator: " ").compactMap { AppGrant($0) } }
+        var found: [AppGrant]?
+        for token in tokens where Sodium.equal(token.hash, hash) { found = token.grants }
+        return found
     }
 }
