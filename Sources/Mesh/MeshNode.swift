@@ -114,17 +114,21 @@ public final class MeshNode: Sendable {
         let hub = changeHub
         observers.committed = { _ = feed.yield(.input(.committed($0))) }
         let content = content
+        observers.revoked = { list in
+            _ = feed.yield(.input(.revoked(list)))
+            content.readAnew()
+        }
         observers.changed = { position in
             hub.advance(to: position)
             content.changed()
         }
-        observers.revoked = { _ = feed.yield(.input(.revoked($0))) }
         observers.failed = { error in
             self.failure.withLock { $0 = error }
             self.logger.critical("The disk failed", metadata: ["error": "\(error)"])
             feed.finish()
         }
         store.observe(observers)
+        store.bringBackRevocations()
         content.open()
         let port = linkPort()
         let listeners = try await port.listen(

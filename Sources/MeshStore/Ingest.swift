@@ -158,7 +158,10 @@ extension Writer {
                         try remove(db, log, row)
                     } else {
                         let old = LogKey(scope: log.scope, author: row.authorID)
-                        try keepUndo(db, old, row, by: log, sequence)
+                        // The mesh's own registers are written all the time, and prove nothing.
+                        if !header.scope.namespace.hasPrefix("_") {
+                            try keepUndo(db, old, row, by: log, dot)
+                        }
                         try supersede(db, log.scope, row)
                     }
                 }
@@ -224,6 +227,8 @@ extension Writer {
             return false
         }
         let head = try head(db, log)
+        lastUndo = nil
+        if commit.header.scope == Revocation.scope { hasLostRevocations = true }
         for rival in rivals {
             let range = rival.header.first...rival.header.last
             for sequence in range {

@@ -2,6 +2,7 @@
 
 internal import GRDB
 package import MeshCore
+internal import MeshCrypto
 internal import MeshReplication
 package import MeshTrust
 internal import Synchronization
@@ -28,22 +29,49 @@ extension Writer {
 
     /// A revocation came to live: it counts from now on, and its cuts are made before the
     /// transaction ends.
+    ///
+    /// It is kept beside the records too: those can go, by rot or by a fork of who brought them.
     mutating func heed(_ db: Database, _ record: Record) throws {
         guard let revocation = try? Revocation(decoding: record.body, root: identity.root) else {
             return
         }
+        try db.run(
+            "INSERT OR IGNORE INTO revocation VALUES(?, ?)",
+            .digest(Blake2b.hash(revocation.encoded)), .bytes(revocation.encoded))
         var logs = try revoked(db)
         logs.add(revocation)
         revokedLogs = logs
         newlyRevoked.append(revocation)
     }
 
-    /// Makes the cuts of this transaction's revocations.
+    /// Makes the cuts of this transaction's revocations: first all that does not stand goes, then
+    /// what that had superseded comes back, so the order of nodes and logs does not matter.
     mutating func makeCuts(_ db: Database) throws {
-        for node in Set(newlyRevoked.map(\.node)).sorted() { try cut(db, node) }
+        if newlyRevoked.isEmpty { return }
+        // From here on the proofs say what is here.
+        try prune(db)
+        lastUndo = nil
+        var cuts: [LogKey: UInt64] = [:]
+        for node in Set(newlyRevoked.map(\.node)).sorted() {
+            for (log, end) in try logsPastCut(db, node) {
+                cuts[log] = try removePast(db, log, end)
+            }
+        }
+        let order = cuts.keys.sorted { ($0.scope, $0.author) < ($1.scope, $1.author) }
+        var restored: Set<LogKey> = []
+        for log in order { restored.formUnion(try restore(db, log, from: cuts[log] ?? 1)) }
+        for log in order { try settleEnd(db, log, isCut: true) }
+        for log in restored.subtracting(order) { try settleEnd(db, log, isCut: false) }
+        if let policies = try Queries.scopeID(db, NamespacePolicy.scope),
+            order.contains(where: { $0.scope == policies })
+        {
+            forgetPolicies()
+        }
     }
 
-    private mutating func cut(_ db: Database, _ node: NodeID) throws {
+    private mutating func logsPastCut(
+        _ db: Database, _ node: NodeID
+    ) throws -> [(log: LogKey, end: UInt64)] {
         let logs = try db.rows(
             """
             SELECT log.scope, log.author, scope.name, incarnation, frontier FROM log
@@ -56,74 +84,81 @@ extension Writer {
                 incarnation: Incarnation(UInt64(bitPattern: row.int(3))), frontier: row.sequence(4)
             )
         }
-        for (log, scope, incarnation, frontier) in logs {
-            guard let scope, !DocumentAdmission.appliesTo(scope) else { continue }
-            let author = Author(node: node, incarnation: incarnation)
-            guard let end = try revoked(db).end(of: author, in: scope), frontier > end else {
-                continue
+        let revoked = try revoked(db)
+        return logs.compactMap { log in
+            guard let scope = log.scope, !DocumentAdmission.appliesTo(scope) else { return nil }
+            let author = Author(node: node, incarnation: log.incarnation)
+            guard let end = revoked.end(of: author, in: scope), log.frontier > end else {
+                return nil
             }
-            try cut(db, log, after: end, frontier: frontier)
+            return (log.log, end)
         }
     }
 
-    /// Takes away the commits of a log that end past `end`, and moves its frontier back to the last
-    /// commit that is still held and stands.
-    private mutating func cut(
-        _ db: Database, _ log: LogKey, after end: UInt64, frontier: UInt64
-    ) throws {
-        let key: [SQLValue] = [.int(log.scope), .int(log.author)]
+    /// Takes away the commits of a log that end past `end`.
+    ///
+    /// - Returns: the first sequence that is gone.
+    private mutating func removePast(
+        _ db: Database, _ log: LogKey, _ end: UInt64
+    ) throws -> UInt64 {
         let straddling = try Queries.batches(
             db, log.scope, log.author, (end + 1)...(end + 1)
         ).first
         let first = min(end + 1, straddling?.header.first ?? .max)
+        let key: [SQLValue] = [.int(log.scope), .int(log.author), .sequence(first)]
+        // Only leaves that hold something change: how far a log goes is its author's word alone.
+        let leaves = try db.rows(
+            """
+            SELECT DISTINCT (sequence - 1) / ? FROM record
+            WHERE scope = ? AND author = ? AND sequence >= ?
+            """, .sequence(DigestTree.leafSpan), key[0], key[1], key[2]
+        ) { $0.sequence(0) }
+        for leaf in leaves { try markDirty(db, log, leaf * DigestTree.leafSpan + 1) }
         let count = try db.first(
             "SELECT count(*) FROM record WHERE scope = ? AND author = ? AND sequence >= ?", key[0],
-            key[1], .sequence(first)
+            key[1], key[2]
         ) { Int($0.int(0)) }
         for table in ["record", "damage"] {
             try db.run(
                 "DELETE FROM \(table) WHERE scope = ? AND author = ? AND sequence >= ?", key[0],
-                key[1], .sequence(first))
+                key[1], key[2])
         }
         try db.run(
             "DELETE FROM batch WHERE scope = ? AND author = ? AND first >= ?", key[0], key[1],
-            .sequence(first))
-        dropped[log] = dropped[log]?.filter { $0.key < first }
-        lastUndo = nil
-        try restore(db, log, after: first - 1)
-        for leaf in DigestTree.leaf(of: first)...DigestTree.leaf(of: frontier) {
-            try markDirty(db, log, leaf * DigestTree.leafSpan + 1)
-        }
+            key[2])
+        statistics.recordsRevoked.add(count ?? 0, ordering: .relaxed)
+        return first
+    }
+
+    /// Moves the frontier of a revoked author's log to the last commit that is held.
+    ///
+    /// - Parameter isCut: whether it may move back.
+    private mutating func settleEnd(_ db: Database, _ log: LogKey, isCut: Bool) throws {
         let last = try db.first(
             """
             SELECT header, signature, proof FROM batch WHERE scope = ? AND author = ?
             ORDER BY first DESC LIMIT 1
-            """, key[0], key[1], map: Queries.batch)
+            """, .int(log.scope), .int(log.author), map: Queries.batch)
         if let last {
+            guard try isCut || last.header.last > head(db, log).frontier else { return }
             try advance(
                 db, log, to: last.header.last, header: last.header, signature: last.signature)
-        } else {
-            try self.end(db, log)
+        } else if isCut {
+            try end(db, log)
         }
-        statistics.recordsRevoked.add(count ?? 0, ordering: .relaxed)
     }
 }
 
 extension Queries {
-    /// Every revocation that is held; each is verified again, since rows can rot.
+    /// Every revocation that was ever taken here; each is verified again, since rows can rot.
     static func revocations(_ db: Database, _ root: RootDocument) throws -> [Revocation] {
-        guard let scope = try scopeID(db, Revocation.scope) else { return [] }
-        return try db.rows("SELECT bytes FROM record WHERE scope = ? ORDER BY key", .int(scope)) {
-            $0.bytes(0)
-        }.compactMap { bytes in
-            guard let record = try? Record(decoding: bytes) else { return nil }
-            return try? Revocation(decoding: record.body, root: root)
-        }
+        try db.rows("SELECT bytes FROM revocation ORDER BY name") { $0.bytes(0) }
+            .compactMap { try? Revocation(decoding: $0, root: root) }
     }
 }
 
 extension Store {
-    /// Every revocation that is known here, in the order of their keys.
+    /// Every revocation that is known here, in the order of their hashes.
     package func revocations() throws -> [Revocation] {
         try read { try Queries.revocations($0, identity.root) }
     }
@@ -147,10 +182,21 @@ extension Store {
         }
     }
 
+    /// Writes anew what is known of revocations and is no live record any more, so that it goes on
+    /// to others.
+    package func bringBackRevocations() {
+        for revocation in (try? revocations()) ?? [] {
+            let isLive = (try? get(revocation.key, in: Revocation.scope)) ?? nil
+            if isLive == nil { revoke(revocation) { _ in } }
+        }
+    }
+
     /// The logs of a node as far as they are held here, and how far each goes.
     ///
     /// - Parameter since: nothing of a commit with a record that was stamped at this time or
     ///   later, in milliseconds since 1970, nor of what follows it in its log.
+    /// - Returns: what would stand of each; logs of which nothing lives are left out, since a cut
+    ///   to nothing takes nothing from them.
     package func logs(
         of node: NodeID, before since: UInt64?
     ) throws -> [(cut: Revocation.Cut, frontier: UInt64)] {
@@ -172,11 +218,21 @@ extension Store {
                 guard let scope = log.scope, !DocumentAdmission.appliesTo(scope) else { return nil }
                 var through = log.frontier
                 if let since, let first = try Self.first(db, log.key, since) { through = first - 1 }
+                guard try through < log.frontier || Self.hasLive(db, log.key) else { return nil }
                 let cut = Revocation.Cut(
                     scope: scope, incarnation: log.incarnation, through: through)
                 return (cut, log.frontier)
             }.sorted { $0.cut < $1.cut }
         }
+    }
+
+    private static func hasLive(
+        _ db: Database, _ log: (scope: Int64, author: Int64)
+    ) throws -> Bool {
+        try db.first(
+            "SELECT 1 FROM record WHERE scope = ? AND author = ? LIMIT 1", .int(log.scope),
+            .int(log.author)
+        ) { _ in true } ?? false
     }
 
     /// Where the first commit begins that holds a record stamped at `since` or later.

@@ -54,16 +54,18 @@ enum Schema {
     private static let departures =
         "CREATE TABLE departure(node BLOB PRIMARY KEY, words BLOB NOT NULL) WITHOUT ROWID"
 
-    /// Since version 4: what was superseded by other authors, with what proves it.
+    /// Since version 4: what peers' records superseded, with what proves it; and who was revoked.
     private static let undo = """
         CREATE TABLE undo(number INTEGER PRIMARY KEY, scope INTEGER NOT NULL,
             author INTEGER NOT NULL, first INTEGER NOT NULL, sequence INTEGER NOT NULL,
-            bytes BLOB NOT NULL, by_author INTEGER NOT NULL, by_sequence INTEGER NOT NULL);
+            bytes BLOB NOT NULL, by_author INTEGER NOT NULL, by_sequence INTEGER NOT NULL,
+            own INTEGER NOT NULL);
         CREATE INDEX undo_by ON undo(by_author, scope, by_sequence);
         CREATE INDEX undo_of ON undo(scope, author, first);
         CREATE TABLE undo_commit(scope INTEGER, author INTEGER, first INTEGER, header BLOB NOT NULL,
             signature BLOB NOT NULL, proof BLOB NOT NULL, ids BLOB NOT NULL,
             PRIMARY KEY(scope, author, first)) WITHOUT ROWID;
+        CREATE TABLE revocation(name BLOB PRIMARY KEY, bytes BLOB NOT NULL) WITHOUT ROWID;
         """
 
     /// What every connection is set to before it is used.

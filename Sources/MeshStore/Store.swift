@@ -212,6 +212,7 @@ package final class Store: Sendable {
             for answer in result.answers { answer() }
             if !result.committed.isEmpty { observers.committed(result.committed) }
             if !result.revoked.isEmpty { observers.revoked(result.revoked) }
+            if result.hasLostRevocations { bringBackRevocations() }
             if result.hasChanged { observers.changed(result.arrival) }
             // The jobs are answered: what fails from here on is nobody's answer.
             guard result.dirtyLeaves > StoreLimits.dirtyLeaves else { return }

@@ -15,9 +15,11 @@ package enum StoreLimits {
     /// Idempotency keys that are remembered.
     static let idempotencyKeys = 100_000
     /// Superseded records that are kept for the day that who superseded them is revoked, and their
-    /// bytes; looked at after so many more.
-    static let undoRows = 100_000
-    static let undoBytes = 64 << 20
+    /// bytes: of other nodes, and of the superseding node itself; looked at after so many more.
+    static let undoRows = 80_000
+    static let undoBytes = 48 << 20
+    static let undoOwnRows = 20_000
+    static let undoOwnBytes = 16 << 20
     static let undoPerTrim = 1024
     /// Headers of one log that are kept as evidence that its author wrote two things in one place.
     static let evidence = 2

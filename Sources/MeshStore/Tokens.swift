@@ -3,6 +3,7 @@
 internal import GRDB
 internal import MeshCore
 internal import MeshCrypto
+internal import Synchronization
 
 /// What an app's token allows in one namespace.
 package struct AppGrant: Hashable, Sendable {

@@ -38,6 +38,7 @@ struct Writer {
         var dirtyLeaves = 0
         var touchesPolicies = false
         var revoked: [Revocation] = []
+        var hasLostRevocations = false
     }
 
     let identity: DataDirectory.Identity
@@ -56,9 +57,11 @@ struct Writer {
     var revokedLogs: RevokedLogs?
     /// Revocations that came to live in this transaction.
     var newlyRevoked: [Revocation] = []
-    /// The commit whose proof was kept last, and how many records were.
-    var lastUndo: (log: LogKey, range: ClosedRange<UInt64>)?
-    var undoCount = 0
+    /// Records of revocations went with a fork of who had brought them.
+    var hasLostRevocations = false
+    /// The commit whose proof was kept last, and how many records were; the first looks at limits.
+    var lastUndo: KeptProof?
+    var undoCount = StoreLimits.undoPerTrim - 1
     private(set) var dirtyCount: Int
     private var dirty: Set<DirtyLeaf> = []
     private var lastDirty: DirtyLeaf?
@@ -102,6 +105,7 @@ struct Writer {
         touchesPolicies = false
         revokedLogs = nil
         newlyRevoked = []
+        hasLostRevocations = false
         lastUndo = nil
         dirty = []
         lastDirty = nil
@@ -152,7 +156,9 @@ struct Writer {
         result.touchesPolicies = touchesPolicies
         touchesPolicies = false
         result.revoked = newlyRevoked
+        result.hasLostRevocations = hasLostRevocations
         newlyRevoked = []
+        hasLostRevocations = false
         return result
     }
 
@@ -298,7 +304,7 @@ struct Writer {
     }
 
     /// Rewrites the proofs of commits that lost records; a commit with none left goes.
-    private mutating func prune(_ db: Database) throws {
+    mutating func prune(_ db: Database) throws {
         for (log, gone) in dropped {
             var rest = gone.keys.sorted()[...]
             while let sequence = rest.first {

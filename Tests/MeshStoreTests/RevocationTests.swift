@@ -201,48 +201,158 @@ private let all: [String: NamespacePolicy] = ["orders": .orders, "prices": .pric
         }
     }
 
-    @Test(arguments: 0..<40)
+    /// Two thieves, each over several lives, who are revoked at two places; nobody's order counts.
+    @Test(arguments: 0..<60)
     func `leads to what would be had its author stopped there, whatever came first`(seed: UInt64)
         async throws
     {
         var random = SeededGenerator(seed: seed)
         var stores: [Store] = []
         for name in ["early", "late", "witness"] { stores.append(try await store(name)) }
-        let thief = try await store("thief")
-        let node = thief.identity.certificate.node
+        let identities = ["thief", "fence"].map { mesh.identity($0) }
+        var thieves = try identities.map { try mesh.store($0) }
+        for thief in thieves { #expect(try await thief.reconcile(with: centre) != nil) }
         var model = Model()
-        var through: UInt64 = 0
-        for step in 0..<40 {
-            let writer = random.next() % 3 == 0 ? stores[Int(random.next() % 3)] : thief
+        var standing = RevokedLogs()
+        for step in 0..<50 {
+            let which = Int(random.next() % 5)
+            let writer = which < 3 ? stores[which] : thieves[which - 3]
             let keys = Set((0...random.next() % 3).map { _ in "k\(random.next() % 6)" }).sorted()
             let writes = try keys.map {
                 Write(.put, try RecordKey($0), body: Array("\(step)".utf8))
             }
             let receipts = try await writer.write(WriteRequest(scope: prices, writes: writes))
             try model.note(receipts, writes, at: writer)
-            if step == 20 {
-                #expect(try await stores[0].reconcile(with: thief) != nil)
-                let document = try revocation(of: thief, asKnownTo: stores[0])
-                through = document.cuts.first { $0.scope == prices }?.through ?? 0
-                try await revoke(document, at: stores[0])
+            if random.next() % 6 == 0 {
+                let place = Int(random.next() % 2)
+                thieves[place].close()
+                thieves[place] = try mesh.store(identities[place], boot: "boot\(step)")
+            }
+            if step == 20 || step == 30 {
+                let (place, thief) = step == 20 ? (0, thieves[0]) : (1, thieves[1])
+                #expect(try await stores[place].reconcile(with: thief) != nil)
+                let document = try revocation(of: thief, asKnownTo: stores[place])
+                standing.add(document)
+                try await revoke(document, at: stores[place])
             }
             let other = stores[Int(random.next() % 3)]
-            if random.next() % 2 == 0, !other.isRevoked(node) {
+            let thief = thieves[Int(random.next() % 2)]
+            let isRevoked = other.isRevoked(thief.identity.certificate.node)
+            let isRefused = thief.isRevoked(thief.identity.certificate.node)
+            if random.next() % 2 == 0, !isRevoked, !isRefused {
                 #expect(try await other.reconcile(with: thief) != nil)
             }
+            // A thief that has heard of its own end takes no more writes.
+            if thieves.contains(where: { $0.isRevoked($0.identity.certificate.node) }) { break }
         }
-        for (left, right) in [(0, 1), (1, 2), (0, 2), (0, 1)] {
+        for (left, right) in [(0, 1), (1, 2), (0, 2), (0, 1), (1, 2)] {
             #expect(try await stores[left].reconcile(with: stores[right]) != nil)
         }
         for name in 0..<6 {
             let key = try RecordKey("k\(name)")
-            let wanted = model.live(key) { $0.author.node != node || $0.sequence <= through }
+            let wanted = model.live(key) { dot in
+                dot.sequence <= standing.end(of: dot.author, in: prices) ?? .max
+            }
             for store in stores {
                 let live = Set(try store.get(key, in: prices)?.versions.map(\.dot) ?? [])
                 #expect(live == wanted, "\(key) at \(store.identity.certificate.ticket.node)")
             }
         }
         #expect(try stores.allSatisfy { try $0.root(of: prices) == stores[0].root(of: prices) })
+    }
+
+    @Test func `brings back what was overwritten in the very transaction of the revocation`()
+        async throws
+    {
+        let (one, thief) = (try await store("a"), try await store("thief"))
+        try await one.put(prices, "soup", "4")
+        #expect(try await thief.reconcile(with: one) != nil)
+        let document = try revocation(of: thief, asKnownTo: one)
+        try await thief.put(prices, "soup", "0")
+        let messages = try thief.everything(of: prices).filter {
+            $0.author.node == thief.identity.certificate.node
+        }
+        // Both wait for the writer together.
+        let waiting = DispatchSemaphore(value: 0)
+        let busy = Task { try await one.put(orders, "busy", "x") }
+        one.ingest(messages) { _ in waiting.signal() }
+        one.revoke(document) { _ in waiting.signal() }
+        _ = try await busy.value
+        await Task.detached { for _ in 0..<2 { waiting.wait() } }.value
+        #expect(try one.text(prices, "soup") == "4")
+        let fresh = try await store("b")
+        #expect(try await fresh.reconcile(with: one) != nil)
+        #expect(try fresh.text(prices, "soup") == "4")
+    }
+
+    @Test func `costs nothing that a log's author decides: a jump to the end of all numbers`()
+        async throws
+    {
+        let one = try await store("a")
+        let identity = mesh.identity("thief")
+        try one.keep(identity.certificate)
+        let author = Author(node: identity.certificate.node, incarnation: Incarnation(1 << 32))
+        let record = Record(
+            kind: .put, stamp: HybridTime(1), key: try RecordKey("x"), context: .empty,
+            contentType: "", body: [1]
+        ).encoded
+        let commit = Commit(
+            signing: [record], ids: [Record.id(of: record, in: mesh.root.meshID)], scope: prices,
+            author: author, first: 1 << 60, previous: .zero, key: identity.nodeKey,
+            mesh: mesh.root.meshID)
+        let message = CommitsMessage(
+            scope: prices, author: author, after: 0, through: 1 << 60, commits: [commit])
+        _ = try await one.ingest([message])
+        let document = Revocation(
+            of: author.node, created: 1, reason: "", cuts: [], key: mesh.revoke,
+            mesh: mesh.root.meshID)
+        try await revoke(document, at: one)
+        #expect(try one.liveCount(in: prices) == 0)
+        #expect(try one.logs(of: author.node, before: nil).isEmpty)
+        let fresh = try await store("b")
+        #expect(try await fresh.reconcile(with: one) != nil)
+    }
+
+    @Test func `stands also where who brought it forks the record away, and goes on to others`()
+        async throws
+    {
+        let one = try await store("a")
+        let carrier = mesh.identity("carrier")
+        try one.keep(carrier.certificate)
+        let author = Author(node: carrier.certificate.node, incarnation: Incarnation(1 << 32))
+        func message(_ node: NodeID, _ reason: String) throws -> CommitsMessage {
+            let document = Revocation(
+                of: node, created: 1, reason: reason, cuts: [], key: mesh.revoke,
+                mesh: mesh.root.meshID)
+            let record = Record(
+                kind: .put, stamp: HybridTime(1), key: document.key, context: .empty,
+                contentType: Revocation.contentType, body: document.encoded
+            ).encoded
+            let commit = Commit(
+                signing: [record], ids: [Record.id(of: record, in: mesh.root.meshID)],
+                scope: Revocation.scope, author: author, first: 1, previous: .zero,
+                key: carrier.nodeKey, mesh: mesh.root.meshID)
+            return CommitsMessage(
+                scope: Revocation.scope, author: author, after: 0, through: 1, commits: [commit])
+        }
+        let victim = TestMesh.bytes(4, 4)
+        _ = try await one.ingest([try message(victim, "real")])
+        #expect(one.isRevoked(victim))
+        // The carrier's key is stolen: of two commits in one place the lower identity lives.
+        let decoys = try (0..<20).map { try message(TestMesh.bytes(5, UInt8($0)), "decoy") }
+        for decoy in decoys { _ = try await one.ingest([decoy.asFill]) }
+        one.settle()
+        #expect(one.isRevoked(victim))
+        let fresh = try await store("b")
+        #expect(try await fresh.reconcile(with: one) != nil)
+        #expect(fresh.isRevoked(victim))
+    }
+}
+
+extension CommitsMessage {
+    /// The same commits as places to fill, which a frontier does not hold back.
+    fileprivate var asFill: CommitsMessage {
+        CommitsMessage(scope: scope, author: author, after: 0, through: 0, commits: commits)
     }
 }
 

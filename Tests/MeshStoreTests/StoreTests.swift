@@ -63,7 +63,7 @@ private let all: [String: NamespacePolicy] = ["menu": .menu, "orders": .orders, 
         let store = try mesh.store(identity)
         store.close()
         try mesh.rot(identity, "DROP TABLE address")
-        for table in ["departure", "undo", "undo_commit"] {
+        for table in ["departure", "undo", "undo_commit", "revocation"] {
             try mesh.rot(identity, "DROP TABLE \(table)")
         }
         try mesh.rot(identity, "PRAGMA user_version = 1")

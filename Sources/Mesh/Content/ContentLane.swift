@@ -273,6 +273,15 @@ package final class ContentLane: Sendable {
         }
     }
 
+    /// Records went: what was concluded from them is concluded anew.
+    func readAnew() {
+        perform { state in
+            (state.stages, state.told, state.toldAt, state.fresh) = ([], [:], [:], nil)
+            state.position = 0
+            self.readRecords(&state)
+        }
+    }
+
     /// The store has something new.
     func changed() { perform { self.readRecords(&$0) } }
 
