@@ -76,25 +76,30 @@ extension Routes {
             throw Problem.bad("bad_since", "'\(since ?? "")' is not milliseconds since 1970")
         }
         let peers = try await peers().peers
-        let matches = peers.filter { Self.names($0, subject) }
-        guard let line = matches.first(where: { $0.state != "left" }) ?? matches.first,
+        let known = peers.filter { Self.names($0, subject) }
+        // Who has the name now, before those that had it.
+        let members = known.filter { $0.state != "left" && $0.state != "revoked" }
+        let matches = members.isEmpty ? known : members
+        guard matches.count <= 1 else {
+            let names = matches.map { "\($0.site)/\($0.node) (\($0.id.prefix(8)))" }
+            throw Problem(
+                code: "ambiguous", title: "Ambiguous", status: 409,
+                detail:
+                    "several servers are called '\(subject)': name one of \(names.joined(separator: ", ")), or its identity"
+            )
+        }
+        guard let line = matches.first,
             let certificate = try store.certificates().first(where: {
                 $0.node.description == line.id
             })
         else { throw Problem.notFound("no server '\(subject)' is known here") }
-        let sites = Set(matches.map(\.site))
-        guard sites.count == 1 else {
-            throw Problem(
-                code: "ambiguous", title: "Ambiguous", status: 409,
-                detail: "several servers are called '\(subject)': name SITE/NODE")
-        }
-        let members = peers.filter {
+        let neighbours = peers.filter {
             $0.site == line.site && $0.id != line.id && $0.state != "left" && $0.state != "revoked"
         }
         return RevocationPlanView(
             node: line.node, id: line.id, site: line.site, isSelf: line.state == "self",
-            neighbours: members.map(\.node),
-            absent: members.filter { $0.state == "away" || $0.state == "suspect" }.map(\.node),
+            neighbours: neighbours.map(\.node),
+            absent: neighbours.filter { $0.state == "away" || $0.state == "suspect" }.map(\.node),
             unheld: unheld(certificate),
             logs: try store.logs(of: certificate.node, before: after).map {
                 .init(

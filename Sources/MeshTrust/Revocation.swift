@@ -54,34 +54,47 @@ package struct Revocation: Hashable, Sendable {
     /// The document as it came.
     package let encoded: [UInt8]
 
-    /// Makes and signs a revocation; the caller has checked the counts and the reason.
+    /// Makes and signs a revocation; the caller has checked that it `fits`.
     package init(
         of node: NodeID, created: UInt64, reason: String, cuts: [Cut], key: SigningKey,
         mesh: MeshID
     ) {
-        precondition(cuts.count <= Self.cutsMax, "the caller checks the count")
-        precondition(reason.utf8.count <= Self.reasonBytesMax, "the caller checks the reason")
+        precondition(Self.fits(reason: reason, cuts: cuts), "the caller checks the size")
         self.node = node
         self.created = created
         self.reason = reason
         self.cuts = cuts.sorted()
+        let body = Self.body(of: node, created: created, reason: reason, cuts: self.cuts)
+        var whole = WireWriter()
+        whole.medium(body)
+        whole.append(key.publicKey.id)
+        whole.append(key.sign(body, for: .revocation, in: mesh).bytes)
+        encoded = whole.bytes
+    }
+
+    /// Whether a revocation with these parts keeps to the limits.
+    package static func fits(reason: String, cuts: [Cut]) -> Bool {
+        guard cuts.count <= cutsMax, reason.utf8.count <= reasonBytesMax else { return false }
+        let body = body(of: .zero, created: 0, reason: reason, cuts: cuts)
+        return body.count + 2 + 32 + Signature.byteCount <= byteCountMax
+    }
+
+    private static func body(
+        of node: NodeID, created: UInt64, reason: String, cuts: [Cut]
+    ) -> [UInt8] {
         var body = WireWriter()
         body.u8(1)
         body.append(node)
         body.u64(created)
         body.short(reason.utf8)
         body.u16(UInt16(cuts.count))
-        for cut in self.cuts {
+        for cut in cuts {
             body.scope(cut.scope)
             body.u64(cut.incarnation.value)
             body.u64(cut.through)
         }
         body.u8(0)
-        var whole = WireWriter()
-        whole.medium(body.bytes)
-        whole.append(key.publicKey.id)
-        whole.append(key.sign(body.bytes, for: .revocation, in: mesh).bytes)
-        encoded = whole.bytes
+        return body.bytes
     }
 
     /// Decodes a revocation and verifies it against the root document.

@@ -14,8 +14,8 @@ struct Revoke: AsyncParsableCommand {
         discussion: """
             Signs with the revoke key in the directory of 'mesh create', and hands the revocation to a node, from which
             it goes to all. No server links with NODE again. What NODE wrote stands as far as the node that is asked
-            knows it; what comes later counts nowhere. So ask a server that holds all that NODE may write: the
-            centre, or its neighbour. With --since, only what was stamped before that time stands, by NODE's own
+            knows it; what comes past that counts nowhere. So ask a server that holds all that NODE may write: the
+            centre, or its neighbour. Apps that follow changes are to list anew afterwards. With --since, only what was stamped before that time stands, by NODE's own
             clock. A thief may have set it back: look at what is left.
 
             A site that is cut off learns of it once its line is back, or from a stick: meshctl trust export.
@@ -49,17 +49,15 @@ struct Revoke: AsyncParsableCommand {
     func run() async throws {
         try Sodium.start()
         let client = try connection.client()
-        let plan = try await client.revocationPlan(node, since: since.flatMap(Self.milliseconds))
+        let time = since.flatMap(Self.milliseconds)
+        var plan = try await client.revocationPlan(node, since: time)
         show(plan)
-        guard plan.unheld.isEmpty else {
-            throw Failure(
-                "the node that was asked does not hold \(plan.unheld.joined(separator: ", ")), where \(plan.node) may have written; all of that would be lost: ask one that does (--url), the centre or a server of \(plan.site)"
-            )
-        }
-        let document = try sign(plan)
+        _ = try sign(plan)
         if dryRun { return }
         try demandConfirmation(plan)
-        let answer = try await client.revoke(document.encoded)
+        // Somebody may have thought for long: what has come meanwhile stands too.
+        plan = try await client.revocationPlan(plan.id, since: time)
+        let answer = try await client.revoke(try sign(plan).encoded)
         Console.complain(
             answer.isNew ? "\(plan.node) is revoked" : "\(plan.node) was revoked like this before")
     }
@@ -94,20 +92,14 @@ struct Revoke: AsyncParsableCommand {
             return Revocation.Cut(
                 scope: scope, incarnation: Incarnation(value), through: log.through)
         }
-        guard cuts.count <= Revocation.cutsMax else {
+        guard Revocation.fits(reason: reason, cuts: cuts) else {
             throw Failure(
-                "\(plan.node) wrote \(cuts.count) logs; a revocation names at most \(Revocation.cutsMax)"
+                "records live in \(cuts.count) logs of \(plan.node); a revocation names at most \(Revocation.cutsMax), in \(Revocation.byteCountMax) bytes"
             )
         }
         let now = UInt64(max(0, Date().timeIntervalSince1970 * 1000))
-        let revocation = Revocation(
+        return Revocation(
             of: victim, created: now, reason: reason, cuts: cuts, key: key, mesh: root.meshID)
-        guard revocation.encoded.count <= Revocation.byteCountMax else {
-            throw Failure(
-                "the revocation has \(revocation.encoded.count) bytes; at most \(Revocation.byteCountMax)"
-            )
-        }
-        return revocation
     }
 
     /// What can't be taken back and takes much with it is typed, not clicked.
@@ -116,6 +108,11 @@ struct Revoke: AsyncParsableCommand {
         if plan.isSelf { reasons.append("\(plan.node) is the very server that is asked") }
         if plan.neighbours.isEmpty {
             reasons.append("\(plan.node) is the last server of \(plan.site)")
+        }
+        if !plan.unheld.isEmpty {
+            reasons.append(
+                "the node that is asked does not hold \(plan.unheld.joined(separator: ", ")), and all that \(plan.node) wrote there goes; better ask the centre, or a server of \(plan.site) (--url)"
+            )
         }
         if !plan.absent.isEmpty {
             reasons.append("\(plan.absent.joined(separator: ", ")) may hold more of it")

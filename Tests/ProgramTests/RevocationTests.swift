@@ -113,6 +113,7 @@ private func revoke(
         let (centre, one, two) = try mesh()
         let blind = try revoke("hq/centre", at: one)
         #expect(blind.code == 1 && blind.errors.contains("does not hold *@*"))
+        #expect(blind.errors.contains("nothing was done"))
         let keys = "\(centre.scratch.path)/keys"
         try FileManager.default.moveItem(atPath: "\(keys)/revoke.key", toPath: "\(keys)/away")
         let keyless = try revoke("one", at: centre)

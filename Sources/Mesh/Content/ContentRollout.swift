@@ -146,6 +146,8 @@ extension ContentLane {
     ) {
         let release = signed.release
         let before = channel.active
+        // Noted before: no cut of the power leaves a release served whose probe is forgotten.
+        if tuning.probe != nil { state.shelf.mark(name, .unproven, release.number) }
         do throws(StoreError) {
             try state.shelf.activate(name, release.number, release.manifest)
         } catch {
@@ -156,7 +158,6 @@ extension ContentLane {
         channel.active = release.number
         channel.readySince = nil
         channel.probed = tuning.probe == nil ? nil : release.number
-        state.shelf.mark(name, .unproven, channel.probed)
         state.statusDue = around.now()
         logger.notice(
             "A release is active",
@@ -247,6 +248,11 @@ extension ContentLane {
         guard state.channels[name]?.probed == release.number else { return }
         state.channels[name]?.probed = nil
         state.shelf.mark(name, .unproven, nil)
+        if state.channels[name]?.refused == release.number {
+            state.channels[name]?.refused = nil
+            state.channels[name]?.failure = nil
+            state.shelf.mark(name, .refused, nil)
+        }
         tellStatus(&state, isUrgent: true)
     }
 
@@ -254,6 +260,10 @@ extension ContentLane {
     func recallRefusal(_ name: String, _ state: inout State) {
         guard let number = state.shelf.marked(name, .refused) else { return }
         state.channels[name]?.refused = number
+        // It is served all the same where there was nothing to go back to.
+        if state.channels[name]?.active == number {
+            state.channels[name]?.failure = Self.probeFailure(number)
+        }
     }
 
     /// After a start: a probe that had not ended is made again.
@@ -281,12 +291,12 @@ extension ContentLane {
         state.channels[name]?.probed = nil
         state.channels[name]?.failure = Self.probeFailure(release.number)
         state.shelf.mark(name, .refused, release.number)
-        state.shelf.mark(name, .unproven, nil)
         count("content_probe_failed")
         guard let before, let manifest = state.channels[name]?.releases[before]?.release.manifest,
             state.shelf.isWhole(manifest),
             (try? state.shelf.activate(name, before, manifest)) != nil
-        else { return }
+        else { return tellStatus(&state, isUrgent: true) }
+        state.shelf.mark(name, .unproven, nil)
         state.channels[name]?.active = before
         show(state)
         tellStatus(&state, isUrgent: true)
