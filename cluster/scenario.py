@@ -66,6 +66,7 @@ class Run:
         self.written = 0
         self.acknowledged = []
         self.nodes = lab("nodes").stdout.split()
+        self.revoked = set()
 
     def perform(self, words):
         verb, rest = words[0], words[1:]
@@ -81,7 +82,7 @@ class Run:
             self.written += 1
             key = f"w/{self.written}" if namespace == "orders" else f"k/{self.written % 6}"
             if meshctl(node, "put", namespace, key, f"{node} {self.written}").returncode == 0:
-                self.acknowledged.append((namespace, site, key))
+                self.acknowledged.append((node, namespace, site, key))
 
     def wan(self, what, site):
         lab("wan", what, site)
@@ -126,10 +127,21 @@ class Run:
         shutil.rmtree(STATE / node)
         shutil.copytree(STATE / f"{node}.image", STATE / node)
 
+    def revoke(self, node, through):
+        """What the other knows of the node stands; it goes on running, and links with nobody."""
+        done = meshctl(through, "revoke", node, "--keys", str(STATE / "keys"), "--confirm", node)
+        if done.returncode != 0:
+            sys.exit(f"revoke {node}: {done.stderr}")
+        self.revoked.add(node)
+
+    @property
+    def members(self):
+        return [node for node in self.nodes if node not in self.revoked]
+
     def digests(self):
-        """Each scope's roots, by the nodes that hold it; None while a node does not answer."""
+        """Each scope's roots, by the members that hold it; None while one does not answer."""
         scopes = {}
-        for node in self.nodes:
+        for node in self.members:
             answer = meshctl(node, "digest", "-o", "json")
             if answer.returncode != 0:
                 return None
@@ -149,13 +161,16 @@ class Run:
         while time.monotonic() - begin < HEAL_SECONDS:
             scopes = self.digests()
             if scopes and all(len(set(roots.values())) == 1 for roots in scopes.values()):
-                if all(node in scopes["_mesh@all"] for node in self.nodes):
+                if all(node in scopes["_mesh@all"] for node in self.members):
                     return time.monotonic() - begin
             time.sleep(0.5)
         sys.exit(f"no agreement {HEAL_SECONDS} s after the heal: {json.dumps(self.digests(), indent=1)}")
 
     def check(self):
-        for namespace, site, key in self.acknowledged:
+        for node, namespace, site, key in self.acknowledged:
+            # Of a revoked server only what was known where it was revoked stands.
+            if node in self.revoked:
+                continue
             where = [] if namespace in ("notes", "prices") else ["--site", site]
             if meshctl("centre", "get", namespace, key, *where).returncode != 0:
                 sys.exit(f"lost: '{key}' of {namespace} of {site} was acknowledged")
@@ -163,7 +178,7 @@ class Run:
 
 ACTIONS = {
     "write", "wan", "oneway", "loss", "kill", "power", "stop", "start", "pause", "resume", "wipe",
-    "image", "restore",
+    "image", "restore", "revoke",
 }
 
 

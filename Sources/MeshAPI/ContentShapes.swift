@@ -103,6 +103,8 @@ public struct ReleaseView: Codable, Sendable {
     public var isHere: Bool
     /// Whether the answering node's turn in the roll-out has come.
     public var isOpen: Bool
+    /// Whether the roll-out was stopped, since a server of an early ring was not well.
+    public var isHalted: Bool
     /// The version whose files these are again; nil for a release of its own.
     public var rollbackOf: UInt64?
     /// When sites begin to use it, by their own clocks; nil for at once.
@@ -111,8 +113,8 @@ public struct ReleaseView: Codable, Sendable {
     /// Fills in a release.
     public init(
         release: String, message: String, createdMs: UInt64, files: UInt32, bytes: UInt64,
-        audience: String, manifest: String, isHere: Bool, isOpen: Bool, rollbackOf: UInt64?,
-        activateAt: String?
+        audience: String, manifest: String, isHere: Bool, isOpen: Bool, isHalted: Bool,
+        rollbackOf: UInt64?, activateAt: String?
     ) {
         self.release = release
         self.message = message
@@ -123,6 +125,7 @@ public struct ReleaseView: Codable, Sendable {
         self.manifest = manifest
         self.isHere = isHere
         self.isOpen = isOpen
+        self.isHalted = isHalted
         self.rollbackOf = rollbackOf
         self.activateAt = activateAt
     }

@@ -167,13 +167,14 @@ extension Routes {
     }
 
     private static func view(
-        _ one: (release: Release, isHere: Bool, isOpen: Bool)
+        _ one: (release: Release, isHere: Bool, isOpen: Bool, isHalted: Bool)
     ) -> ReleaseView {
         let release = one.release
         return ReleaseView(
             release: "\(release.number)", message: release.message, createdMs: release.created,
             files: release.files, bytes: release.totalBytes, audience: "\(release.audience)",
             manifest: "\(release.manifest)", isHere: one.isHere, isOpen: one.isOpen,
+            isHalted: one.isHalted,
             rollbackOf: release.rollbackOf == 0 ? nil : release.rollbackOf,
             activateAt: release.activateAt.isEmpty ? nil : release.activateAt)
     }

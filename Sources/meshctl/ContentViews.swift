@@ -114,6 +114,11 @@ struct ContentStatus: AsyncParsableCommand {
             print("! the centre was never heard")
         }
         for channel in view.channels {
+            if let last = channel.releases.last, last.isHalted {
+                print(
+                    "! \(channel.channel) \(last.release) is halted, since a server of an early ring was not well: publish a better one"
+                )
+            }
             for line in [channel.own] + channel.servers {
                 if let reason = line.reason {
                     print("! \(channel.channel) on \(line.node): \(reason)")

@@ -64,13 +64,19 @@ extension ContentLane {
     }
 
     static func isOpen(_ release: Release, _ ring: Int, _ stages: Set<String>) -> Bool {
-        func stands(_ ring: Int?) -> Bool {
-            (try? Stage.key(release.channel, release.number, ring: ring)).map {
-                stages.contains($0.description)
-            } ?? false
-        }
         if ring == 0 { return true }
-        return stands(ring) && !stands(nil)
+        return stands(release, ring, stages) && !isHalted(release, stages)
+    }
+
+    /// Whether the centre has stopped a roll-out, since a server of an early ring was not well.
+    static func isHalted(_ release: Release, _ stages: Set<String>) -> Bool {
+        release.rings.count > 1 && stands(release, nil, stages)
+    }
+
+    private static func stands(_ release: Release, _ ring: Int?, _ stages: Set<String>) -> Bool {
+        (try? Stage.key(release.channel, release.number, ring: ring)).map {
+            stages.contains($0.description)
+        } ?? false
     }
 
     /// Takes one channel a step further.

@@ -26,8 +26,9 @@ package struct ChannelReport: Sendable {
     package let channel: String
     /// Where this server stands.
     package let own: ChannelProgress
-    /// The releases known, newest last, and whether their files are here.
-    package let releases: [(release: Release, isHere: Bool, isOpen: Bool)]
+    /// The releases known, newest last; whether their files are here, whether this site's turn has
+    /// come, and whether the centre has stopped the roll-out.
+    package let releases: [(release: Release, isHere: Bool, isOpen: Bool, isHalted: Bool)]
     /// Bytes a second that come now.
     package let rate: Double
     /// What other servers said last, by node, with the writer's clock.
@@ -47,7 +48,8 @@ extension ContentLane {
                     (
                         release: signed.release,
                         isHere: state.shelf.isWhole(signed.release.manifest),
-                        isOpen: self.isOpen(signed.release, state)
+                        isOpen: self.isOpen(signed.release, state),
+                        isHalted: Self.isHalted(signed.release, state.stages)
                     )
                 }
                 let target = channel.target.flatMap { channel.releases[$0]?.release.manifest }
