@@ -176,7 +176,14 @@ public final class MeshNode: Sendable {
 
     /// Tells the content's lane, again and again, who of the site is there.
     private func tickContent() async {
+        var quiet = 0
         while !Task.isCancelled {
+            // Where nothing goes on, once a second is enough.
+            quiet = content.isBusy ? 0 : (quiet + 1) % 5
+            guard quiet == 0 else {
+                try? await Task.sleep(for: .milliseconds(200), tolerance: .milliseconds(100))
+                continue
+            }
             let site = certificate.ticket.site
             let members = await snapshot().members
             let neighbours = members.filter {

@@ -77,6 +77,10 @@ package final class ContentLane: Sendable {
     static let backlogMax = 16 << 20
     private let backlog = Mutex<[UInt64: Int]>([:])
     private let counted = Mutex<[String: UInt64]>([:])
+    private let busy = Atomic<Bool>(true)
+    /// Whether something is fetched, published or about to be used: then time counts in tenths of a
+    /// second.
+    var isBusy: Bool { busy.load(ordering: .relaxed) }
     let queue = DispatchQueue(label: "mesh.content")
     private let state: Mutex<State>
     /// Where channels are served from, for the HTTP server.
@@ -167,6 +171,10 @@ package final class ContentLane: Sendable {
             all["content_bytes_near"] = near
         }
         for link in order { around.connection(link)?.send(outgoing[link] ?? []) }
+        let isBusy =
+            !state.exchange.isIdle || !state.publishing.isEmpty
+            || state.channels.values.contains { $0.readySince != nil || $0.probed != nil }
+        busy.store(isBusy, ordering: .relaxed)
     }
 
     private func giveUp(_ manifest: Digest, _ state: inout State) {

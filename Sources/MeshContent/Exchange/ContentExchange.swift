@@ -92,6 +92,9 @@ package struct ContentExchange: Sendable {
         return effects
     }
 
+    /// Whether nothing is wanted.
+    package var isIdle: Bool { fetches.isEmpty }
+
     /// How far a fetch is: bytes here, and the fetch's manifest if it has come.
     package func progress(_ manifest: Digest) -> (bytes: UInt64, chunksMissing: Int)? {
         fetches[manifest].map { ($0.bytesHere, $0.layout == nil ? .max : $0.missing) }
