@@ -143,11 +143,10 @@ public final class MeshNode: Sendable {
             tasks.addTask { await self.drive(port, beacons, listening) }
             tasks.addTask { await self.tick() }
             tasks.addTask { await self.scrub() }
-            tasks.addTask { await self.tickContent() }
             if configuration.discovery { tasks.addTask { await self.refresh(beacons) } }
             tasks.addTask { await ready(listening) }
             while failure.withLock({ $0 }) == nil, !Task.isCancelled, !hasLeft.withLock({ $0 }) {
-                try? await Task.sleep(for: .milliseconds(200))
+                try? await Task.sleep(for: .milliseconds(500), tolerance: .milliseconds(200))
             }
             tasks.cancelAll()
             feed.finish()
@@ -174,34 +173,29 @@ public final class MeshNode: Sendable {
         try? await group.shutdownGracefully()
     }
 
-    /// Tells the content's lane, again and again, who of the site is there.
-    private func tickContent() async {
+    /// Tells the engine the time, and the content's lane too, though seldom where nothing goes on.
+    /// Every wake-up of an idle server costs, so there is one loop for both.
+    private func tick() async {
         var quiet = 0
         while !Task.isCancelled {
-            // Where nothing goes on, once a second is enough.
-            quiet = content.isBusy ? 0 : (quiet + 1) % 5
-            guard quiet == 0 else {
-                try? await Task.sleep(for: .milliseconds(200), tolerance: .milliseconds(100))
-                continue
-            }
-            let site = certificate.ticket.site
-            let members = await snapshot().members
-            let neighbours = members.filter {
-                $0.site == site && ($0.state == .alive || $0.state == .suspect)
-            }
-            let gone = members.filter { $0.state == .left || $0.state == .revoked }
-            content.tick(neighbours.map(\.node), gone: Set(gone.map(\.node)))
-            try? await Task.sleep(for: .milliseconds(200), tolerance: .milliseconds(50))
-        }
-    }
-
-    private func tick() async {
-        while !Task.isCancelled {
             post(.tick(wall: UInt64(max(0, Date().timeIntervalSince1970 * 1000))))
+            quiet = content.isBusy ? 0 : (quiet + 1) % 5
+            if quiet == 0 { await tickContent() }
             // Servers that start together find each other in less than the usual pause.
             let pause = uptime < .seconds(2) ? 50 : 200
             try? await Task.sleep(for: .milliseconds(pause), tolerance: .milliseconds(pause / 4))
         }
+    }
+
+    /// Tells the content's lane who of the site is there.
+    private func tickContent() async {
+        let site = certificate.ticket.site
+        let members = await snapshot().members
+        let neighbours = members.filter {
+            $0.site == site && ($0.state == .alive || $0.state == .suspect)
+        }
+        let gone = members.filter { $0.state == .left || $0.state == .revoked }
+        content.tick(neighbours.map(\.node), gone: Set(gone.map(\.node)))
     }
 
     func post(_ input: Input) { feed.yield(.input(input)) }
