@@ -238,6 +238,7 @@ public final class MeshNode: Sendable {
             case .snapshot(let continuation):
                 var counters = counters.withLock { $0 }
                 counters["half_open_refused"] = port.refused
+                counters["beacon_reading_paused"] = UInt64(beacons.pauses)
                 counters.merge(engine.counters.events) { $0 + $1 }
                 counters.merge(engine.membership.events) { $0 + $1 }
                 counters.merge(content.counters) { $0 + $1 }

@@ -15,6 +15,12 @@ internal import Synchronization
 /// is a setting of the socket. Groups are joined by interface name, and again at each `refresh`,
 /// because addresses change and switches forget.
 package final class BeaconPort: Sendable {
+    /// Beacons that are read of one socket within a tenth of a second.
+    private static let readAtOnce = 50
+    private let paused = Atomic<Int>(0)
+    /// How often a socket was left alone because too much came.
+    package var pauses: Int { paused.load(ordering: .relaxed) }
+
     /// Where beacons go.
     package struct Group: Sendable {
         /// The IPv4 group.
@@ -133,7 +139,10 @@ package final class BeaconPort: Sendable {
         for host in [settings.v4, settings.v6] {
             let receiver = try? await bootstrap().channelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
-                    let handler = DatagramHandler { self.receive($0) }
+                    let handler = DatagramHandler(
+                        atMost: Self.readAtOnce,
+                        paused: { self.paused.add(1, ordering: .relaxed) },
+                        heard: { self.receive($0) })
                     try channel.pipeline.syncOperations.addHandler(handler)
                 }
             }.bind(host: host, port: settings.port).get()
@@ -269,11 +278,45 @@ extension SocketAddress {
 final class DatagramHandler: ChannelInboundHandler {
     typealias InboundIn = AddressedEnvelope<ByteBuffer>
 
+    private static let window = TimeAmount.milliseconds(100)
+    private let most: Int
+    private let paused: () -> Void
     private let heard: (AddressedEnvelope<ByteBuffer>) -> Void
+    private var windowEnds = NIODeadline.uptimeNanoseconds(0)
+    private var count = 0
 
-    init(_ heard: @escaping (AddressedEnvelope<ByteBuffer>) -> Void) { self.heard = heard }
+    /// - Parameters:
+    ///   - most: what is read within a tenth of a second; beyond it the socket is left alone until
+    ///     the next, and the kernel drops what does not fit there. So a flood costs little.
+    ///   - paused: called each time that happens.
+    init(
+        atMost most: Int = .max, paused: @escaping () -> Void = {},
+        heard: @escaping (AddressedEnvelope<ByteBuffer>) -> Void
+    ) {
+        self.most = most
+        self.paused = paused
+        self.heard = heard
+    }
 
-    func channelRead(context: ChannelHandlerContext, data: NIOAny) { heard(unwrapInboundIn(data)) }
+    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        let now = context.eventLoop.now
+        if now >= windowEnds {
+            windowEnds = now + Self.window
+            count = 0
+        }
+        count += 1
+        if count == most { rest(context) }
+        heard(unwrapInboundIn(data))
+    }
+
+    private func rest(_ context: ChannelHandlerContext) {
+        paused()
+        let channel = context.channel
+        channel.setOption(.autoRead, value: false).whenComplete { _ in }
+        context.eventLoop.scheduleTask(in: Self.window) {
+            channel.setOption(.autoRead, value: true).whenComplete { _ in }
+        }
+    }
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) {}
 }
