@@ -137,8 +137,14 @@ extension Routes {
             let name = lines.first { $0.id == successor.description }?.node ?? "another"
             trouble.append("a later \(name) has this server's name and place: stop this one")
         }
-        for line in lines where line.state == "left" && line.path != "-" {
-            trouble.append("\(line.node) at \(line.path) was replaced but still runs: stop it")
+        // Its links come and go, since another carries its site's: heard lately is enough.
+        for member in snapshot.members
+        where member.state == .left && member.presence?.status != .left {
+            guard let heard = member.lastHeard, snapshot.at.since(heard) < .seconds(60),
+                let line = lines.first(where: { $0.id == member.node.description })
+            else { continue }
+            let place = line.path == "-" ? "" : " at \(line.path)"
+            trouble.append("\(line.node)\(place) was replaced but still runs: stop it")
         }
         if snapshot.counters["duplicate_node"] != nil {
             trouble.append("another server runs with this node's key: stop the copy")

@@ -168,7 +168,7 @@ final class Node {
         let pipe = Pipe()
         process.standardError = pipe
         try process.run()
-        while !log.hasSuffix("meshd: ready\n") {
+        while !log.contains("meshd: ready\n") {
             let data = pipe.fileHandleForReading.availableData
             guard !data.isEmpty else { throw NSError(domain: "meshd ended: \(log)", code: 1) }
             log += String(decoding: data, as: UTF8.self)
