@@ -201,7 +201,7 @@ let package = Package(
                 .product(name: "NIOPosix", package: "swift-nio"),
             ], swiftSettings: settings),
         .testTarget(
-            name: "ProgramTests", dependencies: ["meshd", "meshctl", "evilpeer"],
+            name: "ProgramTests", dependencies: ["MeshTesting", "meshd", "meshctl", "evilpeer"],
             swiftSettings: settings),
         .testTarget(
             name: "VectorTests",

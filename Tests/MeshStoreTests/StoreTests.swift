@@ -135,7 +135,7 @@ private let all: [String: NamespacePolicy] = ["menu": .menu, "orders": .orders, 
             "import sqlite3,sys; d=sqlite3.connect(sys.argv[1]); d.execute('PRAGMA user_version=9'); d.commit()",
             path,
         ]
-        try shell.run()
+        try Launch.lock.withLock { try shell.run() }
         shell.waitUntilExit()
         let before = try Data(contentsOf: URL(fileURLWithPath: path))
         #expect(throws: StoreError.newerSchema(found: 9, known: 4)) { try mesh.store(identity) }

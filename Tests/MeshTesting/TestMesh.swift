@@ -1,11 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 
-internal import Foundation
+package import Foundation
 package import MeshCore
 package import MeshCrypto
 package import MeshReplication
 package import MeshStore
 package import MeshTrust
+
+/// One launch at a time: Foundation's `Process.run` was seen to crash where two ran at once.
+package enum Launch {
+    package static let lock = NSLock()
+}
 
 /// A mesh for tests: real keys from fixed seeds, real certificates, real stores in a folder of their own.
 package final class TestMesh {
@@ -86,7 +91,7 @@ package final class TestMesh {
             "import sqlite3,sys; d=sqlite3.connect(sys.argv[1]); d.execute(sys.argv[2]); d.commit()",
             path(identity), sql,
         ]
-        try shell.run()
+        try Launch.lock.withLock { try shell.run() }
         shell.waitUntilExit()
         guard shell.terminationStatus == 0 else { throw StoreError.closed }
     }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import Foundation
+import MeshTesting
 import Testing
 
 /// Two honest servers of one site, and a third with a valid certificate that lies to the first.
@@ -46,7 +47,7 @@ private struct Siege {
         process.arguments = [evil, "\(first.link)", "4"] + lies
         let output = Pipe()
         process.standardOutput = output
-        try process.run()
+        try Launch.lock.withLock { try process.run() }
         var (arrived, flaps, count) = (0, 0, 0)
         while process.isRunning {
             count += 1

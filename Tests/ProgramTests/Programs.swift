@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import Foundation
+import MeshTesting
 import Synchronization
 
 /// The built programs, run as a user runs them.
@@ -30,7 +31,7 @@ enum Programs {
         process.standardOutput = output
         process.standardError = errors
         process.standardInput = inward
-        try process.run()
+        try Launch.lock.withLock { try process.run() }
         if let input { inward.fileHandleForWriting.write(Data(input.utf8)) }
         try inward.fileHandleForWriting.close()
         let text = output.fileHandleForReading.readDataToEndOfFile()
@@ -167,7 +168,7 @@ final class Node {
         if !seeds.isEmpty { process.arguments? += ["--mesh-seeds", seeds.joined(separator: ",")] }
         let pipe = Pipe()
         process.standardError = pipe
-        try process.run()
+        try Launch.lock.withLock { try process.run() }
         while !log.contains("meshd: ready\n") {
             let data = pipe.fileHandleForReading.availableData
             guard !data.isEmpty else { throw NSError(domain: "meshd ended: \(log)", code: 1) }

@@ -216,6 +216,9 @@ extension ContentLane {
             name, keeping: manifests, numbers: numbers, sparesUnfinished: sparesUnfinished)
     }
 
+    /// One launch at a time: Foundation's `Process.run` was seen to crash where two ran at once.
+    private static let launching = NSLock()
+
     /// Asks the site's own command whether the release is well; if it is not, the one before is
     /// served again, here, and the centre hears of it.
     private func check(
@@ -232,7 +235,7 @@ extension ContentLane {
                 ]) { $1 }
                 process.standardOutput = FileHandle.nullDevice
                 process.standardError = FileHandle.nullDevice
-                isWell = (try? process.run()) != nil
+                isWell = Self.launching.withLock { (try? process.run()) != nil }
                 if isWell {
                     process.waitUntilExit()
                     isWell = process.terminationStatus == 0
