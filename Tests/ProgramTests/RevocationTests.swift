@@ -86,7 +86,10 @@ private func revoke(
         let box = try Node(box: "one-new", ticket: ticket, dialling: centre)
         #expect(
             try eventually { try state(of: "one", at: two).sorted() == ["alive", "revoked"] })
-        #expect(try box.curl("/v1/records/menu/x", "-X", "PUT", "-d", "y").status == 201)
+        #expect(
+            try eventually {
+                try box.curl("/v1/records/menu/x", "-X", "PUT", "-d", "y").status == 201
+            })
     }
 
     @Test func `is named once more where it is the last of its site, or the one that is asked`()
