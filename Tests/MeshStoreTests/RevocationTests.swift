@@ -202,7 +202,7 @@ private let all: [String: NamespacePolicy] = ["orders": .orders, "prices": .pric
     }
 
     /// Two thieves, each over several lives, who are revoked at two places; nobody's order counts.
-    @Test(arguments: 0..<60)
+    @Test(.serialized, arguments: 0..<60)
     func `leads to what would be had its author stopped there, whatever came first`(seed: UInt64)
         async throws
     {

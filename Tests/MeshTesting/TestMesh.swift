@@ -7,7 +7,9 @@ package import MeshReplication
 package import MeshStore
 package import MeshTrust
 
-/// One launch at a time: Foundation's `Process.run` was seen to crash where two ran at once.
+/// One launch at a time. Foundation's `Process.run` reads past its buffer where some 1,300
+/// descriptors are open (`readdir` of `/proc/self/fd`): tests that open many stores run their cases
+/// one after the other.
 package enum Launch {
     package static let lock = NSLock()
 }

@@ -36,6 +36,7 @@ enum Programs {
         try inward.fileHandleForWriting.close()
         let text = output.fileHandleForReading.readDataToEndOfFile()
         let complaints = errors.fileHandleForReading.readDataToEndOfFile()
+        for pipe in [output, errors] { try pipe.fileHandleForReading.close() }
         process.waitUntilExit()
         return Result(
             code: process.terminationStatus, output: String(decoding: text, as: UTF8.self),
@@ -168,6 +169,8 @@ final class Node {
         if !seeds.isEmpty { process.arguments? += ["--mesh-seeds", seeds.joined(separator: ",")] }
         let pipe = Pipe()
         process.standardError = pipe
+        // What outlives a test that crashed must not hold the output of all tests open.
+        process.standardOutput = FileHandle.nullDevice
         try Launch.lock.withLock { try process.run() }
         while !log.contains("meshd: ready\n") {
             let data = pipe.fileHandleForReading.availableData

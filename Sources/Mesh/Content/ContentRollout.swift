@@ -216,9 +216,6 @@ extension ContentLane {
             name, keeping: manifests, numbers: numbers, sparesUnfinished: sparesUnfinished)
     }
 
-    /// One launch at a time: Foundation's `Process.run` was seen to crash where two ran at once.
-    private static let launching = NSLock()
-
     /// Asks the site's own command whether the release is well; if it is not, the one before is
     /// served again, here, and the centre hears of it.
     private func check(
@@ -227,19 +224,9 @@ extension ContentLane {
         DispatchQueue.global().async {
             var isWell = false
             for _ in 0..<5 where !isWell {
-                let process = Process()
-                process.executableURL = URL(fileURLWithPath: "/usr/bin/timeout")
-                process.arguments = ["20", "/bin/sh", "-c", probe]
-                process.environment = ProcessInfo.processInfo.environment.merging([
-                    "MESH_CHANNEL": name, "MESH_RELEASE": "\(release.number)",
-                ]) { $1 }
-                process.standardOutput = FileHandle.nullDevice
-                process.standardError = FileHandle.nullDevice
-                isWell = Self.launching.withLock { (try? process.run()) != nil }
-                if isWell {
-                    process.waitUntilExit()
-                    isWell = process.terminationStatus == 0
-                }
+                isWell = ProbeCommand.run(
+                    probe,
+                    environment: ["MESH_CHANNEL": name, "MESH_RELEASE": "\(release.number)"])
                 if !isWell { usleep(1_000_000) }
             }
             let end = isWell
