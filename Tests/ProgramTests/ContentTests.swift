@@ -4,48 +4,21 @@ import Foundation
 import Testing
 
 @Suite(.serialized) struct `Content` {
-    /// A centre, and a folder that it can publish.
-    private struct Stage {
-        let node: Node
-        let folder: String
-        var keys: String { "\(node.scratch.path)/keys" }
-
-        init() throws {
-            node = try Node()
-            folder = "\(node.scratch.path)/site"
-            try FileManager.default.createDirectory(
-                atPath: folder + "/img", withIntermediateDirectories: true)
-            try write("index.html", "<h1>one</h1>")
-            try write("img/a b.txt", String(repeating: "0123456789", count: 30_000))
-        }
-
-        func write(_ name: String, _ text: String) throws {
-            try text.write(toFile: "\(folder)/\(name)", atomically: true, encoding: .utf8)
-        }
-
-        func publish(_ arguments: String...) throws -> Programs.Result {
-            try Programs.run(
-                "meshctl",
-                ["content", "publish", "menu", folder, "--keys", keys, "--data", node.data]
-                    + arguments)
-        }
-
-        func eventually(_ holds: () throws -> Bool) throws -> Bool {
-            for _ in 0..<150 {
-                if try holds() { return true }
-                usleep(100_000)
-            }
-            return false
-        }
+    /// A centre that can publish a page and a file with a space in its name.
+    private func stage() throws -> PublishingStage {
+        let stage = try PublishingStage()
+        try stage.write("index.html", "<h1>one</h1>")
+        try stage.write("img/a b.txt", String(repeating: "0123456789", count: 30_000))
+        return stage
     }
 
     @Test func `is published, served with conditions and ranges, and reaches another site`() throws
     {
-        let stage = try Stage()
+        let stage = try stage()
         #expect(try stage.publish("--dry-run").output.contains("would publish menu 1.2"))
         #expect(try stage.publish("--message", "first").output == "menu 1.2\n")
         #expect(
-            try stage.eventually { try stage.node.curl("/content/menu/").body == "<h1>one</h1>" })
+            try eventually { try stage.node.curl("/content/menu/").body == "<h1>one</h1>" })
         let path = "/content/menu/img/a%20b.txt"
         let head = try stage.node.curl(path, "-I").body
         #expect(head.contains("200 OK") && head.contains("Content-Length: 300000"))
@@ -76,10 +49,10 @@ import Testing
         #expect(try stage.node.curl("/content/menu/", "-X", "POST").status == 404)
 
         let site = try Node("b", site: "s1", joining: stage.node)
-        #expect(try stage.eventually { try site.curl("/content/menu/").status == 200 })
+        #expect(try eventually { try site.curl("/content/menu/").status == 200 })
         let status = try Programs.ctl(stage.node, "content", "status")
         #expect(
-            try stage.eventually {
+            try eventually {
                 try Programs.ctl(stage.node, "content", "status").output.split(separator: "\n")
                     .count == 3
             }, "\(status.output)")
@@ -89,23 +62,23 @@ import Testing
     @Test func `goes back with what was signed before, forward with the keys, never backwards`()
         throws
     {
-        let stage = try Stage()
+        let stage = try stage()
         _ = try stage.publish()
         #expect(try Programs.ctl(stage.node, "content", "rollback", "menu").code == 1)
         try stage.write("index.html", "<h1>two</h1>")
         #expect(try stage.publish().output == "menu 1.4\n")
         #expect(
-            try stage.eventually { try stage.node.curl("/content/menu/").body == "<h1>two</h1>" })
+            try eventually { try stage.node.curl("/content/menu/").body == "<h1>two</h1>" })
         #expect(
             try Programs.ctl(stage.node, "content", "diff", "menu").output.contains("~ index.html"))
         #expect(try Programs.ctl(stage.node, "content", "rollback", "menu").output == "menu 1.5\n")
         #expect(
-            try stage.eventually { try stage.node.curl("/content/menu/").body == "<h1>one</h1>" })
+            try eventually { try stage.node.curl("/content/menu/").body == "<h1>one</h1>" })
         let again = try Programs.ctl(
             stage.node, "content", "rollback", "menu", "1.4", "--keys", stage.keys)
         #expect(again.output == "menu 1.6\n")
         #expect(
-            try stage.eventually { try stage.node.curl("/content/menu/").body == "<h1>two</h1>" })
+            try eventually { try stage.node.curl("/content/menu/").body == "<h1>two</h1>" })
         // Who has other keys than the channel's publishes nothing.
         let thief = "\(stage.node.scratch.path)/thief"
         _ = try Programs.run("/bin/cp", ["-r", stage.keys, thief])
@@ -127,7 +100,7 @@ import Testing
         try stage.write("index.html", "<h1>three</h1>")
         #expect(try stage.publish().output == "menu 2.2\n")
         #expect(
-            try stage.eventually { try stage.node.curl("/content/menu/").body == "<h1>three</h1>" })
+            try eventually { try stage.node.curl("/content/menu/").body == "<h1>three</h1>" })
         // Over a restart it serves what it served.
         stage.node.kill()
         try stage.node.start()
@@ -135,10 +108,10 @@ import Testing
     }
 
     @Test func `that changed on disk is not served, and is mended from a neighbour`() throws {
-        let stage = try Stage()
+        let stage = try stage()
         _ = try stage.publish()
         let other = try Node("b", site: "s1", joining: stage.node)
-        #expect(try stage.eventually { try other.curl("/content/menu/").status == 200 })
+        #expect(try eventually { try other.curl("/content/menu/").status == 200 })
         let place = "\(other.data)/content/menu/active/img/a b.txt"
         chmod(place, 0o644)
         let file = try #require(FileHandle(forWritingAtPath: place))
@@ -152,16 +125,16 @@ import Testing
             #expect(answer.status == 503 || answer.body == whole)
         }
         #expect(
-            try stage.eventually { try Programs.ctl(other, "content", "verify", "menu").code == 0 })
+            try eventually { try Programs.ctl(other, "content", "verify", "menu").code == 0 })
         #expect(try other.curl("/content/menu/img/a%20b.txt").body == whole)
     }
 
     @Test func `is old or new after any kill, and reaches its end all the same`() throws {
-        let stage = try Stage()
+        let stage = try stage()
         _ = try stage.publish()
         let other = try Node("b", site: "s1", joining: stage.node)
         var versions: Set<String> = ["one"]
-        #expect(try stage.eventually { try other.curl("/content/menu/").status == 200 })
+        #expect(try eventually { try other.curl("/content/menu/").status == 200 })
         for round in 0..<6 {
             let text = "\(round) " + String(repeating: "\(round)", count: 400_000)
             for name in ["x", "y", "z"] { try stage.write(name, text) }
@@ -181,17 +154,17 @@ import Testing
             try other.start()
         }
         #expect(
-            try stage.eventually {
+            try eventually {
                 try other.curl("/content/menu/x", "-r", "0-0").body == "5"
             })
         #expect(try Programs.ctl(other, "content", "verify", "menu").code == 0)
     }
 
     @Test func `is carried by a file to a site that has no line`() throws {
-        let stage = try Stage()
+        let stage = try stage()
         let other = try Node("b", site: "s1", joining: stage.node)
         _ = try stage.publish()
-        #expect(try stage.eventually { try other.curl("/content/menu/").status == 200 })
+        #expect(try eventually { try other.curl("/content/menu/").status == 200 })
         stage.node.kill()
         // The centre's files go on a stick; a server that never met it takes them in.
         try stage.node.start()
@@ -202,7 +175,7 @@ import Testing
         try FileManager.default.removeItem(atPath: other.data + "/content")
         try other.start()
         #expect(try Programs.ctl(other, "content", "import", stick).output == "release 1.2\n")
-        #expect(try stage.eventually { try other.curl("/content/menu/").body == "<h1>one</h1>" })
+        #expect(try eventually { try other.curl("/content/menu/").body == "<h1>one</h1>" })
         // One changed byte, and nothing of it is taken.
         var bytes = try #require(FileManager.default.contents(atPath: stick))
         bytes[bytes.count - 10] ^= 1
@@ -216,7 +189,7 @@ import Testing
     }
 
     @Test func `that its folder cannot hold safely is refused with words`() throws {
-        let stage = try Stage()
+        let stage = try stage()
         try FileManager.default.createSymbolicLink(
             atPath: stage.folder + "/link", withDestinationPath: "/etc/passwd")
         let refused = try stage.publish()

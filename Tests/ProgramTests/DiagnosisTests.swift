@@ -3,21 +3,6 @@
 import Foundation
 import Testing
 
-/// Asks until an answer holds, for at most ten seconds.
-private func eventually(_ holds: () throws -> Bool) rethrows -> Bool {
-    for _ in 0..<100 {
-        if try holds() { return true }
-        usleep(100_000)
-    }
-    return false
-}
-
-private func state(of node: String, at other: Node) throws -> [String] {
-    try Programs.ctl(other, "peers", "--no-headers").output.split(separator: "\n")
-        .map { $0.split(separator: " ").map(String.init) }
-        .filter { $0.first == node && $0.count > 3 }.map { $0[3] }
-}
-
 private func namespace(_ name: String, at node: Node) throws {
     let made = try Programs.ctl(
         node, "namespace", "create", name, "--audience", "all", "--writers", "any", "--merge",

@@ -48,6 +48,22 @@ enum Programs {
     }
 }
 
+/// Asks until an answer holds, for at most twenty seconds.
+func eventually(_ holds: () throws -> Bool) rethrows -> Bool {
+    for _ in 0..<200 {
+        if try holds() { return true }
+        usleep(100_000)
+    }
+    return false
+}
+
+/// How a node sees all servers of a name: the column STATE of `meshctl peers`.
+func state(of node: String, at other: Node) throws -> [String] {
+    try Programs.ctl(other, "peers", "--no-headers").output.split(separator: "\n")
+        .map { $0.split(separator: " ").map(String.init) }
+        .filter { $0.first == node && $0.count > 3 }.map { $0[3] }
+}
+
 /// A folder that goes away.
 final class Scratch {
     let path = NSTemporaryDirectory() + "mesh-programs-\(UUID().uuidString)"

@@ -3,48 +3,6 @@
 import Foundation
 import Testing
 
-/// A centre with a folder that it publishes, and what came of it.
-struct PublishingStage {
-    let node: Node
-    let folder: String
-    var keys: String { "\(node.scratch.path)/keys" }
-
-    init() throws {
-        node = try Node()
-        folder = "\(node.scratch.path)/site"
-        try FileManager.default.createDirectory(
-            atPath: folder, withIntermediateDirectories: true)
-    }
-
-    func write(_ name: String, _ text: String) throws {
-        try text.write(toFile: "\(folder)/\(name)", atomically: true, encoding: .utf8)
-    }
-
-    func publish(at other: Node? = nil, _ arguments: String...) throws -> Programs.Result {
-        try Programs.run(
-            "meshctl",
-            [
-                "content", "publish", "menu", folder, "--keys", keys, "--data",
-                (other ?? node).data,
-            ] + arguments)
-    }
-
-    func eventually(_ holds: () throws -> Bool) throws -> Bool {
-        for _ in 0..<200 {
-            if try holds() { return true }
-            usleep(100_000)
-        }
-        return false
-    }
-
-    func count(_ event: String, at other: Node) throws -> Int {
-        let line = try other.curl("/metrics").body.split(separator: "\n").first {
-            $0.contains("event=\"\(event)\"")
-        }
-        return line.flatMap { Int($0.split(separator: " ").last ?? "") } ?? 0
-    }
-}
-
 @Suite(.serialized) struct `A release` {
     /// What a publisher would send to begin with the latest release of a node: in a file.
     private func signed(at node: Node, _ stage: PublishingStage) throws -> String {
@@ -78,7 +36,7 @@ struct PublishingStage {
         try stage.write("index.html", "first")
         #expect(try stage.publish().output == "menu 1.2\n")
         let other = try Node("b", site: "s1", joining: stage.node)
-        #expect(try stage.eventually { try other.curl("/content/menu/").body == "first" })
+        #expect(try eventually { try other.curl("/content/menu/").body == "first" })
         // Two publishers with the same keys that do not hear of each other.
         stage.node.kill()
         try stage.write("index.html", "one of two")
@@ -98,17 +56,17 @@ struct PublishingStage {
         #expect(late.output.contains("not_newer"))
         try other.start()
         for node in [stage.node, other] {
-            #expect(try stage.eventually { try stage.count("content_release_twice", at: node) > 0 })
+            #expect(try eventually { try stage.count("content_release_twice", at: node) > 0 })
         }
         #expect(
-            try stage.eventually {
+            try eventually {
                 let bodies = try [stage.node, other].map { try $0.curl("/content/menu/").body }
                 return bodies[0] == bodies[1] && bodies[0].hasSuffix("of two")
             })
         try stage.write("index.html", "last")
         #expect(try stage.publish().output == "menu 1.6\n")
         for node in [stage.node, other] {
-            #expect(try stage.eventually { try node.curl("/content/menu/").body == "last" })
+            #expect(try eventually { try node.curl("/content/menu/").body == "last" })
         }
     }
 
@@ -119,12 +77,12 @@ struct PublishingStage {
         try stage.write("index.html", "first")
         #expect(try stage.publish().code == 0)
         let other = try Node("b", site: "s1", joining: stage.node)
-        #expect(try stage.eventually { try other.curl("/content/menu/").body == "first" })
+        #expect(try eventually { try other.curl("/content/menu/").body == "first" })
         other.kill()
         try stage.write("index.html", "second")
         try stage.write("film", String(repeating: "picture", count: 60_000))
         #expect(try stage.publish().code == 0)
-        #expect(try stage.eventually { try stage.node.curl("/content/menu/").body == "second" })
+        #expect(try eventually { try stage.node.curl("/content/menu/").body == "second" })
         let place = "\(stage.node.data)/content/menu/active/film"
         let whole = try #require(FileManager.default.contents(atPath: place))
         chmod(place, 0o644)
@@ -134,19 +92,19 @@ struct PublishingStage {
         try file.close()
         try other.start()
         #expect(
-            try stage.eventually {
+            try eventually {
                 try Programs.ctl(other, "content", "status").output.contains(
                     "incomplete: 1 chunks are on no linked server")
             })
         #expect(try other.curl("/content/menu/").body == "first")
         #expect(
-            try stage.eventually {
+            try eventually {
                 try Programs.ctl(stage.node, "content", "status").output.contains("incomplete:")
             })
         // The publisher brings it again, and all goes on.
         try whole.write(to: URL(fileURLWithPath: stage.folder + "/film"))
         #expect(try stage.publish().code == 0)
-        #expect(try stage.eventually { try other.curl("/content/menu/").body == "second" })
+        #expect(try eventually { try other.curl("/content/menu/").body == "second" })
         #expect(try other.curl("/content/menu/film").body.count == 420_000)
     }
 
@@ -157,16 +115,16 @@ struct PublishingStage {
         let other = try Node("b", site: "s1", joining: stage.node)
         try stage.write("index.html", "0")
         #expect(try stage.publish().code == 0)
-        #expect(try stage.eventually { try other.curl("/content/menu/").body == "0" })
+        #expect(try eventually { try other.curl("/content/menu/").body == "0" })
         for round in 1...6 {
             try stage.write("index.html", "\(round)")
             try stage.write("film", String(repeating: "\(round)", count: 3_000_000))
             #expect(try stage.publish().code == 0)
         }
-        #expect(try stage.eventually { try other.curl("/content/menu/").body == "6" })
+        #expect(try eventually { try other.curl("/content/menu/").body == "6" })
         let trees = "\(other.data)/content/menu/trees"
         #expect(
-            try stage.eventually {
+            try eventually {
                 try FileManager.default.contentsOfDirectory(atPath: trees).count <= 4
             })
         let left = try FileManager.default.contentsOfDirectory(atPath: trees)
@@ -180,12 +138,12 @@ struct PublishingStage {
             options: ["--content-probe", "! grep -q bad $TEST_DATA/content/menu/active/index.html"])
         try stage.write("index.html", "good")
         #expect(try stage.publish().code == 0)
-        #expect(try stage.eventually { try other.curl("/content/menu/").body == "good" })
+        #expect(try eventually { try other.curl("/content/menu/").body == "good" })
         try stage.write("index.html", "bad")
         #expect(try stage.publish().code == 0)
         #expect(
-            try stage.eventually { try stage.count("content_probe_failed", at: other) == 1 })
-        #expect(try stage.eventually { try other.curl("/content/menu/").body == "good" })
+            try eventually { try stage.count("content_probe_failed", at: other) == 1 })
+        #expect(try eventually { try other.curl("/content/menu/").body == "good" })
         other.kill()
         try other.start()
         for _ in 0..<40 {
@@ -196,6 +154,6 @@ struct PublishingStage {
             try Programs.ctl(other, "content", "status").output.contains("the probe failed after"))
         try stage.write("index.html", "better")
         #expect(try stage.publish().code == 0)
-        #expect(try stage.eventually { try other.curl("/content/menu/").body == "better" })
+        #expect(try eventually { try other.curl("/content/menu/").body == "better" })
     }
 }
