@@ -72,26 +72,13 @@ extension Writer {
     private mutating func logsPastCut(
         _ db: Database, _ node: NodeID
     ) throws -> [(log: LogKey, end: UInt64)] {
-        let logs = try db.rows(
-            """
-            SELECT log.scope, log.author, scope.name, incarnation, frontier FROM log
-            JOIN author ON author.id = log.author JOIN scope ON scope.id = log.scope
-            WHERE node = ? ORDER BY log.scope, log.author
-            """, .digest(node)
-        ) { row in
-            (
-                log: LogKey(scope: row.int(0), author: row.int(1)), scope: Scope(row.text(2)),
-                incarnation: Incarnation(UInt64(bitPattern: row.int(3))), frontier: row.sequence(4)
-            )
-        }
         let revoked = try revoked(db)
-        return logs.compactMap { log in
-            guard let scope = log.scope, !DocumentAdmission.appliesTo(scope) else { return nil }
+        return try Queries.logs(db, of: node).compactMap { log in
             let author = Author(node: node, incarnation: log.incarnation)
-            guard let end = revoked.end(of: author, in: scope), log.frontier > end else {
+            guard let end = revoked.end(of: author, in: log.scope), log.frontier > end else {
                 return nil
             }
-            return (log.log, end)
+            return (log.key, end)
         }
     }
 
@@ -150,6 +137,32 @@ extension Writer {
 }
 
 extension Queries {
+    /// A log that a cut can end.
+    struct CuttableLog {
+        let key: Writer.LogKey
+        let scope: Scope
+        let incarnation: Incarnation
+        let frontier: UInt64
+    }
+
+    /// The logs of a node that hold anything, but for those whose records prove themselves.
+    static func logs(_ db: Database, of node: NodeID) throws -> [CuttableLog] {
+        try db.rows(
+            """
+            SELECT log.scope, log.author, scope.name, incarnation, frontier FROM log
+            JOIN author ON author.id = log.author JOIN scope ON scope.id = log.scope
+            WHERE node = ? AND frontier > 0 ORDER BY log.scope, log.author
+            """, .digest(node)
+        ) { row in
+            Scope(row.text(2)).map {
+                CuttableLog(
+                    key: Writer.LogKey(scope: row.int(0), author: row.int(1)), scope: $0,
+                    incarnation: Incarnation(UInt64(bitPattern: row.int(3))),
+                    frontier: row.sequence(4))
+            }
+        }.compactMap(\.self).filter { !DocumentAdmission.appliesTo($0.scope) }
+    }
+
     /// Every revocation that was ever taken here; each is verified again, since rows can rot.
     static func revocations(_ db: Database, _ root: RootDocument) throws -> [Revocation] {
         try db.rows("SELECT bytes FROM revocation ORDER BY name") { $0.bytes(0) }
@@ -201,33 +214,19 @@ extension Store {
         of node: NodeID, before since: UInt64?
     ) throws -> [(cut: Revocation.Cut, frontier: UInt64)] {
         try read { db in
-            let logs = try db.rows(
-                """
-                SELECT log.scope, log.author, scope.name, incarnation, frontier FROM log
-                JOIN author ON author.id = log.author JOIN scope ON scope.id = log.scope
-                WHERE node = ? AND frontier > 0
-                """, .digest(node)
-            ) { row in
-                (
-                    key: (row.int(0), row.int(1)), scope: Scope(row.text(2)),
-                    incarnation: Incarnation(UInt64(bitPattern: row.int(3))),
-                    frontier: row.sequence(4)
-                )
-            }
-            return try logs.compactMap { log in
-                guard let scope = log.scope, !DocumentAdmission.appliesTo(scope) else { return nil }
+            try Queries.logs(db, of: node).compactMap { log in
                 var through = log.frontier
                 if let since, let first = try Self.first(db, log.key, since) { through = first - 1 }
                 guard try through < log.frontier || Self.hasLive(db, log.key) else { return nil }
                 let cut = Revocation.Cut(
-                    scope: scope, incarnation: log.incarnation, through: through)
+                    scope: log.scope, incarnation: log.incarnation, through: through)
                 return (cut, log.frontier)
             }.sorted { $0.cut < $1.cut }
         }
     }
 
     private static func hasLive(
-        _ db: Database, _ log: (scope: Int64, author: Int64)
+        _ db: Database, _ log: Writer.LogKey
     ) throws -> Bool {
         try db.first(
             "SELECT 1 FROM record WHERE scope = ? AND author = ? LIMIT 1", .int(log.scope),
@@ -237,7 +236,7 @@ extension Store {
 
     /// Where the first commit begins that holds a record stamped at `since` or later.
     private static func first(
-        _ db: Database, _ log: (scope: Int64, author: Int64), _ since: UInt64
+        _ db: Database, _ log: Writer.LogKey, _ since: UInt64
     ) throws -> UInt64? {
         var found: UInt64?
         try db.each(

@@ -7,6 +7,7 @@ import MeshReplication
 import MeshStore
 import MeshTesting
 import MeshTrust
+internal import Synchronization
 import Testing
 
 private let prices = Scope("prices@site/s1")!
@@ -283,6 +284,37 @@ private let all: [String: NamespacePolicy] = ["orders": .orders, "prices": .pric
         let fresh = try await store("b")
         #expect(try await fresh.reconcile(with: one) != nil)
         #expect(try fresh.text(prices, "soup") == "4")
+    }
+
+    @Test func `brings back what a thief took though he fills what is kept with his own writes`()
+        async throws
+    {
+        let identity = mesh.identity("a")
+        var one = try mesh.store(identity)
+        #expect(try await one.reconcile(with: centre) != nil)
+        let thief = try await store("thief")
+        try await one.put(prices, "soup", "4")
+        #expect(try await thief.reconcile(with: one) != nil)
+        let document = try revocation(of: thief, asKnownTo: one)
+        try await thief.put(prices, "soup", "0")
+        // More than the 16 MiB that are kept of what a node superseded of its own.
+        let picture = String(repeating: "x", count: 60_000)
+        for round in 0..<30 {
+            let writes = try (0..<10).map {
+                Write(.put, try RecordKey("k\($0)"), body: Array("\(round)\(picture)".utf8))
+            }
+            _ = try await thief.write(WriteRequest(scope: prices, writes: writes))
+            #expect(try await one.reconcile(with: thief) != nil)
+        }
+        // The limits are looked at with the first that is kept after a start.
+        one.close()
+        one = try mesh.store(identity)
+        try await thief.put(prices, "k0", "last")
+        #expect(try await one.reconcile(with: thief) != nil)
+        #expect(one.statistics.undoDropped.load(ordering: .relaxed) > 0)
+        try await revoke(document, at: one)
+        #expect(try one.text(prices, "soup") == "4")
+        #expect(try one.liveCount(in: prices) == 1)
     }
 
     @Test func `costs nothing that a log's author decides: a jump to the end of all numbers`()

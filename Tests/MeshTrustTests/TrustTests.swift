@@ -174,3 +174,86 @@ extension String {
         reduce(into: "") { $0 += $1 == old ? new : String($1) }
     }
 }
+
+@Suite struct `A revocation` {
+    private let mesh: TestMesh
+    private let node = TestMesh.bytes(3, 3)
+
+    init() throws { mesh = try TestMesh() }
+
+    private func cut(_ incarnation: UInt64, _ through: UInt64 = 9) throws -> Revocation.Cut {
+        Revocation.Cut(
+            scope: try #require(Scope("orders@site/s1")), incarnation: Incarnation(incarnation),
+            through: through)
+    }
+
+    private func made(_ cuts: [Revocation.Cut], key: SigningKey? = nil) -> Revocation {
+        Revocation(
+            of: node, created: 1, reason: "stolen", cuts: cuts, key: key ?? mesh.revoke,
+            mesh: mesh.root.meshID)
+    }
+
+    @Test func `is read as it was written, with its cuts in order`() throws {
+        let written = made([try cut(2), try cut(1)])
+        let read = try Revocation(decoding: written.encoded, root: mesh.root)
+        #expect(read == written)
+        #expect(read.cuts == [try cut(1), try cut(2)])
+        #expect(read.key == written.key)
+    }
+
+    @Test func `is refused when any byte of it is changed`() throws {
+        let bytes = made([try cut(1)]).encoded
+        for place in bytes.indices {
+            var changed = bytes
+            changed[place] ^= 1
+            #expect(throws: TrustError.self) {
+                try Revocation(decoding: changed, root: mesh.root)
+            }
+        }
+    }
+
+    @Test func `is refused from another key, for another mesh, or with a log named twice`() throws {
+        let enrol = made([], key: mesh.enrol)
+        #expect(throws: TrustError.unknownRevokeKey) {
+            try Revocation(decoding: enrol.encoded, root: mesh.root)
+        }
+        let other = try TestMesh(name: "other", seed: 0)
+        #expect(throws: TrustError.badSignature("revocation")) {
+            try Revocation(decoding: made([]).encoded, root: other.root)
+        }
+        let twice = made([try cut(1, 8), try cut(1, 9)])
+        #expect(throws: TrustError.malformed("revocation", .unordered("cuts"))) {
+            try Revocation(decoding: twice.encoded, root: mesh.root)
+        }
+    }
+
+    @Test func `fits its limits of cuts, reason and bytes, or is not made`() throws {
+        let most = try (0..<UInt64(Revocation.cutsMax)).map { try cut($0) }
+        #expect(Revocation.fits(reason: "", cuts: most))
+        #expect(!Revocation.fits(reason: "", cuts: most + [try cut(.max)]))
+        let reason = String(repeating: "r", count: Revocation.reasonBytesMax)
+        #expect(Revocation.fits(reason: reason, cuts: []))
+        #expect(!Revocation.fits(reason: reason + "r", cuts: []))
+        let long = Scope(namespace: String(repeating: "n", count: 63), audience: .all)
+        let wide = (0..<UInt64(Revocation.cutsMax)).map {
+            Revocation.Cut(scope: long, incarnation: Incarnation($0), through: 1)
+        }
+        #expect(!Revocation.fits(reason: "", cuts: wide))
+        #expect(try Revocation(decoding: made(most).encoded, root: mesh.root).cuts == most)
+    }
+
+    @Test func `beside another of its node leaves each log the lesser end`() throws {
+        var logs = RevokedLogs()
+        logs.add(made([try cut(1, 8), try cut(2, 5)]))
+        logs.add(made([try cut(1, 3)]))
+        let scope = try #require(Scope("orders@site/s1"))
+        func end(_ incarnation: UInt64) -> UInt64? {
+            logs.end(of: Author(node: node, incarnation: Incarnation(incarnation)), in: scope)
+        }
+        #expect(end(1) == 3)
+        #expect(end(2) == 0)
+        #expect(end(7) == 0)
+        let free = Author(node: TestMesh.bytes(6, 6), incarnation: Incarnation(1))
+        #expect(logs.end(of: free, in: scope) == nil)
+    }
+}
