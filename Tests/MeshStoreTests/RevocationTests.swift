@@ -387,16 +387,3 @@ extension CommitsMessage {
         CommitsMessage(scope: scope, author: author, after: 0, through: 0, commits: commits)
     }
 }
-
-/// A wall clock that a test moves.
-private final class SharedClock: @unchecked Sendable {
-    private let lock = NSLock()
-    private var time: UInt64
-
-    init(_ time: UInt64) { self.time = time }
-
-    var now: UInt64 {
-        get { lock.withLock { time } }
-        set { lock.withLock { time = newValue } }
-    }
-}

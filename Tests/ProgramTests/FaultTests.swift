@@ -111,6 +111,30 @@ import Testing
         #expect(try first.curl("/metrics").body.contains("event=\"beacon_own\""))
     }
 
+    @Test func `leave a flood of beacons to the kernel, and find each other after it`() throws {
+        let port = Self.port()
+        let first = try Node(multicast: port)
+        let flood = """
+            import os, socket, sys, time
+            s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            s.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton("127.0.0.1"))
+            end = time.time() + 2
+            while time.time() < end:
+                for _ in range(50): s.sendto(os.urandom(84), ("239.255.73.74", int(sys.argv[1])))
+                time.sleep(0.01)
+            """
+        #expect(try Programs.run("/usr/bin/python3", ["-c", flood, "\(port)"]).code == 0)
+        let metrics = try first.curl("/metrics").body.split(separator: "\n")
+        func count(_ event: String) -> Int {
+            let line = metrics.first { $0.contains("event=\"\(event)\"") }
+            return line.flatMap { Int($0.split(separator: " ").last ?? "") } ?? 0
+        }
+        #expect(count("beacon_reading_paused") >= 5)
+        #expect((1..<3000).contains(count("beacon_foreign")))
+        let second = try Node("b", site: "s1", joining: first, multicast: port)
+        #expect(try eventually { try alive(first) == 1 && alive(second) == 1 })
+    }
+
     @Test func `report a copy of themselves`() throws {
         let node = try Node(multicast: Self.port())
         let copy = try Node(copying: node)
