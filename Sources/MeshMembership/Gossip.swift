@@ -154,25 +154,26 @@ extension Membership {
         }
     }
 
-    /// Ends a suspicion that nobody refuted; never on the word of others alone where one can ask.
+    /// Asks a suspect until its suspicion ends, and ends it with a question that got no answer:
+    /// never on the word of others alone where one can ask.
+    ///
+    /// The whole suspicion is spent asking: on a bad line two questions in a row are easily lost.
     mutating func judge(_ node: NodeID, _ now: Instant) {
-        guard let member = table[node], member.state == .suspect, let began = member.suspectedAt,
-            began.advanced(by: suspicionTimeout(member)) <= now
-        else { return }
-        if member.hasFailedHere, !member.isLinked || !canProbe(member) {
+        guard let member = table[node], member.state == .suspect else { return }
+        if hasRunOut(member, now), member.hasFailedHere, !member.isLinked || !canProbe(member) {
             set(node, .away, now)
         } else if canProbe(member) {
-            // Where its link stands, an answer that was lost some seconds ago proves little.
-            begin(.decisive, node, now)
-        } else if !member.isReaching {
+            begin(.urgent, node, now)
+        } else if hasRunOut(member, now), !member.isReaching {
             table[node]?.isReaching = true
             effects.append(.reach(node))
         }
     }
 
-    /// The last question of a suspicion got no answer.
-    mutating func conclude(_ node: NodeID, _ now: Instant) {
-        if table[node]?.state == .suspect { set(node, .away, now) }
+    /// Whether a suspicion was refuted by nobody for as long as it lasts.
+    func hasRunOut(_ member: Member, _ now: Instant) -> Bool {
+        guard member.state == .suspect, let began = member.suspectedAt else { return false }
+        return began.advanced(by: suspicionTimeout(member)) <= now
     }
 
     /// A member that was to be reached was dialled in vain.

@@ -27,7 +27,7 @@ package struct Membership: Sendable {
     }
 
     struct Probe {
-        enum Purpose { case routine, urgent, decisive, awaiting }
+        enum Purpose { case routine, urgent, awaiting }
 
         let target: NodeID
         let purpose: Purpose

@@ -43,12 +43,12 @@ extension Membership {
     }
 
     /// Goes through the members of the site in a new random order each time (SWIM, §4.3), but for
-    /// those just heard, who need not be asked.
+    /// those just heard, who need not be asked, and for suspects, who are asked all the time.
     private mutating func nextTarget(_ now: Instant) -> NodeID? {
         for _ in 0..<2 {
             while let node = round.popLast() {
                 guard let member = table[node], isNear(member), canProbe(member),
-                    member.state == .alive || member.state == .suspect
+                    member.state == .alive
                 else { continue }
                 if let heard = member.lastHeard, now.since(heard) < tuning.period { continue }
                 return node
@@ -61,7 +61,7 @@ extension Membership {
 
     mutating func begin(_ purpose: Probe.Purpose, _ target: NodeID, _ now: Instant) {
         guard let member = table[target] else { return }
-        let isFast = purpose == .urgent || purpose == .decisive
+        let isFast = purpose == .urgent
         for (sequence, running) in probes where running.target == target {
             // An answer that was on its way already would prove nothing: it is asked anew.
             guard isFast, running.purpose == .routine || running.purpose == .awaiting else {
@@ -127,7 +127,7 @@ extension Membership {
         guard member.state == .alive || member.state == .suspect else { return }
         table[probe.target]?.hasFailedHere = true
         accuse(probe.target, by: own.short, now)
-        if probe.purpose == .decisive { conclude(probe.target, now) }
+        if hasRunOut(member, now) { set(probe.target, .away, now) }
     }
 
     private mutating func succeeded(_ sequence: UInt32, by sender: NodeID, _ now: Instant) {

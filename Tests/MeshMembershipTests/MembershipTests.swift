@@ -39,6 +39,22 @@ import Testing
         }
     }
 
+    @Test func `ask a suspect as long as they suspect it, also where no link is left to ask on`() {
+        for seed in 0..<3 as Range<UInt64> {
+            var site = VirtualSite(seed: seed)
+            site.add(6)
+            site.linkAll()
+            site.dials = false
+            for pair in site.links.sorted(by: { $0.lexicographicallyPrecedes($1) }) {
+                site.unlink(pair)
+            }
+            site.loss = 0.35
+            site.run(.seconds(1200))
+            #expect(site.suspicions > 0)
+            #expect(site.falseAways == 0)
+        }
+    }
+
     @Test func `find each other again after any time apart, also when they began apart`() {
         var site = VirtualSite(seed: 1)
         site.add(6)

@@ -38,6 +38,7 @@ struct VirtualSite {
     var links: Set<[Int]> = []
     var datagrams = 0
     var bytes = 0
+    var suspicions = 0
     var falseAways = 0
     var dials = true
     private var cut: (Int, Int) -> Bool = { _, _ in false }
@@ -206,20 +207,23 @@ struct VirtualSite {
                 else { continue }
                 packets.append(
                     Packet(
-                        at: now.advanced(by: delay * 2), from: to, to: from, content: .link([])))
+                        at: now.advanced(by: delay * 2), from: to, to: from, content: .link([]))
+                )
             case .tell(let node, let rumours):
                 guard let to = hosts.indices.first(where: { id($0) == node }),
                     links.contains([min(from, to), max(from, to)])
                 else { continue }
                 packets.append(
                     Packet(
-                        at: now.advanced(by: delay), from: from, to: to, content: .link(rumours)))
+                        at: now.advanced(by: delay), from: from, to: to, content: .link(rumours)
+                    ))
             case .changed(let node, .away):
                 if let subject = hosts.indices.first(where: { id($0) == node }),
                     hosts[subject].isUp, !hosts[subject].isPaused
                 {
                     falseAways += 1
                 }
+            case .changed(_, .suspect): suspicions += 1
             case .wantCertificate(let node, _):
                 guard let subject = hosts.indices.first(where: { id($0) == node }) else { continue }
                 hosts[from].machine.admit(
