@@ -17,7 +17,7 @@ package struct DiscoveryLog: Sendable {
         package var sent: UInt64 = 0
         /// Beacons that could not be sent.
         package var lost: UInt64 = 0
-        /// Why the last of those could not.
+        /// Why the last beacon could not; nil once one was sent again.
         package var error: String?
         /// This node's own beacons, which came back: multicast works on this host.
         package var own: UInt64 = 0
@@ -37,17 +37,21 @@ package struct DiscoveryLog: Sendable {
         package var reason: String
         /// How often.
         package var count: UInt64 = 0
+        /// When it last was.
+        package var last: Instant
     }
 
     /// Stands for an interface where routers brought beacons from other networks.
     static let routed = "routed"
-    /// Most strangers that are remembered; further ones are only counted.
+    /// Most strangers that are remembered; the one that was not seen for longest makes room.
     static let strangersMax = 32
+    /// A stranger that was not seen for so long is not in anybody's way any more.
+    static let strangerRest = Duration.seconds(600)
 
     private var heard: [String: Interface] = [:]
     /// Hosts whose beacons or connections came to nothing.
     package private(set) var strangers: [Stranger] = []
-    /// Strangers that there was no room for.
+    /// Strangers that were forgotten for want of room.
     package private(set) var overflow: UInt64 = 0
     /// Interfaces on which beacons are sent now.
     package var interfaces: [Interface] = []
@@ -77,15 +81,23 @@ package struct DiscoveryLog: Sendable {
         if let far = heard[Self.routed] { interfaces.append(far) }
     }
 
-    mutating func refuse(_ host: String, _ code: String, _ reason: String) {
-        if let index = strangers.firstIndex(where: { $0.host == host && $0.code == code }) {
-            strangers[index].count += 1
-            strangers[index].reason = reason
-        } else if strangers.count < Self.strangersMax {
-            strangers.append(Stranger(host: host, code: code, reason: reason, count: 1))
-        } else {
+    mutating func refuse(_ host: String, _ code: String, _ reason: String, at now: Instant) {
+        forget(at: now)
+        let index = strangers.firstIndex { $0.host == host && $0.code == code }
+        var stranger =
+            index.map { strangers.remove(at: $0) }
+            ?? Stranger(host: host, code: code, reason: reason, last: now)
+        stranger.count += 1
+        (stranger.reason, stranger.last) = (reason, now)
+        strangers.append(stranger)
+        if strangers.count > Self.strangersMax {
+            strangers.removeFirst()
             overflow += 1
         }
+    }
+
+    mutating func forget(at now: Instant) {
+        strangers.removeAll { now.since($0.last) > Self.strangerRest }
     }
 }
 

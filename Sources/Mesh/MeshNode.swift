@@ -239,6 +239,8 @@ public final class MeshNode: Sendable {
                 var counters = counters.withLock { $0 }
                 counters["half_open_refused"] = port.refused
                 counters["beacon_reading_paused"] = UInt64(beacons.pauses)
+                counters["datagram_unsent"] = UInt64(
+                    datagramPort.withLock { $0?.unsent } ?? 0)
                 counters.merge(engine.counters.events) { $0 + $1 }
                 counters.merge(engine.membership.events) { $0 + $1 }
                 counters.merge(content.counters) { $0 + $1 }

@@ -90,7 +90,7 @@ extension MeshNode {
             let host = connection.remote.flatMap(HostPort.host) ?? "?"
             // Who closes without a word has gone, or only looked whether the port is open.
             if let error, error != .selfConnect {
-                discoveryLog.withLock { $0.refuse(host, error.cause.rawValue, reason) }
+                discoveryLog.withLock { $0.refuse(host, error.cause.rawValue, reason, at: now) }
             }
             logger.debug("A connection came to nothing", metadata: ["reason": "\(reason)"])
         }
@@ -140,6 +140,7 @@ extension MeshNode {
     func discovery(_ beacons: BeaconPort) -> DiscoveryLog {
         var log = discoveryLog.withLock { $0 }
         log.use(beacons.traffic)
+        log.forget(at: now)
         return log
     }
 
@@ -153,7 +154,8 @@ extension MeshNode {
                 while !Task.isCancelled {
                     changed.yield()
                     // Groups are joined again, because switches forget.
-                    try? await Task.sleep(for: monitor == nil ? .seconds(10) : .seconds(60))
+                    let isTold = monitor?.isActive == true
+                    try? await Task.sleep(for: isTold ? .seconds(60) : .seconds(10))
                 }
             }
             tasks.addTask { await self.follow(changes, beacons) }
@@ -204,7 +206,7 @@ extension MeshNode {
                 discoveryLog.withLock {
                     $0.refuse(
                         HostPort.host(arrival.source) ?? "?", "interfaces_differ",
-                        "its beacons arrive, but it is in no network of this host")
+                        "its beacons arrive, but it is in no network of this host", at: now)
                 }
                 throw .badSource
             }

@@ -100,7 +100,7 @@ public struct DiscoveryView: Codable, Sendable {
         public var sent: UInt64
         /// Beacons that could not be sent.
         public var lost: UInt64
-        /// Why the last of those could not.
+        /// Why the last beacon could not; absent once one was sent again.
         public var error: String?
         /// This node's own beacons that came back.
         public var own: UInt64

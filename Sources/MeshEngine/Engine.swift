@@ -179,9 +179,13 @@ package struct Engine: ~Copyable {
         _ node: NodeID, _ incarnation: Incarnation, _ address: String, _ now: Instant
     ) {
         guard node != own.node, !isRevoked, revoked[node] == nil else { return }
-        if links.values.contains(where: { $0.node == node }) { return }
-        dials.hear(node, incarnation, at: address, now: now)
-        dial(now)
+        let isNew = dials.hear(node, incarnation, at: address, now: now)
+        if let id = link(to: node) {
+            // It may have moved: once its link shows to be dead, it is dialled here.
+            if isNew { links[id]?.nextPing = now }
+        } else {
+            dial(now)
+        }
     }
 }
 
@@ -249,6 +253,8 @@ extension Engine {
             return close(id, "the peer's end of the link is gone")
         }
         guard link.nextPing <= now else { return }
+        // What is unanswered on a link is not lost: to ask again would only forget since when.
+        if let pinged = link.pinged, link.lastHeard < pinged.at { return }
         let number = entropy.next()
         link.pinged = (number, now)
         link.nextPing = now.advanced(by: entropy.jittered(tuning.pingInterval * factor, by: 0.2))

@@ -123,7 +123,7 @@ extension Engine {
         }
     }
 
-    private func link(to node: NodeID) -> LinkID? {
+    func link(to node: NodeID) -> LinkID? {
         links.filter { $0.value.node == node }.keys.min()
     }
 }

@@ -143,10 +143,11 @@ enum Diagnosis {
             causes.append(
                 "no interface with multicast is up: the cable, or the address, is missing")
         }
+        // An interface stands there once for each family.
         var blocked: Set<String> = []
         for interface in log.interfaces {
-            if interface.sent == 0, let error = interface.error {
-                causes.append("\(interface.name): beacons cannot be sent: \(error)")
+            if let error = interface.error {
+                blocked.insert("\(interface.name): beacons cannot be sent: \(error)")
             }
             if let names = unheard(on: interface, snapshot) {
                 blocked.insert(

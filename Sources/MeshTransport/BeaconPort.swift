@@ -58,14 +58,15 @@ package final class BeaconPort: Sendable {
         package var sent: UInt64 = 0
         /// Beacons that could not be sent.
         package var lost: UInt64 = 0
-        /// Why the last of those could not.
+        /// Why the last beacon could not; nil once one was sent again.
         package var error: String?
     }
 
     private struct Sender: Sendable {
         let name: String
         let address: SocketAddress
-        let channel: any Channel
+        let index: Int
+        let socket: DatagramSocket
         let destination: SocketAddress
         var traffic: Traffic
     }
@@ -105,24 +106,29 @@ package final class BeaconPort: Sendable {
         let current = Set(devices.compactMap { Self.key($0) })
         let stale = state.withLock { state in
             state.devices = devices
-            let gone = state.senders.filter { !current.contains(Self.key($0)) }
-            state.senders.removeAll { !current.contains(Self.key($0)) }
-            return gone
+            let split = state.senders.partition { Self.key($0).map(current.contains) != true }
+            defer { state.senders.removeSubrange(split...) }
+            return Array(state.senders[split...])
         }
-        for sender in stale { sender.channel.close(promise: nil) }
+        for sender in stale { sender.socket.close() }
         let known = Set(state.withLock { $0.senders.map(Self.key) })
         for device in devices {
             guard let key = Self.key(device), !known.contains(key) else { continue }
-            if let sender = await open(device) { state.withLock { $0.senders.append(sender) } }
+            if let sender = open(device) { state.withLock { $0.senders.append(sender) } }
         }
     }
 
+    /// An interface that was made anew has another index.
     private static func key(_ device: NIONetworkDevice) -> String? {
-        device.address.flatMap { address in address.ipAddress.map { "\(device.name) \($0)" } }
+        device.address.flatMap { key(device.name, device.interfaceIndex, $0) }
     }
 
-    private static func key(_ sender: Sender) -> String {
-        "\(sender.name) \(sender.address.ipAddress ?? "")"
+    private static func key(_ sender: Sender) -> String? {
+        key(sender.name, sender.index, sender.address)
+    }
+
+    private static func key(_ name: String, _ index: Int, _ address: SocketAddress) -> String? {
+        address.ipAddress.map { "\(name) \(index) \($0)" }
     }
 
     private func bootstrap() -> DatagramBootstrap {
@@ -167,34 +173,32 @@ package final class BeaconPort: Sendable {
         }
     }
 
-    private func open(_ device: NIONetworkDevice) async -> Sender? {
+    private func open(_ device: NIONetworkDevice) -> Sender? {
         guard let address = device.address, let host = address.ipAddress else { return nil }
         let isV4 = address.protocol == .inet
         // One address of IPv6 an interface is enough, and only the link-local one is always there.
         if !isV4, !host.lowercased().hasPrefix("fe80") { return nil }
         let text = isV4 ? settings.v4 : settings.v6
         guard let destination = try? SocketAddress(ipAddress: text, port: settings.port),
-            let channel = try? await bootstrap().bind(host: isV4 ? "0.0.0.0" : "::", port: 0).get(),
-            let options = channel as? any SocketOptionProvider
+            let any = try? SocketAddress(ipAddress: isV4 ? "0.0.0.0" : "::", port: 0),
+            let socket = try? DatagramSocket(boundTo: any)
         else { return nil }
         let ttl = CInt(clamping: settings.ttl)
-        do {
+        let level = CInt(isV4 ? IPPROTO_IP : IPPROTO_IPV6)
+        let isSet =
             if isV4, case .v4(let v4) = address {
-                try await options.setIPMulticastIF(v4.address.sin_addr).get()
-                try await options.setIPMulticastTTL(UInt8(clamping: settings.ttl)).get()
-                try await options.setIPMulticastLoop(1).get()
+                socket.set(level, IP_MULTICAST_IF, v4.address.sin_addr)
+                    && socket.set(level, IP_MULTICAST_TTL, ttl)
+                    && socket.set(level, IP_MULTICAST_LOOP, CInt(1))
             } else {
-                try await options.setIPv6MulticastIF(CUnsignedInt(device.interfaceIndex)).get()
-                try await options.setIPv6MulticastHops(ttl).get()
-                try await options.setIPv6MulticastLoop(1).get()
+                socket.set(level, IPV6_MULTICAST_IF, CInt(clamping: device.interfaceIndex))
+                    && socket.set(level, IPV6_MULTICAST_HOPS, ttl)
+                    && socket.set(level, IPV6_MULTICAST_LOOP, CInt(1))
             }
-        } catch {
-            channel.close(promise: nil)
-            return nil
-        }
+        guard isSet else { return nil }
         return Sender(
-            name: device.name, address: address, channel: channel, destination: destination,
-            traffic: Traffic(name: device.name, address: host))
+            name: device.name, address: address, index: device.interfaceIndex, socket: socket,
+            destination: destination, traffic: Traffic(name: device.name, address: host))
     }
 
     private func receive(_ envelope: AddressedEnvelope<ByteBuffer>) {
@@ -230,36 +234,28 @@ package final class BeaconPort: Sendable {
 
     /// Sends one datagram on every interface.
     package func send(_ bytes: [UInt8]) {
-        for sender in state.withLock({ $0.senders }) {
-            let buffer = sender.channel.allocator.buffer(bytes: bytes)
-            let envelope = AddressedEnvelope(remoteAddress: sender.destination, data: buffer)
-            sender.channel.writeAndFlush(envelope).whenComplete { self.note($0, sender) }
-        }
-    }
-
-    private func note(_ result: Result<Void, any Error>, _ sender: Sender) {
         state.withLock { state in
-            let key = Self.key(sender)
-            guard let index = state.senders.firstIndex(where: { Self.key($0) == key }) else {
-                return
-            }
-            switch result {
-            case .success: state.senders[index].traffic.sent += 1
-            case .failure(let error):
-                state.senders[index].traffic.lost += 1
-                state.senders[index].traffic.error = "\(error)"
+            for index in state.senders.indices {
+                let sender = state.senders[index]
+                if let error = sender.socket.send(bytes, to: sender.destination) {
+                    state.senders[index].traffic.lost += 1
+                    state.senders[index].traffic.error = String(cString: strerror(error))
+                } else {
+                    state.senders[index].traffic.sent += 1
+                    state.senders[index].traffic.error = nil
+                }
             }
         }
     }
 
     /// Closes every socket.
     package func close() async {
-        let channels = state.withLock { state in
-            let all = state.receivers + state.senders.map(\.channel)
-            state = State()
-            return all
+        let receivers = state.withLock { state in
+            for sender in state.senders { sender.socket.close() }
+            defer { state = State() }
+            return state.receivers
         }
-        for channel in channels { try? await channel.close().get() }
+        for receiver in receivers { try? await receiver.close().get() }
     }
 }
 

@@ -55,6 +55,9 @@ extension [Effect] {
     var sent: [(id: LinkID, message: LinkMessage)] {
         compactMap { if case .send(let id, let message) = $0 { (id, message) } else { nil } }
     }
+    var dialled: [String] {
+        compactMap { if case .dial(let address) = $0 { address } else { nil } }
+    }
     var comparisons: Int {
         count { if case .compare = $0 { true } else { false } }
     }

@@ -86,6 +86,21 @@ import Testing
         #expect(bench.engine.peers.first { $0.certificate == third }?.roundTrip != nil)
     }
 
+    @Test func `ends a neighbour's dead link however often it asks, and dials where he is now`() {
+        var bench = Bench(own)
+        let (id, _) = bench.link(peer, dialled: true)
+        _ = bench.give(.heard(peer.node, Incarnation(1), address: "new:1"))
+        var effects: [Effect] = []
+        for _ in 0..<35 {
+            effects += bench.give(.networkChanged)
+            let soon = bench.wait(0.2)
+            effects += soon
+            for id in soon.closed { effects += bench.give(.linkDown(id, reason: "closed here")) }
+        }
+        #expect(effects.closed == [id])
+        #expect(effects.dialled == ["new:1"])
+    }
+
     @Test func `closes a link on a malformed message, an unasked answer or a turn out of order`() {
         for bytes in [
             [201], LinkMessage.syncAnswer(SyncTurn([.inStep]).encoded).encoded,

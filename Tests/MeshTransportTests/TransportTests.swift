@@ -7,7 +7,7 @@ import MeshCrypto
 import MeshLink
 internal import MeshStore
 import MeshTesting
-import MeshTransport
+@testable import MeshTransport
 import NIOCore
 import NIOPosix
 import Synchronization
@@ -96,6 +96,32 @@ private final class DeafPeer: ChannelInboundHandler {
         #expect(told.reason.withLock { $0 } == "the peer does not read")
         try await peer.close().get()
         for listener in listeners { try await listener.close().get() }
+    }
+}
+
+@Suite struct `A port for datagrams` {
+    @Test func `goes on sending after a datagram that the system refuses`() async throws {
+        let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
+        let (heard, told) = AsyncStream.makeStream(of: [UInt8].self)
+        let sender = try await DatagramPort.open(group: group, host: "127.0.0.1", port: 0) { _, _ in
+        }
+        let receiver = try await DatagramBootstrap(group: group).channelInitializer { channel in
+            channel.eventLoop.makeCompletedFuture {
+                let handler = DatagramHandler { told.yield(Array($0.data.readableBytesView)) }
+                try channel.pipeline.syncOperations.addHandler(handler)
+            }
+        }.bind(host: "127.0.0.1", port: 0).get()
+        let other = try #require(receiver.localAddress?.port)
+        // Broadcast wants a permission of its own; a network that is gone fails in the same way.
+        sender.send([1], to: try SocketAddress(ipAddress: "255.255.255.255", port: other))
+        sender.send([2], to: try SocketAddress(ipAddress: "::1", port: other))
+        #expect(sender.unsent == 2)
+        sender.send([3], to: try SocketAddress(ipAddress: "127.0.0.1", port: other))
+        #expect(await heard.first { _ in true } == [3])
+        #expect(sender.unsent == 2)
+        await sender.close()
+        try await receiver.close().get()
+        try await group.shutdownGracefully()
     }
 }
 
