@@ -310,7 +310,12 @@ package final class SiteSimulation {
         let bytes = message.encoded
         count(server, bytes.count + 18 + 66)
         var pause = latency()
-        for _ in 0..<6 where isLost() { pause += .milliseconds(200) }
+        // TCP sends again what was lost, and waits twice as long each time (RFC 6298; Linux's floor).
+        var again = Duration.milliseconds(200)
+        while isLost(), again < .seconds(60) {
+            pause += again
+            again *= 2
+        }
         line.lastArrival = max(
             now.advanced(by: pause), line.lastArrival.advanced(by: .nanoseconds(1)))
         server.links[id] = line
