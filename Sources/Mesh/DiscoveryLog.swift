@@ -43,7 +43,7 @@ package struct DiscoveryLog: Sendable {
 
     /// Stands for an interface where routers brought beacons from other networks.
     static let routed = "routed"
-    /// Most strangers that are remembered; the one that was not seen for longest makes room.
+    /// Most strangers that are remembered; the one that was met least often makes room.
     static let strangersMax = 32
     /// A stranger that was not seen for so long is not in anybody's way any more.
     static let strangerRest = Duration.seconds(600)
@@ -83,17 +83,19 @@ package struct DiscoveryLog: Sendable {
 
     mutating func refuse(_ host: String, _ code: String, _ reason: String, at now: Instant) {
         forget(at: now)
-        let index = strangers.firstIndex { $0.host == host && $0.code == code }
-        var stranger =
-            index.map { strangers.remove(at: $0) }
-            ?? Stranger(host: host, code: code, reason: reason, last: now)
-        stranger.count += 1
-        (stranger.reason, stranger.last) = (reason, now)
-        strangers.append(stranger)
-        if strangers.count > Self.strangersMax {
-            strangers.removeFirst()
+        var place = strangers.firstIndex { $0.host == host && $0.code == code }
+        if place == nil, strangers.count >= Self.strangersMax {
             overflow += 1
+            let rarest = strangers.indices.min { strangers[$0].count < strangers[$1].count }
+            if let rarest { strangers.remove(at: rarest) }
         }
+        if place == nil {
+            place = strangers.count
+            strangers.append(Stranger(host: host, code: code, reason: reason, last: now))
+        }
+        guard let place else { return }
+        strangers[place].count += 1
+        (strangers[place].reason, strangers[place].last) = (reason, now)
     }
 
     mutating func forget(at now: Instant) {

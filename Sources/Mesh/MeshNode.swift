@@ -241,6 +241,7 @@ public final class MeshNode: Sendable {
                 counters["beacon_reading_paused"] = UInt64(beacons.pauses)
                 counters["datagram_unsent"] = UInt64(
                     datagramPort.withLock { $0?.unsent } ?? 0)
+                counters["stranger_over_limit"] = discoveryLog.withLock { $0.overflow }
                 counters.merge(engine.counters.events) { $0 + $1 }
                 counters.merge(engine.membership.events) { $0 + $1 }
                 counters.merge(content.counters) { $0 + $1 }

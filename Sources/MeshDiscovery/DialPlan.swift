@@ -113,12 +113,9 @@ package struct DialPlan: Sendable {
     package var known: [Target] { targets.values.sorted { $0.address < $1.address } }
 
     /// A beacon of another node was heard from an address on a local segment.
-    ///
-    /// - Returns: whether the address was not known yet.
-    @discardableResult
     package mutating func hear(
         _ node: NodeID, _ incarnation: Incarnation, at address: String, now: Instant
-    ) -> Bool {
+    ) {
         if var target = targets[address] {
             target.lastHeard = now
             // Another node has taken the address over, or the one there came up again.
@@ -129,14 +126,13 @@ package struct DialPlan: Sendable {
                 target.nextDial = min(target.nextDial, max(now, rested))
             }
             targets[address] = target
-            return false
+            return
         }
         if targets.count >= tuning.targetsMax { dropOldest() }
         let wait = own < node ? Duration.zero : tuning.yield
         targets[address] = Target(
             address: address, rung: .beacon, node: node, nextDial: now.advanced(by: wait),
             lastHeard: now, incarnation: incarnation)
-        return true
     }
 
     /// A node was met at an address before, or a peer says that it may be met there.

@@ -179,12 +179,13 @@ package struct Engine: ~Copyable {
         _ node: NodeID, _ incarnation: Incarnation, _ address: String, _ now: Instant
     ) {
         guard node != own.node, !isRevoked, revoked[node] == nil else { return }
-        let isNew = dials.hear(node, incarnation, at: address, now: now)
-        if let id = link(to: node) {
-            // It may have moved: once its link shows to be dead, it is dialled here.
-            if isNew { links[id]?.nextPing = now }
-        } else {
-            dial(now)
+        guard let id = link(to: node) else {
+            dials.hear(node, incarnation, at: address, now: now)
+            return dial(now)
+        }
+        // A linked node that moved has left a dead link behind; a replay has not, and costs a ping.
+        if links[id]?.noteBeacon(address, incarnation, now, limits) == true {
+            links[id]?.nextPing = now
         }
     }
 }
@@ -237,6 +238,9 @@ extension Engine {
     private mutating func linkDown(_ id: LinkID, _ reason: String, _ now: Instant) {
         guard let link = links.removeValue(forKey: id) else { return }
         emit(.note(reason, id))
+        for beacon in link.beacons where now.since(beacon.at) < tuning.beaconTrust {
+            dials.hear(link.node, beacon.incarnation, at: beacon.address, now: now)
+        }
         part(link, now)
     }
 

@@ -173,6 +173,8 @@ package struct EngineLimits: Sendable {
     package var logsHeard = 4096
     /// Certificates that are looked up for one peer at once.
     package var certificatesWanted = 64
+    /// Addresses from which beacons of one linked peer came; the oldest goes first.
+    package var beaconsHeard = 4
     /// Revocations that are shown to one peer, and looked at of one, while it is linked.
     package var revocationsShown = 64
     /// Turns of a peer that wait while one is compared.
@@ -216,6 +218,8 @@ package struct EngineTuning: Sendable {
     package var promisePatience = Duration.milliseconds(500)
     /// The pause between beacons, give or take 20 %.
     package var beaconInterval = Duration.seconds(10)
+    /// How old a beacon may be for its node to be dialled there when its link ends.
+    package var beaconTrust = Duration.seconds(60)
     /// The pauses after the first beacons of a life.
     package var firstBeacons: [Duration] = [100, 100, 300, 300].map { .milliseconds($0) }
     /// How long messages of an unknown author wait for its certificate.

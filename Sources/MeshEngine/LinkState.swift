@@ -17,6 +17,8 @@ struct LinkState {
     var pinged: (number: UInt64, at: Instant)?
     var roundTrip: Duration?
     var clockOffset: Duration?
+    /// Where its last beacons came from, each address once.
+    var beacons: [(address: String, incarnation: Incarnation, at: Instant)] = []
     var strikes: [Instant] = []
     var isLeaving = false
     var revocationsShown = 0
@@ -66,6 +68,20 @@ struct LinkState {
         nextPing = now
         nextSync = now
         lastProgress = now
+    }
+
+    /// Remembers where a beacon came from.
+    ///
+    /// - Returns: whether that is news.
+    mutating func noteBeacon(
+        _ address: String, _ incarnation: Incarnation, _ now: Instant, _ limits: EngineLimits
+    ) -> Bool {
+        let count = beacons.count
+        beacons.removeAll { $0.address == address }
+        let isNew = beacons.count == count
+        if beacons.count >= limits.beaconsHeard { beacons.removeFirst() }
+        beacons.append((address, incarnation, now))
+        return isNew
     }
 
     var node: NodeID { peer.certificate.node }

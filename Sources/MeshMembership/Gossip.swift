@@ -52,6 +52,7 @@ extension Membership {
         if isNew {
             guard said.isAuthentic(in: identity.mesh) else { return count("presence_forged") }
             table[said.node]?.presence = said
+            table[said.node]?.provedAt = now
             knownGateway = nil
         }
         if teller == said.node {
@@ -111,7 +112,8 @@ extension Membership {
             return count("rumour_old")
         }
         if canProbe(member), let heard = member.lastHeard, now.since(heard) < tuning.timeout {
-            return count("accusation_unfounded")
+            count("accusation_unfounded")
+            return passOn(rumour, to: member, now)
         }
         let isNews =
             !member.accusers.contains(accuser)
@@ -124,6 +126,14 @@ extension Membership {
             accuse(node, by: accuser, now)
         }
         if isNews { spread(rumour, except: teller) }
+    }
+
+    /// Tells a member of which it is accused, now and then: who accuses it may not reach it.
+    private mutating func passOn(_ rumour: Rumour, to member: Member, _ now: Instant) {
+        guard member.isLinked, member.toldAt.map({ now.since($0) >= tuning.period }) ?? true
+        else { return }
+        table[member.node]?.toldAt = now
+        effects.append(.tell(member.node, [rumour]))
     }
 
     /// Answers a rumour about this node with newer words of its own.
@@ -164,9 +174,8 @@ extension Membership {
             set(node, .away, now)
         } else if canProbe(member) {
             begin(.urgent, node, now)
-        } else if hasRunOut(member, now), !member.isReaching {
-            table[node]?.isReaching = true
-            effects.append(.reach(node))
+        } else if hasRunOut(member, now) {
+            reach(member, now)
         }
     }
 
@@ -176,12 +185,22 @@ extension Membership {
         return began.advanced(by: suspicionTimeout(member)) <= now
     }
 
+    /// Dials a suspect that no datagram can ask; a dial of which nothing is heard was in vain.
+    private mutating func reach(_ member: Member, _ now: Instant) {
+        if let since = member.reachingSince {
+            guard now.since(since) > tuning.reachMax else { return }
+            return unreachable(member.node, isHostThere: false, now: now)
+        }
+        table[member.node]?.reachingSince = now
+        effects.append(.reach(member.node))
+    }
+
     /// A member that was to be reached was dialled in vain.
     ///
     /// - Parameter isHostThere: whether somebody answered who was too busy, or somebody else.
     package mutating func unreachable(_ node: NodeID, isHostThere: Bool, now: Instant) {
-        guard table[node]?.isReaching == true else { return }
-        table[node]?.isReaching = false
+        guard table[node]?.reachingSince != nil else { return }
+        table[node]?.reachingSince = nil
         if isHostThere {
             table[node]?.suspectedAt = now
         } else {
@@ -240,6 +259,8 @@ extension Membership {
             picked.append(.suspect(member.node.short, member.version, by: own.short))
             room -= picked[0].byteCount
         }
+        // News is told a few times only: not to those who may be gone.
+        guard member.state == .alive else { return picked }
         let most = tuning.retellings * (1 + Int(logOfMembers))
         let order = waiting.sorted { ($0.value.told, $0.key) < ($1.value.told, $1.key) }
         for (subject, item) in order {

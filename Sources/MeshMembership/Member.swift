@@ -53,7 +53,13 @@ package struct Member: Sendable {
     var accusers: Set<ShortID> = []
     var hasFailedHere = false
     var suspectedAt: Instant?
-    var isReaching = false
+    var reachingSince: Instant?
+    /// When it last proved that it is there: heard by this node itself, or by a new presence.
+    var provedAt: Instant?
+    /// When it was last asked for a new presence, because only others had heard it.
+    var challengedAt: Instant?
+    /// When it was last told of an accusation that is unfounded here.
+    var toldAt: Instant?
 
     // Away
     var nextTry: Instant

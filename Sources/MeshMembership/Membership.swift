@@ -194,9 +194,10 @@ extension Membership {
     package mutating func linked(_ node: NodeID, host: String?, now: Instant) {
         guard let member = table[node] else { return }
         table[node]?.isLinked = true
-        table[node]?.isReaching = false
+        table[node]?.reachingSince = nil
         linkedNodes.insert(node)
         table[node]?.lastHeard = now
+        table[node]?.provedAt = now
         if let host { table[node]?.host = host }
         if member.state != .left { set(node, .alive, now) }
         settle(node, now)
@@ -226,6 +227,12 @@ extension Membership {
 
     /// A member was heard on a link.
     package mutating func heard(_ node: NodeID, now: Instant) {
+        table[node]?.provedAt = now
+        isThere(node, now)
+    }
+
+    /// A member is there: this node heard it, or one that may be believed did.
+    mutating func isThere(_ node: NodeID, _ now: Instant) {
         guard let member = table[node] else { return }
         table[node]?.lastHeard = now
         let isBack = member.state == .suspect || member.state == .away

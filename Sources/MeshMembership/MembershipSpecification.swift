@@ -32,7 +32,8 @@ package struct MembershipTuning: Sendable {
     package var period = Duration.seconds(1)
     /// How long a direct answer may take before others are asked to try.
     package var timeout = Duration.milliseconds(500)
-    /// The same for a member whose link has just broken off.
+    /// The same for a suspect, an accused member, and one whose link has just broken off; and how
+    /// long who asks for others waits before it says that it got no answer.
     package var urgentTimeout = Duration.milliseconds(200)
     /// How many others are asked to try.
     package var relays = 3
@@ -42,6 +43,12 @@ package struct MembershipTuning: Sendable {
     package var suspicionFactor = 6
     /// How many other accusers bring a suspicion to its shortest.
     package var accusers = 3
+    /// How long others are believed that a member answers them, after it last proved it itself.
+    package var relayTrust = Duration.seconds(10)
+    /// How long a member may then take to prove it.
+    package var proofPatience = Duration.seconds(3)
+    /// How long a dial to a suspect may take until it counts as one in vain.
+    package var reachMax = Duration.seconds(10)
     /// The highest score of bad local health; each point adds one to every timeout.
     package var healthMax = 8
     /// A pause between two ticks after which this node doubts itself before it doubts others.

@@ -8,8 +8,9 @@ extension Membership {
         doubtSelf(now)
         chooseGateway()
         let unsettled = unsettled.sorted()
-        for node in unsettled where table[node]?.state == .suspect { judge(node, now) }
+        // Questions that end come first: the next one to a suspect begins at once.
         for sequence in probes.keys.sorted() { advance(sequence, now) }
+        for node in unsettled where table[node]?.state == .suspect { judge(node, now) }
         for sequence in relayed.keys.sorted() { relay(sequence, now) }
         for node in unsettled { retry(node, now) }
         if nextPeriod <= now {
@@ -134,13 +135,33 @@ extension Membership {
         guard let probe = probes[sequence],
             sender == probe.target || probe.relays.contains(sender)
         else { return count("ack_unasked") }
+        guard sender == probe.target || believesRelays(about: probe.target, now) else {
+            return count("ack_unproved")
+        }
         probes[sequence] = nil
-        adjustHealth(by: -1)
+        // Suspects are asked so often that their answers would outweigh all routine.
+        if probe.purpose == .routine { adjustHealth(by: -1) }
         if sender == probe.target, !probe.hasAsked {
             table[probe.target]?.roundTrip = now.since(probe.began)
         }
-        heard(probe.target, now: now)
+        isThere(probe.target, now)
         if table[probe.target]?.state == .alive { table[probe.target]?.accusers = [] }
+    }
+
+    /// Whether others are believed that a member answered them.
+    ///
+    /// One that lies could keep a dead gateway alive. So who is heard by others alone is asked, by
+    /// an accusation, for a presence that it alone can sign, and is a suspect until it gives one.
+    private mutating func believesRelays(about node: NodeID, _ now: Instant) -> Bool {
+        guard let member = table[node], let proved = member.provedAt else { return false }
+        guard now.since(proved) > tuning.relayTrust else { return true }
+        if let challenged = member.challengedAt, challenged > proved {
+            return now.since(challenged) <= tuning.proofPatience
+        }
+        table[node]?.challengedAt = now
+        count("challenged")
+        spread(.suspect(node.short, member.version, by: own.short), except: nil)
+        return true
     }
 
     /// Tries a member that is away, ever more seldom and for ever.

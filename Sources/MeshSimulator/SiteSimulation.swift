@@ -310,7 +310,7 @@ package final class SiteSimulation {
         let bytes = message.encoded
         count(server, bytes.count + 18 + 66)
         var pause = latency()
-        // TCP sends again what was lost, and waits twice as long each time (RFC 6298; Linux's floor).
+        // TCP sends again what was lost, each time after twice as long (RFC 6298; Linux's floor).
         var again = Duration.milliseconds(200)
         while isLost(), again < .seconds(60) {
             pause += again

@@ -101,7 +101,7 @@ package final class BeaconPort: Sendable {
             device.multicastSupported && (settings.interfaces?.contains(device.name) ?? true)
                 && (device.name != "lo" || settings.interfaces?.contains("lo") == true)
         }
-        if state.withLock({ $0.receivers.isEmpty }) { await openReceivers() }
+        await openReceivers()
         for receiver in state.withLock({ $0.receivers }) { await join(receiver, devices) }
         let current = Set(devices.compactMap { Self.key($0) })
         let stale = state.withLock { state in
@@ -141,8 +141,16 @@ package final class BeaconPort: Sendable {
                 .recvAllocator, value: FixedSizeRecvByteBufferAllocator(capacity: 257))
     }
 
+    /// Opens the receiver of each family that has none: IPv6 may come long after the start.
     private func openReceivers() async {
+        let open = state.withLock { state in
+            state.receivers.removeAll { !$0.isActive }
+            return state.receivers.compactMap { $0.localAddress?.protocol }
+        }
         for host in [settings.v4, settings.v6] {
+            guard let address = try? SocketAddress(ipAddress: host, port: settings.port),
+                !open.contains(address.protocol)
+            else { continue }
             let receiver = try? await bootstrap().channelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
                     let handler = DatagramHandler(
@@ -151,7 +159,7 @@ package final class BeaconPort: Sendable {
                         heard: { self.receive($0) })
                     try channel.pipeline.syncOperations.addHandler(handler)
                 }
-            }.bind(host: host, port: settings.port).get()
+            }.bind(to: address).get()
             if let receiver { state.withLock { $0.receivers.append(receiver) } }
         }
     }

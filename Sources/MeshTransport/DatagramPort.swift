@@ -12,7 +12,7 @@ package final class DatagramPort: Sendable {
     private let sockets: [DatagramSocket]
     private let channels: [any Channel]
     private let lost = Atomic<Int>(0)
-    /// How many datagrams the system did not take.
+    /// How many datagrams could not be sent.
     package var unsent: Int { lost.load(ordering: .relaxed) }
 
     private init(_ sockets: [DatagramSocket], _ channels: [any Channel]) {

@@ -15,29 +15,26 @@ internal import Synchronization
 /// (`ENETUNREACH`) or a firewall's rule (`EPERM`) nothing would be sent until the next start. NIO
 /// only receives here.
 final class DatagramSocket: Sendable {
+    /// What is asked for; the system grants what its own limit allows.
+    private static let bufferBytes: CInt = 1 << 20
+
     private let descriptor: Mutex<CInt?>
     /// Of the address it is bound to.
     let family: NIOBSDSocket.ProtocolFamily
 
     /// Opens a socket, bound to an address.
     ///
-    /// - Parameters:
-    ///   - address: an IPv6 socket takes IPv6 alone.
-    ///   - isShared: whether other sockets of this host may be bound to the same port.
-    init(boundTo address: SocketAddress, isShared: Bool = false) throws {
+    /// - Parameter address: a socket of IPv6 takes IPv6 alone.
+    init(boundTo address: SocketAddress) throws {
         family = address.protocol
         let kind = SOCK_DGRAM.rawValue | SOCK_CLOEXEC.rawValue | SOCK_NONBLOCK.rawValue
         let opened = socket(CInt(family.rawValue), CInt(kind), 0)
         guard opened >= 0 else { throw IOError(errnoCode: errno, reason: "socket") }
         descriptor = Mutex(opened)
-        var isBound = true
-        if family == .inet6 { isBound = set(CInt(IPPROTO_IPV6), IPV6_V6ONLY, 1) }
-        if isShared {
-            isBound = isBound && set(SOL_SOCKET, SO_REUSEADDR, 1)
-            isBound = isBound && set(SOL_SOCKET, SO_REUSEPORT, 1)
-        }
-        isBound = isBound && address.withSockaddr { bind(opened, $0, $1) } == 0
-        guard isBound else {
+        // What waits for the hardware address of a neighbour that is gone takes room from the rest.
+        set(SOL_SOCKET, SO_SNDBUF, Self.bufferBytes)
+        let isReady = family == .inet || set(CInt(IPPROTO_IPV6), IPV6_V6ONLY, CInt(1))
+        guard isReady, address.withSockaddr({ bind(opened, $0, $1) }) == 0 else {
             let error = IOError(errnoCode: errno, reason: "bind \(address)")
             close()
             throw error
@@ -103,7 +100,9 @@ extension SocketAddress {
         switch self {
         case .v4(let v4): return call(v4.address)
         case .v6(let v6): return call(v6.address)
-        case .unixDomainSocket: return -1
+        case .unixDomainSocket:
+            errno = EAFNOSUPPORT
+            return -1
         }
     }
 }

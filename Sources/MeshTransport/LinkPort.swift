@@ -72,7 +72,7 @@ package final class LinkPort: Sendable {
         if host.contains(":") {
             bootstrap = bootstrap.serverChannelOption(ListenHost.onlyV6, value: 1)
         }
-        return try await bootstrap.bind(host: host, port: port).get()
+        return try await bootstrap.bind(to: try ListenHost.address(host, port: port)).get()
     }
 
     /// Dials an address; a failure is told as a text.

@@ -55,6 +55,35 @@ import Testing
         }
     }
 
+    @Test func `do not keep a dead one for alive because another says that he answers`() {
+        for count in [3, 6] {
+            var site = VirtualSite(seed: 6)
+            site.add(count)
+            site.hosts[1].isLiar = true
+            site.linkAll()
+            site.run(.seconds(10))
+            site.kill(2)
+            site.run(.seconds(30))
+            #expect(site.state(of: 2, at: 0) == .away)
+            #expect(site.hosts[0].machine.events["membership_ack_unproved"] ?? 0 > 0)
+        }
+    }
+
+    @Test func `believe each other that one is there whom they cannot reach themselves`() {
+        var site = VirtualSite(seed: 7)
+        site.add(5)
+        site.linkAll()
+        site.run(.seconds(10))
+        site.broken = [[0, 2]]
+        site.unlink([0, 2])
+        site.run(.seconds(600))
+        // An answer by way of another may come too late for one question, and refutes the next.
+        #expect(site.falseAways == 0 && site.suspicions < 10)
+        #expect(site.state(of: 2, at: 0) == .alive && site.state(of: 0, at: 2) == .alive)
+        let challenges = site.hosts[0].machine.events["membership_challenged"] ?? 0
+        #expect((30...61).contains(challenges), "\(challenges)")
+    }
+
     @Test func `find each other again after any time apart, also when they began apart`() {
         var site = VirtualSite(seed: 1)
         site.add(6)

@@ -2,7 +2,7 @@
 
 import MeshCore
 import MeshCrypto
-import MeshMembership
+@testable import MeshMembership
 import MeshTesting
 
 /// Members in virtual time: real machines, a network that loses, delays and cuts, links that do not
@@ -16,6 +16,8 @@ struct VirtualSite {
         var incarnation: UInt64
         var isUp = true
         var isPaused = false
+        /// Says of everybody it is asked about that they answered.
+        var isLiar = false
     }
 
     private struct Packet {
@@ -41,6 +43,8 @@ struct VirtualSite {
     var suspicions = 0
     var falseAways = 0
     var dials = true
+    /// Pairs between which nothing passes.
+    var broken: Set<[Int]> = []
     private var cut: (Int, Int) -> Bool = { _, _ in false }
     private var packets: [Packet] = []
     private var random: SeededGenerator
@@ -86,7 +90,7 @@ struct VirtualSite {
 
     /// Links two hosts: certificates, keys and tables change hands.
     mutating func link(_ one: Int, _ other: Int) {
-        guard hosts[one].isUp, hosts[other].isUp, !cut(one, other), !cut(other, one),
+        guard hosts[one].isUp, hosts[other].isUp, !isCut(one, other), !isCut(other, one),
             links.insert([min(one, other), max(one, other)]).inserted
         else { return }
         let keys = [Blake2b.hash(bytes(random.next())), Blake2b.hash(bytes(random.next()))]
@@ -145,6 +149,10 @@ struct VirtualSite {
         where group.contains(pair[0]) != group.contains(pair[1]) { unlink(pair) }
     }
 
+    private func isCut(_ one: Int, _ other: Int) -> Bool {
+        cut(one, other) || broken.contains([min(one, other), max(one, other)])
+    }
+
     mutating func heal() { cut = { _, _ in false } }
 
     mutating func run(_ duration: Duration) {
@@ -176,6 +184,7 @@ struct VirtualSite {
         for packet in due where hosts[packet.to].isUp && !hosts[packet.to].isPaused {
             switch packet.content {
             case .datagram(let bytes):
+                if hosts[packet.to].isLiar { lie(packet.to, about: bytes) }
                 hosts[packet.to].machine.receive(bytes, from: "h\(packet.from)", now: now)
             case .link(let rumours):
                 guard hosts[packet.from].isUp else { continue }
@@ -188,13 +197,26 @@ struct VirtualSite {
         }
     }
 
+    /// Says of whoever is asked about that it answered.
+    private mutating func lie(_ liar: Int, about datagram: [UInt8]) {
+        var keys = hosts[liar].machine.keys
+        guard let (asker, payload) = try? keys.open(datagram),
+            let request = try? ProbeMessage(decoding: payload), request.kind == .pingRequest,
+            let to = hosts.indices.first(where: { id($0) == asker }),
+            let lie = hosts[liar].machine.keys.seal(
+                ProbeMessage(.ack, request.sequence, request.target).encoded, to: asker)
+        else { return }
+        packets.append(
+            Packet(at: now.advanced(by: delay), from: liar, to: to, content: .datagram(lie)))
+    }
+
     private mutating func perform(_ from: Int) {
         for effect in hosts[from].machine.takeEffects() {
             switch effect {
             case .datagram(let address, let datagram):
                 datagrams += 1
                 bytes += datagram.count + 42
-                guard let to = host(address), !cut(from, to),
+                guard let to = host(address), !isCut(from, to),
                     Double(random.next() >> 11) / Double(1 << 53) >= loss
                 else { continue }
                 packets.append(
@@ -207,16 +229,14 @@ struct VirtualSite {
                 else { continue }
                 packets.append(
                     Packet(
-                        at: now.advanced(by: delay * 2), from: to, to: from, content: .link([]))
-                )
+                        at: now.advanced(by: delay * 2), from: to, to: from, content: .link([])))
             case .tell(let node, let rumours):
                 guard let to = hosts.indices.first(where: { id($0) == node }),
                     links.contains([min(from, to), max(from, to)])
                 else { continue }
                 packets.append(
                     Packet(
-                        at: now.advanced(by: delay), from: from, to: to, content: .link(rumours)
-                    ))
+                        at: now.advanced(by: delay), from: from, to: to, content: .link(rumours)))
             case .changed(let node, .away):
                 if let subject = hosts.indices.first(where: { id($0) == node }),
                     hosts[subject].isUp, !hosts[subject].isPaused

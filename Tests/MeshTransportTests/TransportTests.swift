@@ -100,7 +100,8 @@ private final class DeafPeer: ChannelInboundHandler {
 }
 
 @Suite struct `A port for datagrams` {
-    @Test func `goes on sending after a datagram that the system refuses`() async throws {
+    @Test(.timeLimit(.minutes(1)))
+    func `goes on sending after a datagram that the system refuses`() async throws {
         let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
         let (heard, told) = AsyncStream.makeStream(of: [UInt8].self)
         let sender = try await DatagramPort.open(group: group, host: "127.0.0.1", port: 0) { _, _ in
@@ -144,6 +145,30 @@ private final class DeafPeer: ChannelInboundHandler {
     @Test func `is dialled at the port that the beacon tells`() throws {
         let address = try SocketAddress(ipAddress: "192.0.2.7", port: 7375)
         #expect(HostPort.dialable(address, port: 9) == "192.0.2.7:9")
+    }
+}
+
+@Suite struct `What discovery refused` {
+    @Test func `is shown for ten minutes after the last time`() {
+        var log = DiscoveryLog()
+        let begin = Instant(nanoseconds: 0)
+        log.refuse("10.0.0.1", "wrong_mesh", "another secret", at: begin)
+        log.refuse(
+            "10.0.0.1", "wrong_mesh", "another secret", at: begin.advanced(by: .seconds(500)))
+        log.forget(at: begin.advanced(by: .seconds(1_100)))
+        #expect(log.strangers.map(\.count) == [2])
+        log.forget(at: begin.advanced(by: .seconds(1_101)))
+        #expect(log.strangers.isEmpty)
+    }
+
+    @Test func `keeps what happened often when it is full of what happened once`() {
+        var log = DiscoveryLog()
+        let now = Instant(nanoseconds: 0)
+        for _ in 0..<2 { log.refuse("often", "wrong_mesh", "another secret", at: now) }
+        for host in 0..<100 { log.refuse("h\(host)", "wrong_mesh", "another secret", at: now) }
+        #expect(log.strangers.count == DiscoveryLog.strangersMax)
+        #expect(log.strangers.contains { $0.host == "often" && $0.count == 2 })
+        #expect(log.overflow == 101 - UInt64(DiscoveryLog.strangersMax))
     }
 }
 
