@@ -31,8 +31,8 @@ def lab(*words, check=True, **env):
     return run
 
 
-def host(node, *words):
-    return lab("exec", node, *words)
+def host(node, *words, check=True):
+    return lab("exec", node, *words, check=check)
 
 
 def view(node, command):
@@ -127,6 +127,8 @@ def own_segment():
     restart("s1-3")
     within(BACK_SECONDS, "s1-3 has no IPv4: it is found by IPv6",
            lambda: sees("s1-3", ["s1-1", "s1-4"]) and sees("s1-1", ["s1-3"]))
+    within(1, "apps on s1-3 itself are served all the same",
+           lambda: host("s1-3", "curl", "-sf", "http://127.0.0.1:7373/v1/status", check=False).returncode == 0)
     host("s1-3", "ip", "addr", "add", "10.77.1.43/24", "dev", "eth0")
     within(BACK_SECONDS, "s1-3 has IPv4 now: s1-2, which has nothing else, is linked with it, and hears its beacons",
            lambda: "10.77.1.43" in (seen("s1-2", "s1-3").get("path") or "") and joined("s1-3"))

@@ -103,7 +103,9 @@ extension MeshNode {
         }
         Task {
             do {
-                try await port.dial(host: host, port: number, address: address)
+                try await port.dial(
+                    host: host, port: number, known: HostPort.address(host, port: number),
+                    address: address)
             } catch {
                 post(
                     .dialFailed(address: address, DialFailure(.unreachable, Self.reason(error))))

@@ -43,6 +43,8 @@ package struct DialPlan: Sendable {
         package var longestPause = Duration.seconds(30)
         /// The least time between two dials of one address that a beacon told.
         package var beaconPause = Duration.seconds(5)
+        /// The least time between two dials of a seed at whose address an unwanted node was met.
+        package var unwantedPause = Duration.seconds(600)
         /// How long the node with the higher identity waits for the other to dial.
         package var yield = Duration.seconds(1)
         /// Most addresses that are known at once; the oldest heard goes first.
@@ -90,6 +92,8 @@ package struct DialPlan: Sendable {
         case notNow
         /// It may be looked at again after a while.
         case later
+        /// It is not wanted; but at a seed's address another may answer one day.
+        case never
     }
 
     private let own: NodeID
@@ -118,6 +122,7 @@ package struct DialPlan: Sendable {
     ) {
         if var target = targets[address] {
             target.lastHeard = now
+            target.isSelf = false
             // Another node has taken the address over, or the one there came up again.
             if target.node != node || target.incarnation != incarnation {
                 target.node = node
@@ -153,6 +158,7 @@ package struct DialPlan: Sendable {
         tell(node, at: address, rung: .told, now: now)
         targets[address]?.node = node
         targets[address]?.isForced = true
+        targets[address]?.isSelf = false
         targets[address]?.nextDial = now
     }
 
@@ -183,6 +189,10 @@ package struct DialPlan: Sendable {
             case .wanted: ready.append(address)
             case .notNow: break
             case .later: targets[address]?.nextDial = now.advanced(by: tuning.yield)
+            case .never:
+                let next = (target.lastDial ?? now).advanced(by: tuning.unwantedPause)
+                if target.rung == .seed, next <= now { ready.append(address) }
+                targets[address]?.nextDial = max(next, now.advanced(by: tuning.yield))
             }
         }
         var due: [String] = []
@@ -208,6 +218,8 @@ package struct DialPlan: Sendable {
             guard let due = targets[address]?.nextDial else { continue }
             let soon = now.advanced(by: entropy.jittered(.milliseconds(200), by: 0.5))
             targets[address]?.nextDial = min(due, soon)
+            // Addresses may have been dealt out anew.
+            targets[address]?.isSelf = false
         }
     }
 

@@ -56,7 +56,7 @@ extension Engine {
         let near = links.values.count { $0.site == home }
         let linked = Set(links.values.map(\.node))
         let due = dials.due(now: now, linked: linked, atMost: limits.dialsAtOnce) { node in
-            if gone[node] != nil { return .later }
+            if gone[node] != nil { return .never }
             let site = members.site(of: node)
             if let site, site != home {
                 return isRelieved || linkedSites.contains(site) ? .notNow : .wanted

@@ -55,9 +55,7 @@ struct Gatekeeper: Sendable {
             else { throw Problem.unauthorised }
             return .token(grants)
         }
-        guard let ip = remote?.ipAddress, ip == "::1" || ip.hasPrefix("127.") else {
-            throw Problem.unauthorised
-        }
+        guard let remote, HostPort.isLoopback(remote) else { throw Problem.unauthorised }
         return .local
     }
 

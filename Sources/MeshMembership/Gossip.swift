@@ -54,6 +54,10 @@ extension Membership {
             table[said.node]?.presence = said
             table[said.node]?.provedAt = now
             knownGateway = nil
+            let isAnew = said.version.incarnation > member.version.incarnation
+            if isAnew || said.status != .alive, !member.isLinked {
+                keys.forgetSending(to: said.node)
+            }
         }
         if teller == said.node {
             // What it says of itself says nothing of where it is reached.

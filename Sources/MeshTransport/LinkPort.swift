@@ -76,12 +76,21 @@ package final class LinkPort: Sendable {
     }
 
     /// Dials an address; a failure is told as a text.
-    package func dial(host: String, port: Int, address: String) async throws {
+    ///
+    /// - Parameter known: the address, where it is not a name: names are looked up one at a time,
+    ///   and one that takes long must not keep the neighbours waiting.
+    package func dial(
+        host: String, port: Int, known: SocketAddress?, address: String
+    ) async throws {
         let bootstrap = ClientBootstrap(group: group)
             .connectTimeout(limits.dial)
             .channelOption(.socketOption(.so_keepalive), value: 1)
             .channelInitializer { channel in self.prepare(channel, dialled: address) }
-        _ = try await bootstrap.connect(host: host, port: port).get()
+        if let known {
+            _ = try await bootstrap.connect(to: known).get()
+        } else {
+            _ = try await bootstrap.connect(host: host, port: port).get()
+        }
     }
 
     private func prepare(_ channel: any Channel, dialled: String?) -> EventLoopFuture<Void> {
@@ -99,6 +108,9 @@ package final class LinkPort: Sendable {
             return state.nextNumber
         }
         guard let number else { return channel.close() }
+        channel.closeFuture.whenComplete { _ in
+            self.state.withLock { $0.halfOpen[number] = nil }
+        }
         let secret = Bytes32(Sodium.random(32)) ?? .zero
         return channel.eventLoop.makeCompletedFuture {
             let machine = LinkMachine(
@@ -119,9 +131,6 @@ package final class LinkPort: Sendable {
                 self.callbacks.established(connection, peer)
             },
             message: callbacks.message,
-            closed: { connection, error, reason in
-                self.state.withLock { $0.halfOpen[connection.number] = nil }
-                self.callbacks.closed(connection, error, reason)
-            })
+            closed: callbacks.closed)
     }
 }

@@ -49,7 +49,8 @@ struct EvilPeer {
             callbacks: evil.callbacks)
         while Date() < end {
             if evil.connection == nil {
-                try? await link.dial(host: "127.0.0.1", port: port, address: "127.0.0.1:\(port)")
+                try? await link.dial(
+                    host: "127.0.0.1", port: port, known: nil, address: "127.0.0.1:\(port)")
                 try await Task.sleep(for: .milliseconds(100))
             } else {
                 evil.speak()

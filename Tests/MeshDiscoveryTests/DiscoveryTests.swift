@@ -145,6 +145,36 @@ private let key = TestMesh.bytes(2, 2)
         #expect(plan.due(now: after(1001), linked: [low]).isEmpty)
     }
 
+    @Test func `dials where it met itself once another is heard there, or the network changed`() {
+        for changes in [true, false] {
+            var plan = plan(.zero, seeds: ["x:1"])
+            _ = plan.due(now: start, linked: [])
+            plan.failed("x:1", DialFailure(.ownAddress, "self"), now: start)
+            #expect(plan.due(now: after(1000), linked: []).isEmpty)
+            if changes {
+                plan.hurry(now: after(1000))
+            } else {
+                plan.hear(low, Incarnation(1), at: "x:1", now: after(1000))
+            }
+            #expect(plan.due(now: after(1040), linked: []) == ["x:1"])
+        }
+    }
+
+    @Test
+    func `asks at a seed's address every ten minutes whether another is there than one unwanted`() {
+        var plan = plan(.zero, seeds: ["x:1"])
+        plan.tell(low, at: "y:1", rung: .told, now: start)
+        #expect(plan.due(now: after(2), linked: []) == ["x:1", "y:1"])
+        for address in ["x:1", "y:1"] { plan.linked(address, to: low, now: after(2)) }
+        var dialled: [String] = []
+        for second in 3..<1300 {
+            let due = plan.due(now: after(Double(second)), linked: []) { _ in .never }
+            for address in due { plan.linked(address, to: low, now: after(Double(second))) }
+            dialled += due
+        }
+        #expect(dialled == ["x:1", "x:1"])
+    }
+
     @Test func `keeps no more addresses than its limit, whoever shouts`() {
         var plan = plan(.zero)
         for index in 0..<5000 {
