@@ -88,16 +88,6 @@ package enum HostPort {
         return SocketAddress(address, host: host)
     }
 
-    /// Whether an address is this host's own: of IPv4, of IPv6, or of IPv4 on a socket of IPv6, which
-    /// is what the system's resolver makes of 127.0.0.1 on a host that has no IPv4 yet.
-    package static func isLoopback(_ address: SocketAddress) -> Bool {
-        guard let bytes = address.networkBytes else { return false }
-        let mapped = [UInt8](repeating: 0, count: 10) + [0xff, 0xff]
-        if bytes.count == 16, bytes.starts(with: mapped) { return bytes[12] == 127 }
-        return bytes.count == 4
-            ? bytes[0] == 127 : bytes.last == 1 && bytes.dropLast().allSatisfy { $0 == 0 }
-    }
-
     /// The source without its port, as it can be dialled; nil for one that no host can have.
     static func host(_ source: SocketAddress) -> String? {
         guard let ip = source.ipAddress, let bytes = source.networkBytes else { return nil }

@@ -66,7 +66,7 @@ public struct APIServer: Sendable {
         try await withThrowingTaskGroup(of: Void.self) { tasks in
             tasks.addTask { try await serveSocket(ready: ready) }
             if let listen = configuration.listen, let (host, port) = HostPort.parse(listen) {
-                // A host without IPv4, as one may be that has just started, knows the name by IPv6 alone.
+                // A host that has no IPv4 yet knows the name by IPv6 alone.
                 let known = host == "localhost" ? "127.0.0.1" : host
                 tasks.addTask {
                     try await serve(.hostname(known, port: port), isAdmin: false, ready: ready)

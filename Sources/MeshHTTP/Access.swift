@@ -55,8 +55,14 @@ struct Gatekeeper: Sendable {
             else { throw Problem.unauthorised }
             return .token(grants)
         }
-        guard let remote, HostPort.isLoopback(remote) else { throw Problem.unauthorised }
+        guard Self.isLoopback(remote?.ipAddress ?? "") else { throw Problem.unauthorised }
         return .local
+    }
+
+    /// Whether an address is this host's own: also one of IPv4 on a socket of IPv6, which is what
+    /// the system's resolver makes of 127.0.0.1 on a host that has no IPv4 yet.
+    static func isLoopback(_ address: String) -> Bool {
+        address == "::1" || address.hasPrefix("127.") || address.hasPrefix("::ffff:127.")
     }
 
     /// A name that a foreign page resolves to this host (DNS rebinding) is not one of ours; a page

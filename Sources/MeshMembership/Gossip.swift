@@ -54,8 +54,10 @@ extension Membership {
             table[said.node]?.presence = said
             table[said.node]?.provedAt = now
             knownGateway = nil
-            let isAnew = said.version.incarnation > member.version.incarnation
-            if isAnew || said.status != .alive, !member.isLinked {
+            let isAnew = member.presence.map {
+                said.version.incarnation > $0.version.incarnation
+            }
+            if isAnew == true || said.status != .alive, !member.isLinked {
                 keys.forgetSending(to: said.node)
             }
         }
