@@ -251,7 +251,7 @@ extension Routes {
             content.count { $0.phase != .active && $0.phase != .held })
         metric(
             "content_channels_failed", "gauge", "Channels whose release failed here.",
-            content.count { $0.phase == .failed })
+            content.count(where: \.phase.isFailure))
         lines += [
             "# HELP mesh_events_total What was dropped, refused or late.",
             "# TYPE mesh_events_total counter",

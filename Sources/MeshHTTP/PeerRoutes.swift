@@ -35,7 +35,7 @@ extension Routes {
             }
         }
         return all.mapValues { lines in
-            if lines.contains(where: { $0.phase == .failed }) { return "failed" }
+            if lines.contains(where: \.phase.isFailure) { return "failed" }
             let good = lines.count { $0.phase == .active || $0.phase == .held }
             return good == lines.count ? "ok" : "\(good)/\(lines.count)"
         }

@@ -177,7 +177,13 @@ package final class BeaconPort: Sendable {
             if state.withLock({ !$0.joined.insert(key).inserted }) {
                 try? await channel.leaveGroup(target, device: device).get()
             }
-            try? await channel.joinGroup(target, device: device).get()
+            do {
+                try await channel.joinGroup(target, device: device).get()
+            } catch let error as IOError where error.errnoCode == ENOBUFS {
+                // Interfaces that were made anew have used up what one socket may join.
+                state.withLock { state in state.joined = state.joined.filter { $0 != key } }
+                return receiver.close(promise: nil)
+            } catch {}
         }
     }
 

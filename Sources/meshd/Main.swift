@@ -97,10 +97,19 @@ struct Main: AsyncParsableCommand {
         }
         let isJSON = settings.isJSONLog
         LoggingSystem.bootstrap { _ in LineLogHandler(logLevel: level, isJSON: isJSON) }
+        raiseFileLimit()
         do { try await serve(settings) } catch {
             complain("\(error)")
             throw ExitCode(1)
         }
+    }
+
+    /// Links, apps and files share the descriptors; the usual 1,024 are not the system's own limit.
+    private func raiseFileLimit() {
+        var limit = rlimit()
+        guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else { return }
+        limit.rlim_cur = limit.rlim_max
+        setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
     }
 
     private func complain(_ text: String) {

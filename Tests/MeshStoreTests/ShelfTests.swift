@@ -102,6 +102,20 @@ import Testing
         try FileManager.default.removeItem(atPath: root)
     }
 
+    @Test func `lets go of what it fetched in vain, and of nothing that is whole`() throws {
+        try Sodium.start()
+        let shelf = try DiskShelf(root: root, reserve: 0)
+        let (one, two) = (release(["a": noise(900_000, 5)]), release(["b": noise(900_000, 6)]))
+        try fill(shelf, one)
+        try shelf.finish(one.id)
+        #expect(try fill(shelf, two, atMost: 7) == 7)
+        shelf.dropUnfinished(one.id)
+        shelf.dropUnfinished(two.id)
+        let left = try FileManager.default.contentsOfDirectory(atPath: "\(root)/menu/trees")
+        #expect(left == ["\(one.id)"] && shelf.isWhole(one.id) && shelf.layout(two.id) == nil)
+        try FileManager.default.removeItem(atPath: root)
+    }
+
     @Test func `goes on where it was killed, and believes no byte that it cannot name`() throws {
         try Sodium.start()
         let one = release(["a": noise(900_000, 5)])

@@ -102,7 +102,7 @@ final class Node {
     let link: Int
     private let seeds: [String]
     private let multicast: Int?
-    private var options: [String] = []
+    var options: [String] = []
     private var process = Process()
     private(set) var log = ""
 

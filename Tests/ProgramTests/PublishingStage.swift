@@ -20,6 +20,10 @@ struct PublishingStage {
     }
 
     func publish(at other: Node? = nil, _ arguments: String...) throws -> Programs.Result {
+        try publish(at: other, arguments)
+    }
+
+    func publish(at other: Node? = nil, _ arguments: [String]) throws -> Programs.Result {
         try Programs.run(
             "meshctl",
             [

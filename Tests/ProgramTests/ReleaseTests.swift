@@ -156,4 +156,40 @@ import Testing
         #expect(try stage.publish().code == 0)
         #expect(try eventually { try other.curl("/content/menu/").body == "better" })
     }
+
+    @Test
+    func `halts where a server of an early ring turned it away, and waits where one has no room`()
+        throws
+    {
+        let stage = try PublishingStage()
+        let first = try Node(
+            "b", site: "s1", joining: stage.node, options: ["--content-reserve", "1000000"])
+        let second = try Node("c", site: "s2", joining: stage.node)
+        let rings = ["--stage", "site:s1", "--stage", "all", "--hold", "1"]
+        try stage.write("index.html", "good")
+        #expect(try stage.publish(rings).code == 0)
+        #expect(
+            try eventually {
+                try Programs.ctl(first, "content", "status").output.contains("bytes on disk")
+            })
+        // The centre has had time to hear of it and to say something.
+        sleep(4)
+        #expect(try second.curl("/content/menu/").status == 404)
+        #expect(try !Programs.ctl(stage.node, "content", "status").output.contains("is halted"))
+        // There is room again; but from now on its site turns some releases away.
+        first.kill()
+        first.options = [
+            "--content-probe", "! grep -q bad $TEST_DATA/content/menu/active/index.html",
+        ]
+        try first.start()
+        #expect(try eventually { try second.curl("/content/menu/").body == "good" })
+        try stage.write("index.html", "bad")
+        #expect(try stage.publish(rings).code == 0)
+        #expect(
+            try eventually {
+                try Programs.ctl(stage.node, "content", "status").output.contains("is halted")
+            })
+        #expect(try first.curl("/content/menu/").body == "good")
+        #expect(try second.curl("/content/menu/").body == "good")
+    }
 }

@@ -60,7 +60,7 @@ package final class ContentLane: Sendable {
         var scrub: (manifest: Digest, place: Int)?
         var nextScrub: Instant
         /// When the centre last spoke, by its own clock and by this process's.
-        var fresh: (milliseconds: UInt64, at: Instant)?
+        var fresh: (stamp: HybridTime, at: Instant)?
         var nextFresh: Instant
         /// Servers that left or were replaced; nobody waits for them.
         var gone: Set<NodeID> = []

@@ -47,8 +47,9 @@ extension ContentLane {
             state.told[node] = lines
             state.toldAt[node] = version.record.stamp.milliseconds
         case ContentSpecification.freshNamespace:
-            let said = version.record.stamp.milliseconds
-            if said > state.fresh?.milliseconds ?? 0 { state.fresh = (said, around.now()) }
+            // Not by milliseconds: a clock that once stood ahead leaves many stamps of the same.
+            let said = version.record.stamp
+            if state.fresh.map({ said > $0.stamp }) ?? true { state.fresh = (said, around.now()) }
         case NamespacePolicy.meshNamespace:
             let key = version.record.key.description
             if key.hasPrefix("stage/") { state.stages.insert(key) }
@@ -90,6 +91,10 @@ extension ContentLane {
         {
             state.exchange.holds(signed.release.manifest, audience: signed.release.audience)
         }
+        if let failed = channel.failedAt, around.now().since(failed) > .seconds(60) {
+            channel.failedAt = nil
+            if channel.refused == nil || channel.refused != channel.target { channel.failure = nil }
+        }
         let open = channel.releases.filter { isOpen($0.value.release, state) }
         guard let target = open.keys.max(), let signed = open[target] else { return }
         // Never backwards: what is served was the highest once.
@@ -102,15 +107,13 @@ extension ContentLane {
                 !state.shelf.isWhole(old), state.publishing[old] == nil
             {
                 state.exchange.forget(old)
+                // What was fetched of it takes room that the new one may need.
+                if old != signed.release.manifest { state.shelf.dropUnfinished(old) }
             }
             channel.target = target
             channel.obstacle = nil
             channel.readySince = nil
             channel.failure = channel.refused == target ? Self.probeFailure(target) : nil
-        }
-        if let failed = channel.failedAt, around.now().since(failed) > .seconds(60) {
-            channel.failedAt = nil
-            if channel.refused == nil { channel.failure = nil }
         }
         guard channel.refused.map({ target > $0 }) ?? true else { return }
         let release = signed.release
@@ -163,6 +166,7 @@ extension ContentLane {
         }
         channel.active = release.number
         channel.readySince = nil
+        (channel.failure, channel.failedAt) = (nil, nil)
         channel.probed = tuning.probe == nil ? nil : release.number
         state.statusDue = around.now()
         logger.notice(
@@ -222,22 +226,30 @@ extension ContentLane {
         _ probe: String, _ name: String, _ release: Release, _ before: ReleaseNumber?
     ) {
         DispatchQueue.global().async {
-            var isWell = false
-            for _ in 0..<5 where !isWell {
-                isWell = ProbeCommand.run(
+            var outcome = ProbeCommand.Outcome.notRun
+            for _ in 0..<5 where outcome != .well {
+                outcome = ProbeCommand.run(
                     probe,
                     environment: ["MESH_CHANNEL": name, "MESH_RELEASE": "\(release.number)"])
-                if !isWell { usleep(1_000_000) }
+                if outcome != .well { usleep(1_000_000) }
             }
-            let end = isWell
-            self.perform { state in
-                if end {
-                    self.approve(name, release, &state)
-                } else {
-                    self.withdraw(name, release, before, &state)
-                }
+            switch outcome {
+            case .well: self.perform { self.approve(name, release, &$0) }
+            case .unwell: self.perform { self.withdraw(name, release, before, &$0) }
+            case .notRun:
+                // That says nothing of the release.
+                self.perform { self.probeAgain(probe, name, release, before, &$0) }
             }
         }
+    }
+
+    private func probeAgain(
+        _ probe: String, _ name: String, _ release: Release, _ before: ReleaseNumber?,
+        _ state: inout State
+    ) {
+        guard state.channels[name]?.probed == release.number else { return }
+        count("content_probe_not_run")
+        check(probe, name, release, before)
     }
 
     private func approve(_ name: String, _ release: Release, _ state: inout State) {
@@ -307,7 +319,7 @@ extension ContentLane {
         let all = release?.totalBytes ?? 0
         var (phase, here) = (ChannelProgress.Phase.active, all)
         if channel.failure != nil {
-            phase = .failed
+            phase = channel.refused == target ? .refused : .failed
         } else if let active = channel.active, active >= target {
             phase = active == highest || channel.target != nil ? .active : .held
             // Nobody counts on a release before its probe has ended well.

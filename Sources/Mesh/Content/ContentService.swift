@@ -71,7 +71,8 @@ extension ContentLane {
         try await ask { state in
             guard let fresh = state.fresh else { return nil }
             let here = self.around.now().since(fresh.at)
-            let told = milliseconds > fresh.milliseconds ? milliseconds - fresh.milliseconds : 0
+            let said = fresh.stamp.milliseconds
+            let told = milliseconds > said ? milliseconds - said : 0
             return max(here, .milliseconds(Int64(min(told, 315_360_000_000))))
         }
     }
@@ -203,7 +204,10 @@ extension ContentLane {
                 let missing = state.exchange.missing(release.manifest)
                 throw ContentError.incomplete(missing.reduce(0) { $0 + $1.count })
             }
-            state.publishing[release.manifest] = nil
+            // One that was broken off before it holds its room no longer.
+            state.publishing = state.publishing.filter {
+                $0.value.release.channel != release.channel
+            }
             return state.channels[release.channel]?.releases[release.number] == signed
         }
         if !isKnown { try await write(signed) }
@@ -253,7 +257,10 @@ extension ContentLane {
                 let manifest = known.releases[active]?.release.manifest,
                 let layout = state.shelf.layout(manifest)
             else { throw ContentError.unknown("nothing of '\(channel)' is served here") }
-            let (_, damaged) = state.shelf.scrub(manifest, from: 0, budget: .max)
+            let (rest, damaged) = state.shelf.scrub(manifest, from: 0, budget: .max)
+            if rest != nil {
+                throw StoreError.unusable("its files cannot be opened now; try again")
+            }
             if !damaged.isEmpty { self.mend(manifest, &state) }
             return (layout.chunks.count, damaged.count)
         }

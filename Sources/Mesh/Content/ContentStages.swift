@@ -31,8 +31,8 @@ extension ContentLane {
             }.map { certificate in
                 state.told[certificate.node]?.first { $0.channel == name }
             }
-            // Who failed with another release says nothing of this one.
-            if lines.contains(where: { $0?.phase == .failed && $0?.target == release.number }) {
+            // A full disk is waited for; who turned another release away says nothing of this one.
+            if lines.contains(where: { $0?.phase == .refused && $0?.target == release.number }) {
                 return write(halt)
             }
             guard let key = try? Stage.key(name, release.number, ring: ring) else { return }

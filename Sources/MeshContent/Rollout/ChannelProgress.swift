@@ -16,6 +16,8 @@ package struct ChannelProgress: Hashable, Sendable {
         case failed = 3
         /// Its ring has not begun.
         case held = 4
+        /// Its own probe turned the release away.
+        case refused = 5
 
         /// The word in commands and JSON.
         package var name: String {
@@ -23,10 +25,13 @@ package struct ChannelProgress: Hashable, Sendable {
             case .active: "active"
             case .fetching: "fetching"
             case .ready: "ready"
-            case .failed: "failed"
+            case .failed, .refused: "failed"
             case .held: "held"
             }
         }
+
+        /// Whether it goes no further for now, or not at all.
+        package var isFailure: Bool { self == .failed || self == .refused }
     }
 
     /// The channel.
@@ -132,7 +137,7 @@ package enum Activation {
         return neighbours.allSatisfy { line in
             guard let line else { return false }
             if let active = line.active, active >= release.number { return true }
-            return line.target >= release.number && (line.phase == .ready || line.phase == .failed)
+            return line.target >= release.number && (line.phase == .ready || line.phase.isFailure)
         }
     }
 }

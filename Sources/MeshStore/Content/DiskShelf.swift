@@ -136,13 +136,11 @@ package final class DiskShelf: ContentShelf {
     /// A chunk's bytes, checked against its name.
     package func read(_ manifest: Digest, _ place: Int) -> [UInt8]? {
         guard let tree = trees[manifest], holds(manifest, place) else { return nil }
-        let chunk = tree.layout.chunks[place]
         for position in tree.layout.positions[place] {
-            let path = "\(tree.path)/\(tree.layout.manifest.files[position.file].path)"
-            if let bytes = Self.bytes(path, position.offset, Int(chunk.byteCount)),
-                Manifest.id(of: bytes) == chunk.id
-            {
-                return bytes
+            switch look(tree, position, tree.layout.chunks[place]) {
+            case .sound(let bytes): return bytes
+            case .changed: continue
+            case .notNow: return nil
             }
         }
         if tree.isWhole {
@@ -152,6 +150,22 @@ package final class DiskShelf: ContentShelf {
             tree.here[place] = false
         }
         return nil
+    }
+
+    /// What was found where a chunk should be.
+    enum Look {
+        case sound([UInt8]), changed
+        /// Files or memory have run out in this process or system: that says nothing of the chunk.
+        case notNow
+    }
+
+    func look(_ tree: Tree, _ position: Layout.Position, _ chunk: Manifest.Chunk) -> Look {
+        let path = "\(tree.path)/\(tree.layout.manifest.files[position.file].path)"
+        errno = 0
+        guard let bytes = Self.bytes(path, position.offset, Int(chunk.byteCount)) else {
+            return [EMFILE, ENFILE, ENOMEM, EINTR].contains(errno) ? .notNow : .changed
+        }
+        return Manifest.id(of: bytes) == chunk.id ? .sound(bytes) : .changed
     }
 
     /// Keeps a chunk at all its positions.

@@ -276,6 +276,14 @@ extension DiskShelf {
         }
     }
 
+    /// Lets go of what was fetched of a release that is not wanted any more.
+    package func dropUnfinished(_ manifest: Digest) {
+        guard let tree = trees[manifest], !tree.isWhole else { return }
+        trees[manifest] = nil
+        try? FileManager.default.removeItem(atPath: tree.path)
+        try? FileManager.default.removeItem(atPath: "\(root)/.manifests/\(manifest)")
+    }
+
     // MARK: Scrub
 
     /// Reads chunks of whole trees and finds those whose bytes have changed.
@@ -290,8 +298,10 @@ extension DiskShelf {
         guard let tree = trees[manifest], tree.isWhole else { return (nil, []) }
         var (place, bytes, damaged) = (start, 0, [Int]())
         while place < tree.layout.chunks.count, bytes < budget {
+            // Where files cannot be opened now, it is looked again later.
+            guard let isSound = isSound(tree, place) else { break }
             bytes += Int(tree.layout.chunks[place].byteCount)
-            if !isSound(tree, place) {
+            if !isSound {
                 tree.damaged.insert(place)
                 damaged.append(place)
             }
@@ -301,13 +311,17 @@ extension DiskShelf {
     }
 
     /// Every position of a chunk is looked at: one good copy does not make another good.
-    private func isSound(_ tree: Tree, _ place: Int) -> Bool {
-        let chunk = tree.layout.chunks[place]
-        return tree.layout.positions[place].allSatisfy { position in
-            let path = "\(tree.path)/\(tree.layout.manifest.files[position.file].path)"
-            return Self.bytes(path, position.offset, Int(chunk.byteCount))
-                .map { Manifest.id(of: $0) == chunk.id } ?? false
+    ///
+    /// - Returns: nil where that cannot be told now.
+    private func isSound(_ tree: Tree, _ place: Int) -> Bool? {
+        for position in tree.layout.positions[place] {
+            switch look(tree, position, tree.layout.chunks[place]) {
+            case .sound: continue
+            case .changed: return false
+            case .notNow: return nil
+            }
         }
+        return true
     }
 
     /// Files of a channel's trees that must not be served until they are mended.
