@@ -189,10 +189,11 @@ package struct DialPlan: Sendable {
             case .wanted: ready.append(address)
             case .notNow: break
             case .later: targets[address]?.nextDial = now.advanced(by: tuning.yield)
-            case .never:
+            case .never where target.rung == .seed:
                 let next = (target.lastDial ?? now).advanced(by: tuning.unwantedPause)
-                if target.rung == .seed, next <= now { ready.append(address) }
+                if next <= now { ready.append(address) }
                 targets[address]?.nextDial = max(next, now.advanced(by: tuning.yield))
+            case .never: targets[address] = nil
             }
         }
         var due: [String] = []

@@ -40,7 +40,7 @@ extension Engine {
         for target in dials.known {
             if let node = target.node {
                 if let member = membership.member(node), member.site != home { return true }
-            } else if target.rung == .seed, !target.isSelf {
+            } else if target.rung == .seed, target.lastFailure?.cause != .ownAddress {
                 return true
             }
         }

@@ -55,7 +55,7 @@ package struct DatagramKeys: Sendable {
         names[node] = all
     }
 
-    /// A member has forgotten the key that it told: it stopped, or has begun anew.
+    /// A member has forgotten the key that it told: it stopped, left, or has begun anew.
     package mutating func forgetSending(to node: NodeID) { sending[node] = nil }
 
     /// A member is none any more.

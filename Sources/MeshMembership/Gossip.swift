@@ -136,10 +136,9 @@ extension Membership {
 
     /// Tells a member of which it is accused, now and then: who accuses it may not reach it.
     private mutating func passOn(_ rumour: Rumour, to member: Member, _ now: Instant) {
-        guard member.isLinked, member.toldAt.map({ now.since($0) >= tuning.period }) ?? true
-        else { return }
+        guard member.toldAt.map({ now.since($0) >= tuning.period }) ?? true else { return }
         table[member.node]?.toldAt = now
-        effects.append(.tell(member.node, [rumour]))
+        tell(rumour, to: member.node)
     }
 
     /// Answers a rumour about this node with newer words of its own.
@@ -207,6 +206,7 @@ extension Membership {
     package mutating func unreachable(_ node: NodeID, isHostThere: Bool, now: Instant) {
         guard table[node]?.reachingSince != nil else { return }
         table[node]?.reachingSince = nil
+        guard table[node]?.state == .suspect else { return }
         if isHostThere {
             table[node]?.suspectedAt = now
         } else {

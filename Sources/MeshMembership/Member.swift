@@ -32,7 +32,7 @@ package struct Member: Sendable {
     package internal(set) var since: Instant
     /// Where it was last met, an address without a port; nil if that is not known.
     package internal(set) var host: String?
-    /// When this node itself last heard it.
+    /// When this node last heard it, or of an answer of its.
     package internal(set) var lastHeard: Instant?
     /// The last round trip of a probe.
     package internal(set) var roundTrip: Duration?

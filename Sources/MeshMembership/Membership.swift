@@ -311,6 +311,7 @@ extension Membership {
         if state != .suspect {
             table[node]?.accusers = []
             table[node]?.hasFailedHere = false
+            table[node]?.reachingSince = nil
             table[node]?.suspectedAt = nil
         }
         guard old.state != state else { return }

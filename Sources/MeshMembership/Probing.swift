@@ -30,6 +30,9 @@ extension Membership {
         relayed = [:]
         for (node, member) in table {
             table[node]?.suspectedAt = member.suspectedAt?.advanced(by: gap)
+            table[node]?.reachingSince = member.reachingSince?.advanced(by: gap)
+            table[node]?.challengedAt = member.challengedAt?.advanced(by: gap)
+            table[node]?.provedAt = member.provedAt?.advanced(by: gap)
         }
     }
 
@@ -121,7 +124,8 @@ extension Membership {
             adjustHealth(by: max(0, probe.relays.count - probe.nacks))
         }
         // To have heard it since is better evidence than lost datagrams; in doubt, ask again.
-        if let heard = member.lastHeard, heard > probe.began {
+        let signs = [member.lastHeard, member.provedAt].compactMap(\.self)
+        if let last = signs.max(), last > probe.began {
             if probe.purpose != .routine { begin(probe.purpose, probe.target, now) }
             return
         }
@@ -135,7 +139,7 @@ extension Membership {
         guard let probe = probes[sequence],
             sender == probe.target || probe.relays.contains(sender)
         else { return count("ack_unasked") }
-        guard sender == probe.target || believesRelays(about: probe.target, now) else {
+        guard sender == probe.target || believes(sender, about: probe.target, now) else {
             return count("ack_unproved")
         }
         probes[sequence] = nil
@@ -148,11 +152,13 @@ extension Membership {
         if table[probe.target]?.state == .alive { table[probe.target]?.accusers = [] }
     }
 
-    /// Whether others are believed that a member answered them.
+    /// Whether another is believed that a member answered it.
     ///
     /// One that lies could keep a dead gateway alive. So who is heard by others alone is asked, by
-    /// an accusation, for a presence that it alone can sign, and is a suspect until it gives one.
-    private mutating func believesRelays(about node: NodeID, _ now: Instant) -> Bool {
+    /// way of one of them, for a presence that it alone can sign; if none comes, it is a suspect.
+    private mutating func believes(
+        _ relay: NodeID, about node: NodeID, _ now: Instant
+    ) -> Bool {
         guard let member = table[node], let proved = member.provedAt else { return false }
         guard now.since(proved) > tuning.relayTrust else { return true }
         if let challenged = member.challengedAt, challenged > proved {
@@ -160,7 +166,7 @@ extension Membership {
         }
         table[node]?.challengedAt = now
         count("challenged")
-        spread(.suspect(node.short, member.version, by: own.short), except: nil)
+        tell(.suspect(node.short, member.version, by: own.short), to: relay)
         return true
     }
 
@@ -243,10 +249,16 @@ extension Membership {
         send(ProbeMessage(.ping, sequence, target.short), to: target)
     }
 
-    mutating func send(_ message: ProbeMessage, to node: NodeID) {
+    /// Tells one member something, on its link or along with a ping.
+    mutating func tell(_ rumour: Rumour, to node: NodeID) {
+        if table[node]?.isLinked == true { return effects.append(.tell(node, [rumour])) }
+        send(ProbeMessage(.ping, freshSequence(), node.short), to: node, telling: rumour)
+    }
+
+    mutating func send(_ message: ProbeMessage, to node: NodeID, telling rumour: Rumour? = nil) {
         guard let member = table[node], let address = member.address else { return }
         var message = message
-        message.rumours = rumours(for: member)
+        message.rumours = rumour.map { [$0] } ?? rumours(for: member)
         guard let datagram = keys.seal(message.encoded, to: node) else { return }
         effects.append(.datagram(address: address, datagram))
     }

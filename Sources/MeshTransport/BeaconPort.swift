@@ -71,10 +71,23 @@ package final class BeaconPort: Sendable {
         var traffic: Traffic
     }
 
+    /// A group that a receiver has joined on an interface.
+    private struct Joined: Hashable {
+        let name: String
+        let index: Int
+        let family: CInt
+
+        init?(_ device: NIONetworkDevice) {
+            guard let address = device.address else { return nil }
+            (name, index) = (device.name, device.interfaceIndex)
+            family = address.protocol.rawValue
+        }
+    }
+
     private struct State {
         var receivers: [any Channel] = []
         var senders: [Sender] = []
-        var joined: Set<String> = []
+        var joined: Set<Joined> = []
         var devices: [NIONetworkDevice] = []
     }
 
@@ -101,6 +114,7 @@ package final class BeaconPort: Sendable {
             device.multicastSupported && (settings.interfaces?.contains(device.name) ?? true)
                 && (device.name != "lo" || settings.interfaces?.contains("lo") == true)
         }
+        await reopen(devices)
         await openReceivers()
         for receiver in state.withLock({ $0.receivers }) { await join(receiver, devices) }
         let current = Set(devices.compactMap { Self.key($0) })
@@ -141,6 +155,21 @@ package final class BeaconPort: Sendable {
                 .recvAllocator, value: FixedSizeRecvByteBufferAllocator(capacity: 257))
     }
 
+    /// Closes the receiver of a family of which an interface is gone.
+    ///
+    /// What was joined there stays with the socket, which may join only so many (20 of IPv4).
+    private func reopen(_ devices: [NIONetworkDevice]) async {
+        let current = Set(devices.compactMap(Joined.init))
+        let closed = state.withLock { state in
+            let families = Set(state.joined.subtracting(current).map(\.family))
+            state.joined = state.joined.filter { !families.contains($0.family) }
+            return state.receivers.filter { receiver in
+                receiver.localAddress.map { families.contains($0.protocol.rawValue) } == true
+            }
+        }
+        for receiver in closed { try? await receiver.close().get() }
+    }
+
     /// Opens the receiver of each family that has none: IPv6 may come long after the start.
     private func openReceivers() async {
         let open = state.withLock { state in
@@ -172,18 +201,13 @@ package final class BeaconPort: Sendable {
         guard let target = try? SocketAddress(ipAddress: text, port: settings.port) else { return }
         var names: Set<String> = []
         for device in devices where device.address?.protocol == local.protocol {
-            guard names.insert(device.name).inserted else { continue }
-            let key = "\(device.name) \(local.protocol)"
+            guard names.insert(device.name).inserted, let key = Joined(device) else {
+                continue
+            }
             if state.withLock({ !$0.joined.insert(key).inserted }) {
                 try? await channel.leaveGroup(target, device: device).get()
             }
-            do {
-                try await channel.joinGroup(target, device: device).get()
-            } catch let error as IOError where error.errnoCode == ENOBUFS {
-                // Interfaces that were made anew have used up what one socket may join.
-                state.withLock { state in state.joined = state.joined.filter { $0 != key } }
-                return receiver.close(promise: nil)
-            } catch {}
+            try? await channel.joinGroup(target, device: device).get()
         }
     }
 

@@ -37,6 +37,8 @@ package final class ContentLane: Sendable {
         var obstacle: String?
         /// A release that is served while its probe has not ended.
         var probed: ReleaseNumber?
+        /// What was served before that, and had ended well.
+        var fallback: ReleaseNumber?
         /// A release that was tried and was not well.
         var refused: ReleaseNumber?
     }

@@ -93,7 +93,8 @@ extension ContentLane {
         }
         if let failed = channel.failedAt, around.now().since(failed) > .seconds(60) {
             channel.failedAt = nil
-            if channel.refused == nil || channel.refused != channel.target { channel.failure = nil }
+            let goal = channel.target ?? channel.active
+            channel.failure = channel.refused.flatMap { $0 == goal ? Self.probeFailure($0) : nil }
         }
         let open = channel.releases.filter { isOpen($0.value.release, state) }
         guard let target = open.keys.max(), let signed = open[target] else { return }
@@ -154,7 +155,9 @@ extension ContentLane {
         _ name: String, _ channel: inout Channel, _ signed: SignedRelease, _ state: inout State
     ) {
         let release = signed.release
-        let before = channel.active
+        // Only what was proved is gone back to.
+        if channel.probed == nil { channel.fallback = channel.active }
+        let before = channel.fallback
         // Noted before: no cut of the power leaves a release served whose probe is forgotten.
         if tuning.probe != nil { state.shelf.mark(name, .unproven, release.number) }
         do throws(StoreError) {
@@ -220,96 +223,6 @@ extension ContentLane {
             name, keeping: manifests, numbers: numbers, sparesUnfinished: sparesUnfinished)
     }
 
-    /// Asks the site's own command whether the release is well; if it is not, the one before is
-    /// served again, here, and the centre hears of it.
-    private func check(
-        _ probe: String, _ name: String, _ release: Release, _ before: ReleaseNumber?
-    ) {
-        DispatchQueue.global().async {
-            var outcome = ProbeCommand.Outcome.notRun
-            for _ in 0..<5 where outcome != .well {
-                outcome = ProbeCommand.run(
-                    probe,
-                    environment: ["MESH_CHANNEL": name, "MESH_RELEASE": "\(release.number)"])
-                if outcome != .well { usleep(1_000_000) }
-            }
-            switch outcome {
-            case .well: self.perform { self.approve(name, release, &$0) }
-            case .unwell: self.perform { self.withdraw(name, release, before, &$0) }
-            case .notRun:
-                // That says nothing of the release.
-                self.perform { self.probeAgain(probe, name, release, before, &$0) }
-            }
-        }
-    }
-
-    private func probeAgain(
-        _ probe: String, _ name: String, _ release: Release, _ before: ReleaseNumber?,
-        _ state: inout State
-    ) {
-        guard state.channels[name]?.probed == release.number else { return }
-        count("content_probe_not_run")
-        check(probe, name, release, before)
-    }
-
-    private func approve(_ name: String, _ release: Release, _ state: inout State) {
-        guard state.channels[name]?.probed == release.number else { return }
-        state.channels[name]?.probed = nil
-        state.shelf.mark(name, .unproven, nil)
-        if state.channels[name]?.refused == release.number {
-            state.channels[name]?.refused = nil
-            state.channels[name]?.failure = nil
-            state.shelf.mark(name, .refused, nil)
-        }
-        tellStatus(&state, isUrgent: true)
-    }
-
-    /// After a start: a release that was not well before is not tried again.
-    func recallRefusal(_ name: String, _ state: inout State) {
-        guard let number = state.shelf.marked(name, .refused) else { return }
-        state.channels[name]?.refused = number
-        // It is served all the same where there was nothing to go back to.
-        if state.channels[name]?.active == number {
-            state.channels[name]?.failure = Self.probeFailure(number)
-        }
-    }
-
-    /// After a start: a probe that had not ended is made again.
-    func recallProbe(_ name: String, _ state: inout State) {
-        guard let channel = state.channels[name], let active = channel.active,
-            state.shelf.marked(name, .unproven) == active, let probe = tuning.probe,
-            let release = channel.releases[active]?.release
-        else { return }
-        let before = channel.releases.filter {
-            $0.key < active && state.shelf.isWhole($0.value.release.manifest)
-        }.keys.max()
-        state.channels[name]?.probed = active
-        check(probe, name, release, before)
-    }
-
-    private static func probeFailure(_ number: ReleaseNumber) -> String {
-        "the probe failed after release \(number)"
-    }
-
-    private func withdraw(
-        _ name: String, _ release: Release, _ before: ReleaseNumber?, _ state: inout State
-    ) {
-        guard state.channels[name]?.active == release.number else { return }
-        state.channels[name]?.refused = release.number
-        state.channels[name]?.probed = nil
-        state.channels[name]?.failure = Self.probeFailure(release.number)
-        state.shelf.mark(name, .refused, release.number)
-        count("content_probe_failed")
-        guard let before, let manifest = state.channels[name]?.releases[before]?.release.manifest,
-            state.shelf.isWhole(manifest),
-            (try? state.shelf.activate(name, before, manifest)) != nil
-        else { return tellStatus(&state, isUrgent: true) }
-        state.shelf.mark(name, .unproven, nil)
-        state.channels[name]?.active = before
-        show(state)
-        tellStatus(&state, isUrgent: true)
-    }
-
     // MARK: Telling
 
     func line(_ name: String, _ channel: Channel, _ state: State) -> ChannelProgress? {
@@ -333,7 +246,8 @@ extension ContentLane {
         return ChannelProgress(
             channel: name, active: channel.active, target: target, phase: phase,
             bytesHere: here, bytesAll: all,
-            reason: channel.failure ?? (phase == .fetching ? channel.obstacle : nil) ?? "")
+            reason: channel.failure
+                ?? (phase == .fetching || channel.probed != nil ? channel.obstacle : nil) ?? "")
     }
 
     /// Tells the site and the centre how far this server is: at once where a phase changed, every

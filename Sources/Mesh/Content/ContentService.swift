@@ -204,9 +204,16 @@ extension ContentLane {
                 let missing = state.exchange.missing(release.manifest)
                 throw ContentError.incomplete(missing.reduce(0) { $0 + $1.count })
             }
-            // One that was broken off before it holds its room no longer.
-            state.publishing = state.publishing.filter {
-                $0.value.release.channel != release.channel
+            state.publishing[release.manifest] = nil
+            // One before it that was broken off holds its room no longer.
+            let known = state.channels[release.channel]?.releases.values.map(\.release.manifest)
+            for (manifest, other) in state.publishing
+            where other.release.channel == release.channel
+                && other.release.number <= release.number && known?.contains(manifest) != true
+            {
+                state.publishing[manifest] = nil
+                state.exchange.forget(manifest)
+                state.shelf.dropUnfinished(manifest)
             }
             return state.channels[release.channel]?.releases[release.number] == signed
         }
@@ -258,10 +265,10 @@ extension ContentLane {
                 let layout = state.shelf.layout(manifest)
             else { throw ContentError.unknown("nothing of '\(channel)' is served here") }
             let (rest, damaged) = state.shelf.scrub(manifest, from: 0, budget: .max)
+            if !damaged.isEmpty { self.mend(manifest, &state) }
             if rest != nil {
                 throw StoreError.unusable("its files cannot be opened now; try again")
             }
-            if !damaged.isEmpty { self.mend(manifest, &state) }
             return (layout.chunks.count, damaged.count)
         }
     }

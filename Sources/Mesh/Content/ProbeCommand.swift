@@ -33,6 +33,8 @@ enum ProbeCommand {
         else { return .notRun }
         var status: CInt = 0
         while waitpid(process, &status, 0) < 0 { guard errno == EINTR else { return .notRun } }
-        return status == 0 ? .well : .unwell
+        // What `timeout` says of its own failures: it could not fork.
+        let isOwnFailure = status & 0x7f == 0 && status >> 8 & 0xff == 125
+        return status == 0 ? .well : isOwnFailure ? .notRun : .unwell
     }
 }
