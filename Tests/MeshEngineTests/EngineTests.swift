@@ -101,6 +101,18 @@ import Testing
         #expect(effects.dialled == ["new:1"])
     }
 
+    @Test func `dials a peer whose link ended at the last addresses of its beacons, and no others`()
+    {
+        var bench = Bench(own)
+        let (id, _) = bench.link(peer, dialled: true)
+        for index in 0..<10 {
+            _ = bench.give(.heard(peer.node, Incarnation(1), address: "h\(index):1"))
+        }
+        let ended = bench.give(.linkDown(id, reason: "closed")) + bench.wait(2)
+        let most = EngineLimits().beaconsHeard
+        #expect(Set(ended.dialled) == Set((10 - most..<10).map { "h\($0):1" }))
+    }
+
     @Test func `closes a link on a malformed message, an unasked answer or a turn out of order`() {
         for bytes in [
             [201], LinkMessage.syncAnswer(SyncTurn([.inStep]).encoded).encoded,

@@ -1,15 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
-internal import Foundation
+internal import Dispatch
 internal import Glibc
 internal import Logging
 internal import MeshContent
-internal import MeshCore
-internal import MeshCrypto
-internal import MeshReplication
 internal import MeshStore
-internal import MeshTrust
-internal import Synchronization
 
 /// A site's own word on a release: its probe is made, made again after a restart, and heeded.
 extension ContentLane {

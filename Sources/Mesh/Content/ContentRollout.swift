@@ -9,7 +9,6 @@ internal import MeshCrypto
 internal import MeshReplication
 internal import MeshStore
 internal import MeshTrust
-internal import Synchronization
 
 /// From records to what is fetched, and from what is whole to what is served.
 extension ContentLane {
