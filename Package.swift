@@ -40,6 +40,8 @@ let package = Package(
         target("MeshCrypto", ["CSodium", "MeshCore"]),
         target("MeshTrust", ["MeshCore", "MeshCrypto"]),
         target("MeshReplication", ["MeshCore", "MeshCrypto", "MeshTrust"]),
+        target(
+            "MeshRules", ["MeshCore", "MeshCrypto", "MeshTrust", "MeshReplication", "MeshContent"]),
         target("MeshLink", ["MeshCore", "MeshCrypto", "MeshTrust"]),
         target("MeshDiscovery", ["MeshCore", "MeshCrypto"]),
         target("MeshMembership", ["MeshCore", "MeshCrypto"]),
@@ -50,11 +52,14 @@ let package = Package(
                 "MeshCore", "MeshCrypto", "MeshTrust", "MeshReplication", "MeshLink",
                 "MeshDiscovery", "MeshMembership",
             ]),
+        // Judges what servers show from what apps did alone; shares nothing with what it judges.
+        target("MeshOracle"),
         // Above the line: async, sockets, disks, clocks.
         target(
             "MeshStore",
             [
                 "MeshCore", "MeshCrypto", "MeshTrust", "MeshReplication", "MeshContent",
+                "MeshRules",
                 .product(name: "GRDB", package: "GRDB.swift"),
                 .product(name: "GRDBSQLite", package: "GRDB.swift"),
             ]),
@@ -68,7 +73,7 @@ let package = Package(
         target(
             "Mesh",
             [
-                "MeshCore", "MeshCrypto", "MeshTrust", "MeshReplication", "MeshLink",
+                "MeshCore", "MeshCrypto", "MeshTrust", "MeshRules", "MeshReplication", "MeshLink",
                 "MeshDiscovery", "MeshMembership", "MeshContent", "MeshEngine", "MeshStore",
                 "MeshTransport",
                 .product(name: "Logging", package: "swift-log"),
@@ -78,15 +83,15 @@ let package = Package(
         target(
             "MeshSimulator",
             [
-                "MeshCore", "MeshCrypto", "MeshTrust", "MeshReplication", "MeshLink",
-                "MeshDiscovery", "MeshMembership", "MeshEngine", "MeshStore", "Mesh",
+                "MeshCore", "MeshCrypto", "MeshTrust", "MeshRules", "MeshReplication", "MeshLink",
+                "MeshDiscovery", "MeshMembership", "MeshEngine", "MeshStore", "MeshOracle", "Mesh",
                 .product(name: "GRDBSQLite", package: "GRDB.swift"),
             ]),
         target("MeshAPI"),
         target(
             "MeshHTTP",
             [
-                "MeshCore", "MeshCrypto", "MeshTrust", "MeshReplication", "MeshMembership",
+                "MeshCore", "MeshCrypto", "MeshTrust", "MeshRules", "MeshReplication", "MeshMembership",
                 "MeshContent", "MeshEngine", "MeshStore", "Mesh", "MeshAPI",
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOHTTP1", package: "swift-nio"),
@@ -120,7 +125,7 @@ let package = Package(
         .executableTarget(
             name: "meshbench",
             dependencies: [
-                "MeshCore", "MeshCrypto", "MeshTrust", "MeshReplication", "MeshContent",
+                "MeshCore", "MeshCrypto", "MeshTrust", "MeshReplication", "MeshRules", "MeshContent",
                 "MeshStore",
                 .product(name: "GRDB", package: "GRDB.swift"),
             ], path: "tools/meshbench", swiftSettings: settings),
@@ -141,7 +146,7 @@ let package = Package(
             ], path: "Tests/EvilPeer", swiftSettings: settings),
         .target(
             name: "MeshTesting",
-            dependencies: ["MeshCore", "MeshCrypto", "MeshTrust", "MeshReplication", "MeshStore"],
+            dependencies: ["MeshCore", "MeshCrypto", "MeshTrust", "MeshReplication", "MeshRules", "MeshStore"],
             path: "Tests/MeshTesting", swiftSettings: settings),
         .testTarget(
             name: "MeshCoreTests", dependencies: ["MeshCore"],
@@ -165,7 +170,7 @@ let package = Package(
         .testTarget(
             name: "MeshStoreTests",
             dependencies: [
-                "MeshTesting", "MeshCore", "MeshCrypto", "MeshTrust", "MeshReplication",
+                "MeshTesting", "MeshCore", "MeshCrypto", "MeshTrust", "MeshReplication", "MeshRules",
                 "MeshStore",
             ],
             swiftSettings: settings),
@@ -185,7 +190,7 @@ let package = Package(
         .testTarget(
             name: "MeshEngineTests",
             dependencies: [
-                "MeshTesting", "MeshCore", "MeshCrypto", "MeshTrust", "MeshReplication", "MeshLink",
+                "MeshTesting", "MeshCore", "MeshCrypto", "MeshTrust", "MeshReplication", "MeshRules", "MeshLink",
                 "MeshMembership", "MeshStore", "MeshEngine",
             ], swiftSettings: settings),
         .testTarget(
@@ -194,7 +199,7 @@ let package = Package(
         .testTarget(
             name: "MeshTransportTests",
             dependencies: [
-                "MeshTesting", "MeshCore", "MeshCrypto", "MeshTrust", "MeshReplication", "MeshLink",
+                "MeshTesting", "MeshCore", "MeshCrypto", "MeshTrust", "MeshReplication", "MeshRules", "MeshLink",
                 "MeshStore", "MeshTransport", "Mesh",
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"),

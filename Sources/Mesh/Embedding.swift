@@ -2,6 +2,7 @@
 
 internal import MeshCore
 internal import MeshReplication
+internal import MeshRules
 internal import MeshStore
 internal import MeshTrust
 
@@ -73,7 +74,8 @@ extension MeshNode {
     ) async throws(MeshError) -> String {
         let (scope, key) = try place(namespace, key, site)
         let write = Write(
-            kind, key, contentType: contentType, body: body, ifMatch: version)
+            kind, key, contentType: contentType, body: body,
+            condition: version.map { .matches($0) } ?? .none)
         do throws(StoreError) {
             let receipts = try await store.write(WriteRequest(scope: scope, writes: [write]))
             return receipts.first?.etag ?? ""

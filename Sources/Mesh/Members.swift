@@ -17,7 +17,7 @@ extension MeshNode {
                 key: identity.nodeKey, mesh: identity.root.meshID,
                 site: identity.certificate.ticket.site,
                 isCentral: identity.certificate.ticket.isCentral),
-            incarnation: store.author.incarnation, port: UInt16(clamping: port),
+            incarnation: store.incarnation, port: UInt16(clamping: port),
             priority: UInt8(clamping: configuration.gatewayPriority), seed: seed,
             now: now)
     }

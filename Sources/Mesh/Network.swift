@@ -198,8 +198,8 @@ extension MeshNode {
                 discoveryLog.withLock { $0.hear(on: name, isOwn: isOwn, at: now) }
             }
             if isOwn {
-                // Another incarnation under our own key is a clone or a restored disk at work.
-                if beacon.incarnation != store.author.incarnation { count("duplicate_node") }
+                // Another process under our own key is a clone or a restored disk at work.
+                if beacon.incarnation != store.incarnation { count("duplicate_node") }
                 throw .own
             }
             guard arrival.interface != nil || configuration.beaconTTL > 1,

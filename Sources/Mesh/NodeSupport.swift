@@ -6,6 +6,7 @@ package import MeshCore
 package import MeshDiscovery
 package import MeshEngine
 package import MeshMembership
+package import MeshStore
 internal import MeshTransport
 internal import NIOCore
 internal import Synchronization
@@ -115,15 +116,15 @@ package final class ChangeHub: Sendable {
     package static let waitersMax = 256
 
     private struct State {
-        var position: UInt64 = 0
-        var waiters: [Int: AsyncStream<UInt64>.Continuation] = [:]
+        var position = FeedPosition.beginning
+        var waiters: [Int: AsyncStream<FeedPosition>.Continuation] = [:]
         var next = 0
         var isClosed = false
     }
 
     private let state = Mutex(State())
 
-    func advance(to position: UInt64) {
+    func advance(to position: FeedPosition) {
         let waiters = state.withLock { state in
             state.position = max(state.position, position)
             return Array(state.waiters.values)
@@ -141,9 +142,9 @@ package final class ChangeHub: Sendable {
     }
 
     /// Positions as they come; only the newest waits. Nil if too many listen already.
-    package func positions() -> AsyncStream<UInt64>? {
+    package func positions() -> AsyncStream<FeedPosition>? {
         let (stream, continuation) = AsyncStream.makeStream(
-            of: UInt64.self, bufferingPolicy: .bufferingNewest(1))
+            of: FeedPosition.self, bufferingPolicy: .bufferingNewest(1))
         let number: Int? = state.withLock { state in
             guard !state.isClosed, state.waiters.count < Self.waitersMax else { return nil }
             state.next += 1

@@ -12,13 +12,22 @@ public struct NamespaceView: Codable, Sendable {
     public var writers: String
     /// `register` or `log`.
     public var merge: String
+    /// The first digits of the policy's name in commits.
+    public var id: String?
+    /// Whether it is the one for new writes; another may have been made on the other side of a cut.
+    public var current: Bool?
 
     /// Names a policy.
-    public init(name: String, audience: String, writers: String, merge: String) {
+    public init(
+        name: String, audience: String, writers: String, merge: String, id: String? = nil,
+        current: Bool? = nil
+    ) {
         self.name = name
         self.audience = audience
         self.writers = writers
         self.merge = merge
+        self.id = id
+        self.current = current
     }
 }
 

@@ -110,15 +110,15 @@ public struct PeersView: Codable, Sendable {
 public struct LogView: Codable, Sendable, Equatable {
     /// The author's node, hexadecimal.
     public var node: String
-    /// The author's incarnation, hexadecimal.
-    public var incarnation: String
+    /// The author's life, hexadecimal.
+    public var life: String
     /// Every sequence up to this is known.
     public var frontier: UInt64
 
     /// Fills in a line.
-    public init(node: String, incarnation: String, frontier: UInt64) {
+    public init(node: String, life: String, frontier: UInt64) {
         self.node = node
-        self.incarnation = incarnation
+        self.life = life
         self.frontier = frontier
     }
 }

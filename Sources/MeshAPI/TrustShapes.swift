@@ -71,16 +71,16 @@ public struct RevocationPlanView: Codable, Sendable {
         /// Where.
         public var scope: String
         /// In which life, hexadecimal.
-        public var incarnation: String
+        public var life: String
         /// The last sequence that would stand; 0 for nothing.
         public var through: UInt64
         /// The last sequence that is known.
         public var known: UInt64
 
         /// Fills in a line.
-        public init(scope: String, incarnation: String, through: UInt64, known: UInt64) {
+        public init(scope: String, life: String, through: UInt64, known: UInt64) {
             self.scope = scope
-            self.incarnation = incarnation
+            self.life = life
             self.through = through
             self.known = known
         }

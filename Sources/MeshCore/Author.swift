@@ -2,53 +2,75 @@
 
 /// One life of a node's logs.
 ///
-/// A node that cannot prove that the tail of its own log is whole starts a new incarnation, so that
-/// a sequence number is never used twice. The high half counts starts, the low half is random: two
-/// copies of one disk that both start again do not collide.
-public struct Incarnation: Hashable, Comparable, Sendable {
-    /// `start counter << 32 | random`.
+/// A node that cannot prove that the tail of its own logs is whole begins a new life, so that a
+/// sequence is never used twice. The number is drawn by chance and only has to be new: no rule
+/// compares the numbers of two lives, so no clock decides which of them counts. What a life knew of
+/// the node's earlier ones stands in its first commit of each scope (`Inheritance`).
+public struct Life: Hashable, Comparable, Sendable {
+    /// The number.
     public let value: UInt64
 
     /// Takes the number as it stands in a file or a message.
     public init(_ value: UInt64) { self.value = value }
 
-    /// Joins a start counter and 32 random bits.
-    public init(start: UInt32, random: UInt32) { value = UInt64(start) << 32 | UInt64(random) }
-
-    /// How many times the node has begun anew.
-    public var start: UInt32 { UInt32(truncatingIfNeeded: value >> 32) }
-
-    /// Orders by start counter, then by chance.
-    public static func < (lhs: Incarnation, rhs: Incarnation) -> Bool { lhs.value < rhs.value }
+    /// An order for lists that have one encoding; it says nothing about time.
+    public static func < (lhs: Life, rhs: Life) -> Bool { lhs.value < rhs.value }
 }
 
-/// A node in one incarnation: the writer of one log in each scope.
+extension Life: CustomStringConvertible {
+    /// Hexadecimal.
+    public var description: String { String(value, radix: 16) }
+}
+
+/// A node in one life: the writer of one log in each scope.
 public struct Author: Hashable, Comparable, Sendable {
-    /// Bytes of an author on the wire: the node's key, then the incarnation.
+    /// Bytes of an author on the wire: the node's key, then the life.
     public static let byteCount = 40
 
     /// The node that signs.
     public let node: NodeID
     /// Which life of it.
-    public let incarnation: Incarnation
+    public let life: Life
 
     /// Names an author.
-    public init(node: NodeID, incarnation: Incarnation) {
+    public init(node: NodeID, life: Life) {
         self.node = node
-        self.incarnation = incarnation
+        self.life = life
     }
 
-    /// Orders by node, then by incarnation.
+    /// Orders by node, then by the life's number.
     public static func < (lhs: Author, rhs: Author) -> Bool {
-        lhs.node != rhs.node ? lhs.node < rhs.node : lhs.incarnation < rhs.incarnation
+        lhs.node != rhs.node ? lhs.node < rhs.node : lhs.life < rhs.life
     }
 }
 
 extension Author: CustomStringConvertible {
-    /// Short form for logs: eight digits of the node, then the incarnation in hexadecimal.
-    public var description: String {
-        "\(node.description.prefix(8)).\(String(incarnation.value, radix: 16))"
+    /// Short form for logs: eight digits of the node, then the life in hexadecimal.
+    public var description: String { "\(node.description.prefix(8)).\(life)" }
+}
+
+/// One author's log in one scope.
+public struct LogName: Hashable, Comparable, Sendable {
+    /// Where.
+    public let scope: Scope
+    /// Whose.
+    public let author: Author
+
+    /// Names a log.
+    public init(scope: Scope, author: Author) {
+        self.scope = scope
+        self.author = author
     }
+
+    /// Orders by scope, then by author.
+    public static func < (lhs: LogName, rhs: LogName) -> Bool {
+        lhs.scope != rhs.scope ? lhs.scope < rhs.scope : lhs.author < rhs.author
+    }
+}
+
+extension LogName: CustomStringConvertible {
+    /// `orders@site/s12 of 1f2e3d4c.7`.
+    public var description: String { "\(scope) of \(author)" }
 }
 
 /// The place of one record in its author's log: no two records of a scope share it.

@@ -52,12 +52,19 @@ public struct HybridTime: Hashable, Comparable, Sendable {
     /// Milliseconds since 1970 by the writer's clock.
     public var milliseconds: UInt64 { value >> 16 }
 
+    /// How far stamps may go before the wall clock, in milliseconds: what a clock that is stepped
+    /// back a little asks for, and no more.
+    public static let leadMax: UInt64 = 60_000
+
     /// The next stamp after this one for a wall clock that reads `wall` milliseconds.
     ///
-    /// Never falls: a clock that jumps back counts on from the highest stamp given.
+    /// It does not fall where a clock is stepped back a little. A clock that stood years ahead and
+    /// was mended is believed at once: causes order the versions of a key, stamps break ties only.
     public func next(wall: UInt64) -> HybridTime {
-        let clamped = min(wall, UInt64.max >> 16) << 16
-        return HybridTime(max(clamped, value == .max ? value : value + 1))
+        let clamped = min(wall, UInt64.max >> 16)
+        let now = HybridTime(clamped << 16)
+        guard value != .max, milliseconds <= clamped + Self.leadMax else { return now }
+        return max(now, HybridTime(value + 1))
     }
 
     /// Earlier is less.

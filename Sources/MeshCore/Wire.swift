@@ -121,9 +121,9 @@ public struct WireReader {
         return text
     }
 
-    /// An author: node key, then incarnation.
+    /// An author: node key, then life.
     public mutating func author() throws(WireError) -> Author {
-        Author(node: try bytes32(), incarnation: Incarnation(try u64()))
+        Author(node: try bytes32(), life: Life(try u64()))
     }
 
     /// A sequence from 1 to `Dot.sequenceMax`; 0 too where `orZero`.
@@ -216,10 +216,10 @@ public struct WireWriter {
         append(value)
     }
 
-    /// An author: node key, then incarnation.
+    /// An author: node key, then life.
     public mutating func author(_ value: Author) {
         append(value.node)
-        u64(value.incarnation.value)
+        u64(value.life.value)
     }
 
     /// An audience: kind, then name.

@@ -18,6 +18,7 @@ package enum SigningContext: String, CaseIterable, Sendable {
     case charter = "MESH1 charter"
     case release = "MESH1 release"
     case revocation = "MESH1 revoke"
+    case policy = "MESH1 policy"
 
     /// The label, padded with zeros to 32 bytes.
     package var label: [UInt8] {

@@ -13,12 +13,13 @@ extension Engine {
             return
         }
         link.comparisons += 1
-        let session = session(with: link, .initiator)
+        let session = session(with: link, .initiator, now)
         link.initiated = session
         link.isComparing = true
         link.isSyncWanted = false
         link.askedForSync = now
         link.hasMoved = false
+        link.heldLogs = 0
         link.lastProgress = now
         link.isEndHeard = false
         links[id] = link
@@ -38,11 +39,15 @@ extension Engine {
         postpone(id, now)
     }
 
-    private func session(with link: LinkState, _ role: SyncSession.Role) -> SyncSession {
+    private func session(
+        with link: LinkState, _ role: SyncSession.Role, _ now: Instant
+    ) -> SyncSession {
         let (own, peer) = (own, link.peer.certificate)
-        return SyncSession(role: role, salt: link.peer.salt, round: link.comparisons) { scope in
-            own.allows(.read, scope) && peer.allows(.read, scope)
-        }
+        let held = waits.held(now: now)
+        return SyncSession(
+            role: role, salt: link.peer.salt, round: link.comparisons,
+            isHeld: { held.contains($0) },
+            mayShare: { own.allows(.read, $0) && peer.allows(.read, $0) })
     }
 
     /// Something is missing here: a comparison is wanted soon, but not one for each of many
@@ -52,7 +57,7 @@ extension Engine {
     /// Begins a comparison that is due or wanted, or asks the peer to.
     mutating func syncIfDue(_ id: LinkID, _ now: Instant) {
         guard let link = links[id] else { return }
-        if link.initiated != nil, !link.isComparing, !link.isStreaming, link.judging == 0,
+        if link.initiated != nil, !link.isComparing, !link.isStreaming, link.credit.judging == 0,
             now.since(link.lastProgress) > tuning.syncSilenceMax
         {
             return abandon(id, now)
@@ -91,15 +96,15 @@ extension Engine {
         link.waiting.append((turn, isAnswer))
         link.lastProgress = now
         links[id] = link
-        compareNext(id)
+        compareNext(id, now)
     }
 
-    private mutating func compareNext(_ id: LinkID) {
+    private mutating func compareNext(_ id: LinkID, _ now: Instant) {
         guard var link = links[id], !link.isComparing, !link.waiting.isEmpty else { return }
         let (turn, isAnswer) = link.waiting.removeFirst()
         link.isComparing = true
         if !isAnswer, case .summary? = turn.parts.first {
-            link.answering = session(with: link, .responder)
+            link.answering = session(with: link, .responder, now)
         }
         let current = isAnswer ? link.initiated : link.answering
         links[id] = link
@@ -138,7 +143,7 @@ extension Engine {
             }
         }
         pump(id)
-        compareNext(id)
+        compareNext(id, now)
     }
 
     private mutating func note(
@@ -162,6 +167,7 @@ extension Engine {
             }
         }
         if !outcome.streams.isEmpty { link.hasMoved = true }
+        link.heldLogs += outcome.held
         let room = max(0, limits.streams - link.streams.count)
         if outcome.streams.count > room {
             counters.add("stream_over_limit", UInt64(outcome.streams.count - room))
@@ -213,7 +219,7 @@ extension Engine {
 
     /// Ends a round once what the peer sent in it has been judged.
     mutating func finishRound(_ id: LinkID, _ now: Instant) {
-        guard let link = links[id], link.isEndHeard, link.judging == 0 else { return }
+        guard let link = links[id], link.isEndHeard, link.credit.judging == 0 else { return }
         links[id]?.isEndHeard = false
         links[id]?.initiated = nil
         links[id]?.rounds += 1
@@ -221,7 +227,8 @@ extension Engine {
             beginSync(id, now)
         } else {
             links[id]?.rounds = 0
-            links[id]?.fruitless += 1
+            // Logs that are held have a back-off of their own: the others do not wait with them.
+            if link.heldLogs > 0 { links[id]?.fruitless = 0 } else { links[id]?.fruitless += 1 }
             counters.add("sync_fruitless")
             postpone(id, now)
         }

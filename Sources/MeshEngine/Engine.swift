@@ -29,6 +29,8 @@ package struct Engine: ~Copyable {
     /// The revocations that are known, to show them to whom they name.
     var revoked: [NodeID: [UInt8]] = [:]
     var heardLogs: [LogName: UInt64] = [:]
+    /// Logs that cannot be taken further now.
+    package internal(set) var waits: LogWaits
     var lackingWAN: Instant?
     var brokenWAN: Instant?
     var nextBeacon: Instant
@@ -51,6 +53,7 @@ package struct Engine: ~Copyable {
         self.limits = limits
         self.tuning = tuning
         entropy = SeededGenerator(seed: seed)
+        waits = LogWaits(limit: limits.logsHeld)
         nextBeacon = now
         holders[Self.name(own)] = (own.ticket.serial, own.node)
         dials = DialPlan(
@@ -70,6 +73,7 @@ package struct Engine: ~Copyable {
             for message in messages {
                 know(message)
                 push(message, from: nil, nil)
+                advanced(message.log, to: message.through)
             }
         case .ingested(let id, let ticket, let outcome): ingested(id, ticket, outcome, now)
         case .compared(let id, let session, let result): compared(id, session, result, now)
@@ -80,7 +84,7 @@ package struct Engine: ~Copyable {
             if !isGood { strike(id, "revocations that do not verify", now) }
         case .known(let nodes): for node in nodes { know(node, now) }
         case .datagram(let bytes, let host): membership.receive(bytes, from: host, now: now)
-        case .shown(let id, let bytes): shown(id, bytes)
+        case .shown(let id, let list): shown(id, list)
         case .heard(let node, let incarnation, let address): heard(node, incarnation, address, now)
         case .dialFailed(let address, let failure): dialFailed(address, failure, now)
         case .networkChanged:
@@ -120,7 +124,7 @@ package struct Engine: ~Copyable {
         for link in links.values {
             if link.streams.count > limits.streams { return "streams" }
             if link.waiting.count > limits.turnsWaiting { return "turns" }
-            if link.unjudged > 2 * limits.bytesInFlight { return "bytes" }
+            if link.credit.unjudged > 2 * limits.bytesInFlight { return "bytes" }
             if link.showing > limits.certificatesWanted { return "certificates" }
         }
         return nil
@@ -207,7 +211,7 @@ extension Engine {
         }
         let twins = links.filter { $0.value.node == peer.certificate.node }.keys.sorted()
         for other in twins where !resolve(id, origin, other) { return }
-        links[id] = LinkState(peer, origin, now: now)
+        links[id] = LinkState(peer, origin, limits: limits, now: now)
         exchanges[peer.certificate.node, default: Exchange(peer)].version = peer.version
         join(id, peer.certificate, origin, now)
         links[id]?.askedFor.insert(peer.certificate.node)
@@ -295,8 +299,7 @@ extension Engine {
         case .syncPlease: wantSync(id)
         case .commits(let bytes): receive(id, commits: bytes, now)
         case .credit(let count):
-            let left = (links[id]?.inFlight ?? 0) - Int(count)
-            links[id]?.inFlight = max(0, left)
+            links[id]?.credit.returned(Int(count))
             links[id]?.lastProgress = now
             pump(id)
         case .certificate(let bytes): receive(id, certificate: bytes)
@@ -325,10 +328,10 @@ extension Engine {
         emit(.show(id, node))
     }
 
-    private mutating func shown(_ id: LinkID, _ certificate: [UInt8]?) {
+    private mutating func shown(_ id: LinkID, _ certificates: [[UInt8]]) {
         guard links[id] != nil else { return }
         links[id]?.showing -= 1
-        if let certificate { send(id, .certificate(certificate)) }
+        for certificate in certificates { send(id, .certificate(certificate)) }
     }
 
     /// Three messages in a minute that break their own signatures close a link.

@@ -45,8 +45,8 @@ package enum Input: Sendable {
     case known([KnownNode])
     /// A datagram came, from an address without its port.
     case datagram([UInt8], from: String)
-    /// A certificate that a peer wants was looked up; nil if it is not known.
-    case shown(LinkID, [UInt8]?)
+    /// The certificates of a node that a peer wants were looked up, the newest last.
+    case shown(LinkID, [[UInt8]])
     /// An authentic beacon of another node was heard.
     case heard(NodeID, Incarnation, address: String)
     /// A dial came to nothing.
@@ -161,6 +161,8 @@ package enum Effect: Sendable {
 package struct EngineLimits: Sendable {
     /// Most links.
     package var links = 256
+    /// Most logs that are remembered as held.
+    package var logsHeld = 10_000
     /// Bytes of records that may be on their way to one peer.
     package var bytesInFlight = 4 << 20
     /// Streams that wait for one peer.
@@ -224,6 +226,8 @@ package struct EngineTuning: Sendable {
     package var firstBeacons: [Duration] = [100, 100, 300, 300].map { .milliseconds($0) }
     /// How long messages of an unknown author wait for its certificate.
     package var parkedMax = Duration.seconds(30)
+    /// How long messages wait for a place in another log that is on its way.
+    package var parkedPlaceMax = Duration.seconds(2)
 
     /// The defaults.
     package init() {}
@@ -258,8 +262,18 @@ package struct Exchange: Sendable, Equatable {
         version = peer.version
     }
 
+    mutating func note(more count: UInt64) {
+        let (sum, overflow) = since.addingReportingOverflow(count)
+        since = overflow ? .max : sum
+    }
+
     /// Records that it lacks, as far as can be known here; nil if nothing was ever compared.
-    package var behind: UInt64? { lacked.map { $0 + since } }
+    package var behind: UInt64? {
+        lacked.map { lacked in
+            let (sum, overflow) = lacked.addingReportingOverflow(since)
+            return overflow ? .max : sum
+        }
+    }
 }
 
 /// One linked peer as operators see it.

@@ -34,6 +34,8 @@ struct LinkState {
     var windowsInStep = 0
     var fruitless = 0
     var hasMoved = false
+    /// Logs that differ and that one end cannot take further now.
+    var heldLogs = 0
     var owesEnd = false
     /// Answers that are still to come to turns that were given up.
     var answersLate = 0
@@ -46,10 +48,8 @@ struct LinkState {
     // Records
     var streams: [StreamRequest] = []
     var isReading = false
-    var inFlight = 0
+    var credit: CreditWindow
     var recordsSent: UInt64 = 0
-    var judging = 0
-    var unjudged = 0
     var askedFor: Set<NodeID> = []
     var certificatesDue = 0
     var showing = 0
@@ -58,9 +58,10 @@ struct LinkState {
     /// The peer was asked for announcements.
     var isSpared = false
     var promises: [(log: LogName, through: UInt64, due: Instant)] = []
-    var parked: [(author: NodeID, ticket: IngestTicket, at: Instant)] = []
+    var parked = ParkedMessages()
 
-    init(_ peer: LinkMachine.Peer, _ origin: LinkOrigin, now: Instant) {
+    init(_ peer: LinkMachine.Peer, _ origin: LinkOrigin, limits: EngineLimits, now: Instant) {
+        credit = CreditWindow(limit: limits.bytesInFlight)
         self.peer = peer
         self.origin = origin
         since = now

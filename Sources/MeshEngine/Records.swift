@@ -15,17 +15,14 @@ extension Engine {
         }
         let ticket = IngestTicket(message: message, byteCount: bytes.count)
         // What is sent waits for credit; a peer that does not wait would fill this node's memory.
-        let unjudged = (links[id]?.unjudged ?? 0) + bytes.count
-        guard unjudged <= 2 * limits.bytesInFlight else {
+        guard links[id]?.credit.received(bytes.count) == true else {
             counters.add("commits_over_credit")
             return close(id, "the peer sends more than it has credit for")
         }
-        links[id]?.unjudged = unjudged
-        links[id]?.judging += 1
         links[id]?.lastProgress = now
-        // What follows a message that waits for a certificate waits behind it.
-        if links[id]?.parked.contains(where: { $0.author == message.author.node }) == true {
-            links[id]?.parked.append((message.author.node, ticket, now))
+        // What follows a message that waits, waits behind it.
+        if let need = links[id]?.parked.holds(message) {
+            links[id]?.parked.add(ticket, need, now: now)
         } else {
             emit(.ingest(id, ticket))
         }
@@ -34,28 +31,25 @@ extension Engine {
     mutating func ingested(
         _ id: LinkID, _ ticket: IngestTicket, _ outcome: IngestOutcome, _ now: Instant
     ) {
-        if outcome.refusal == .authorUnknown, let link = links[id] {
-            let author = ticket.message.author.node
-            if !link.parked.contains(where: { $0.author == author }) {
-                links[id]?.askedFor.insert(author)
-                send(id, .wantCertificate(author))
-            }
-            links[id]?.parked.append((author, ticket, now))
-            return
-        }
+        if park(id, ticket, outcome, now) { return }
         settle(id, ticket)
         defer { finishRound(id, now) }
         if outcome.isFork { emit(.note("an author wrote two things in one place", id)) }
-        if let refusal = outcome.refusal {
-            counters.add("refused_\(refusal.rawValue)")
-            switch refusal {
-            case .badSignature, .malformed: strike(id, "records that do not verify", now)
-            case .policyUnknown, .unavailable: wantSync(id)
-            default: break
+        let message = ticket.message
+        if outcome.stored > 0 || outcome.hasAdvanced {
+            links[id]?.hasMoved = true
+            if outcome.frontier >= message.through {
+                push(message, from: id, outcome.authorSite)
             }
-            return
         }
-        if !outcome.hasGap { know(ticket.message) }
+        if outcome.hasAdvanced { advanced(message.log, to: outcome.frontier) }
+        if let dependency = outcome.waits {
+            counters.add("log_waits")
+            hold(message.log, .waits(dependency), now)
+        }
+        if let refusal = outcome.refusal { refused(id, message, refusal, now) }
+        guard outcome.refusal == nil, outcome.waits == nil else { return }
+        if !outcome.hasGap { know(message) }
         if outcome.isDuplicate {
             counters.add("commits_duplicate")
             spare(id)
@@ -64,10 +58,6 @@ extension Engine {
             counters.add("commits_gap")
             wantSync(id)
         }
-        if outcome.stored > 0 || outcome.hasAdvanced {
-            links[id]?.hasMoved = true
-            push(ticket.message, from: id, outcome.authorSite)
-        }
         if !outcome.evidence.isEmpty, let link = links[id] {
             let room = max(0, limits.streams - link.streams.count)
             links[id]?.streams += outcome.evidence.prefix(room)
@@ -75,9 +65,84 @@ extension Engine {
         }
     }
 
+    private mutating func refused(
+        _ id: LinkID, _ message: CommitsMessage, _ refusal: Refusal, _ now: Instant
+    ) {
+        counters.add("refused_\(refusal.rawValue)")
+        if refusal.blocksLog { return hold(message.log, .blocked(refusal), now) }
+        switch refusal {
+        case .badSignature, .malformed: strike(id, "records that do not verify", now)
+        case .unavailable: wantSync(id)
+        default: break
+        }
+    }
+
+    /// A message that came before what it needs waits for it a while.
+    ///
+    /// - Returns: whether it waits.
+    private mutating func park(
+        _ id: LinkID, _ ticket: IngestTicket, _ outcome: IngestOutcome, _ now: Instant
+    ) -> Bool {
+        guard let link = links[id] else { return false }
+        let author = ticket.message.author.node
+        if outcome.refusal == .authorUnknown {
+            if !link.parked.waits(for: .certificate(author)) {
+                links[id]?.askedFor.insert(author)
+                send(id, .wantCertificate(author))
+            }
+            links[id]?.parked.add(ticket, .certificate(author), now: now)
+            return true
+        }
+        // One that has been held before is not on its way: it is fetched when its time comes.
+        guard let dependency = outcome.waits, waits.all[ticket.message.log] == nil else {
+            return false
+        }
+        links[id]?.parked.add(ticket, .other(dependency), now: now)
+        proven(ticket.message.log, to: ticket.message.through)
+        return true
+    }
+
+    /// A log that waits has shown how far it goes: what waited for that need not wait for more.
+    private mutating func proven(_ log: LogName, to through: UInt64) {
+        retry { need in
+            if case .other(.place(log, let sequence)) = need { return sequence <= through }
+            return false
+        }
+    }
+
+    private mutating func hold(_ log: LogName, _ cause: LogWaits.Cause, _ now: Instant) {
+        if !waits.hold(log, cause, now: now) { counters.add("logs_held_over_limit") }
+    }
+
+    /// A log is known further: what waited for that is tried, here and on every link.
+    mutating func advanced(_ log: LogName, to frontier: UInt64) {
+        var isFreed = waits.advanced(log, to: frontier)
+        if log.scope == NamespacePolicy.scope {
+            isFreed =
+                waits.free { _, cause in
+                    if case .waits(.policy) = cause { return true }
+                    return false
+                } || isFreed
+        }
+        retry { need in
+            switch need {
+            case .other(.place(log, let sequence)): sequence <= frontier
+            case .other(.policy): log.scope == NamespacePolicy.scope
+            default: false
+            }
+        }
+        if isFreed { for id in links.keys.sorted() { wantSync(id) } }
+    }
+
+    private mutating func retry(_ isReady: (ParkedMessages.Need) -> Bool) {
+        for id in links.keys.sorted() where links[id]?.parked.isEmpty == false {
+            for ticket in links[id]?.parked.take(where: isReady) ?? [] { emit(.ingest(id, ticket)) }
+        }
+    }
+
     mutating func transmit(_ id: LinkID, _ message: CommitsMessage) {
         let bytes = message.encoded
-        links[id]?.inFlight += bytes.count
+        links[id]?.credit.sent(bytes.count)
         links[id]?.recordsSent += message.recordCount
         send(id, .commits(bytes))
     }
@@ -86,7 +151,7 @@ extension Engine {
     mutating func pump(_ id: LinkID) {
         guard var link = links[id], !link.isReading else { return }
         guard !link.streams.isEmpty else { return finishStreams(id) }
-        guard link.inFlight < limits.bytesInFlight else { return }
+        guard link.credit.hasRoom else { return }
         let request = link.streams.removeFirst()
         guard link.peer.certificate.allows(.read, request.scope) else {
             links[id] = link
@@ -123,31 +188,44 @@ extension Engine {
             counters.add("certificate_refused")
             return strike(id, "certificates that do not verify", now)
         }
-        guard let link = links[id] else { return }
+        guard links[id] != nil else { return }
         let node = card.node
         admit(card, now)
         links[id]?.askedFor.remove(node)
-        let ready = link.parked.filter { $0.author == node }
-        links[id]?.parked.removeAll { $0.author == node }
-        for parked in ready { emit(.ingest(id, parked.ticket)) }
+        let ready = links[id]?.parked.take { $0 == .certificate(node) } ?? []
+        for ticket in ready { emit(.ingest(id, ticket)) }
+        // What one certificate did not allow another may: they add up.
+        let isFreed = waits.free { log, cause in
+            if case .blocked = cause { return log.author.node == node }
+            return false
+        }
+        if isFreed { wantSync(id) }
     }
 
     mutating func dropParked(_ id: LinkID, _ now: Instant) {
         guard let link = links[id], !link.parked.isEmpty else { return }
-        let late = link.parked.filter { now.since($0.at) > tuning.parkedMax }
+        let late =
+            links[id]?.parked.takeLate(
+                now: now, certificates: tuning.parkedMax, others: tuning.parkedPlaceMax) ?? []
         if late.isEmpty { return }
-        counters.add("refused_author_unknown", UInt64(late.count))
-        for parked in late { links[id]?.askedFor.remove(parked.author) }
-        links[id]?.parked.removeAll { now.since($0.at) > tuning.parkedMax }
-        for parked in late { settle(id, parked.ticket) }
+        for parked in late {
+            switch parked.need {
+            case .certificate(let node):
+                counters.add("refused_\(Refusal.authorUnknown.rawValue)")
+                links[id]?.askedFor.remove(node)
+            case .other(let dependency):
+                counters.add("log_waits")
+                hold(parked.log, .waits(dependency), now)
+            }
+            settle(id, parked.ticket)
+        }
         finishRound(id, now)
     }
 
     /// A message was judged: the peer gets its room back.
     private mutating func settle(_ id: LinkID, _ ticket: IngestTicket) {
-        guard let link = links[id] else { return }
-        links[id]?.judging = max(0, link.judging - 1)
-        links[id]?.unjudged = max(0, link.unjudged - ticket.byteCount)
+        guard links[id] != nil else { return }
+        links[id]?.credit.judged(ticket.byteCount)
         send(id, .credit(UInt32(clamping: ticket.byteCount)))
     }
 }

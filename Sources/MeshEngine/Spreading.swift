@@ -40,7 +40,7 @@ extension Engine {
                 send(id, .have(log, through: message.through))
                 continue
             }
-            guard link.inFlight < limits.bytesInFlight else {
+            guard link.credit.hasRoom else {
                 counters.add("push_over_limit")
                 continue
             }
@@ -54,7 +54,7 @@ extension Engine {
         let linked = Set(links.values.map(\.node))
         for (node, exchange) in exchanges
         where !linked.contains(node) && exchange.certificate.allows(.read, message.scope) {
-            exchanges[node]?.since += message.recordCount
+            exchanges[node]?.note(more: message.recordCount)
         }
     }
 

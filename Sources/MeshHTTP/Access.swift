@@ -13,18 +13,27 @@ enum Access: Sendable {
     case admin
     /// A program on this host, without a token: all records, nothing of the node's own.
     case local
-    /// An app with a token.
-    case token([AppGrant])
+    /// An app with a token of that name.
+    case token(String, [AppGrant])
+
+    /// Whose requests these are: names that one gives mean nothing to another.
+    var owner: String {
+        switch self {
+        case .admin: "admin"
+        case .local: "local"
+        case .token(let name, _): "token/\(name)"
+        }
+    }
 
     var isAdmin: Bool { if case .admin = self { true } else { false } }
 
     func mayRead(_ namespace: String) -> Bool {
-        guard case .token(let grants) = self else { return true }
+        guard case .token(_, let grants) = self else { return true }
         return grants.contains { $0.covers(namespace) }
     }
 
     func mayWrite(_ namespace: String) -> Bool {
-        guard case .token(let grants) = self else { return true }
+        guard case .token(_, let grants) = self else { return true }
         return grants.contains { $0.covers(namespace) && $0.mayWrite }
     }
 }
@@ -51,9 +60,9 @@ struct Gatekeeper: Sendable {
         try checkHost(head)
         if let header = head.headerFields[.authorization] {
             guard header.lowercased().hasPrefix("bearer "),
-                let grants = try store.grants(ofToken: String(header.dropFirst(7)))
+                let token = try store.tokens.find(String(header.dropFirst(7)))
             else { throw Problem.unauthorised }
-            return .token(grants)
+            return .token(token.name, token.grants)
         }
         guard Self.isLoopback(remote?.ipAddress ?? "") else { throw Problem.unauthorised }
         return .local
@@ -126,7 +135,8 @@ extension Problem {
             case .idempotencyMismatch: ("idempotency_mismatch", 422, "Idempotency key reused")
             case .limit: ("limit", 413, "Over a limit")
             case .busy: ("busy", 503, "Too busy")
-            case .closed, .database, .newerSchema, .otherNode, .inUse, .unusable:
+            case .closed, .database, .newerSchema, .olderSchema, .otherNode, .leaseLost, .inUse,
+                .unusable:
                 ("storage", 503, "Storage failed")
             }
         self.init(code: code, title: title, status: status, detail: "\(error)")

@@ -121,7 +121,7 @@ enum Diagnosis {
                 line.node, "behind", "\(lack); none has gone to it in the last second",
                 next: "meshctl sync, then meshctl why \(line.node)")
         }
-        let left = (behind + perSecond - 1) / perSecond
+        let left = behind / perSecond + (behind % perSecond == 0 ? 0 : 1)
         return WhyView(
             line.node, "behind",
             "\(lack); \(perSecond) a second go to it now: done in about \(left) s")

@@ -12,6 +12,7 @@ internal import MeshDiscovery
 internal import MeshEngine
 internal import MeshMembership
 internal import MeshReplication
+internal import MeshRules
 internal import MeshStore
 internal import MeshTrust
 internal import NIOCore
@@ -30,8 +31,8 @@ extension Routes {
         }
         let digests = try store.consult { index in
             try index.scopes().filter { wanted == nil || $0 == wanted }.map { scope in
-                let logs = try index.logs(of: scope)
-                return (scope, AuthorTrie(logs).root, logs.sorted { $0.author < $1.author })
+                let trie = try index.trie(of: scope)
+                return (scope, trie.root, trie.states.sorted { $0.author < $1.author })
             }
         }
         if let wanted, digests.isEmpty { throw Problem.notFound("\(wanted) is not held here") }
@@ -42,7 +43,7 @@ extension Routes {
                 logs: logs.map {
                     LogView(
                         node: $0.author.node.description,
-                        incarnation: String($0.author.incarnation.value, radix: 16),
+                        life: $0.author.life.description,
                         frontier: $0.frontier)
                 })
         }
@@ -52,10 +53,12 @@ extension Routes {
     // MARK: Namespaces
 
     func namespaces() throws -> NamespacesView {
-        NamespacesView(namespaces: try store.policies().map { view($0.name, $0.policy) })
+        NamespacesView(namespaces: try store.policies().map { view($0.namespace, $0.policy, $0.id, $0.isCurrent) })
     }
 
-    private func view(_ name: String, _ policy: NamespacePolicy) -> NamespaceView {
+    private func view(
+        _ name: String, _ policy: NamespacePolicy, _ id: PolicyID? = nil, _ isCurrent: Bool = true
+    ) -> NamespaceView {
         let audience =
             switch policy.audience {
             case .all: "all"
@@ -63,8 +66,10 @@ extension Routes {
             case .group(let group): "group:\(group)"
             case .each: "each"
             }
+        let id = id ?? policy.id(for: name, in: store.identity.root.meshID)
         return NamespaceView(
-            name: name, audience: audience, writers: policy.writers.name, merge: policy.merge.name)
+            name: name, audience: audience, writers: policy.writers.name, merge: policy.merge.name,
+            id: id.description, current: isCurrent)
     }
 
     func createNamespace(
@@ -115,7 +120,7 @@ extension Routes {
         guard access.isAdmin else { throw Problem.forbidden("only on the admin socket") }
         switch (request.method, name) {
         case (.get, nil):
-            let views = try store.tokens().map {
+            let views = try store.tokens.list().map {
                 TokenView(name: $0.name, allow: $0.grants.map(\.text))
             }
             return try Self.json(TokensView(tokens: views))
@@ -126,13 +131,12 @@ extension Routes {
             else {
                 throw Problem.bad("bad_token", "a token has a name and grants such as orders:w")
             }
-            let secret = try store.makeToken(
-                wanted.name, grants, now: UInt64(Date().timeIntervalSince1970))
+            let secret = try store.tokens.make(wanted.name, grants)
             return try Self.json(
                 TokenView(name: wanted.name, allow: grants.map(\.text), secret: secret),
                 status: .created)
         case (.delete, let name?):
-            guard try store.revokeToken(name) else { throw Problem.notFound("no token '\(name)'") }
+            guard try store.tokens.revoke(name) else { throw Problem.notFound("no token '\(name)'") }
             return Response(status: .noContent)
         default: throw Problem.notFound("tokens take GET, POST and DELETE")
         }
@@ -158,12 +162,11 @@ extension Routes {
                     ]))
                 var shown: Set<NodeID> = []
                 for scope in scopes {
-                    let logs = try store.consult { try $0.logs(of: scope) }
+                    let logs = try store.consult { try $0.trie(of: scope) }.states
                     for log in logs.sorted(by: { $0.author < $1.author }) {
                         let author = log.author.node
-                        if shown.insert(author).inserted,
-                            let card = try store.certificate(of: author)
-                        {
+                        let isNew = shown.insert(author).inserted
+                        for card in isNew ? try store.certificates(of: author) : [] {
                             try await writer.write(
                                 try Self.line([
                                     "kind": "certificate", "bytes": Hex.encode(card.encoded),
@@ -199,6 +202,7 @@ extension Routes {
     func metrics() async throws -> String {
         let snapshot = await node.snapshot()
         let statistics = store.statistics
+        let counts = statistics.counts
         var lines: [String] = []
         func metric(_ name: String, _ kind: String, _ help: String, _ value: some Numeric) {
             lines += [
@@ -213,36 +217,46 @@ extension Routes {
             statistics.transactions.load(ordering: .relaxed))
         metric(
             "store_records_written_total", "counter", "Records written by apps here.",
-            statistics.recordsWritten.load(ordering: .relaxed))
+            counts.written)
         metric(
             "store_records_ingested_total", "counter", "Records taken from peers.",
-            statistics.recordsIngested.load(ordering: .relaxed))
+            counts.ingested)
         metric(
             "store_signatures_total", "counter", "Commits signed.",
-            statistics.signatures.load(ordering: .relaxed))
+            counts.signatures)
         metric(
             "store_verifications_total", "counter", "Commits whose signature was verified.",
-            statistics.verifications.load(ordering: .relaxed))
+            counts.verifications)
         metric(
             "store_refused_jobs_total", "counter", "Writes refused because too many waited.",
             statistics.refusedJobs.load(ordering: .relaxed))
         metric(
             "store_damaged_total", "counter", "Records found damaged.",
-            statistics.damaged.load(ordering: .relaxed))
+            counts.damaged)
         metric(
             "store_forks_total", "counter", "Places where an author wrote two things.",
-            statistics.forks.load(ordering: .relaxed))
+            counts.forks)
         metric(
             "store_records_revoked_total", "counter", "Records taken away past a revocation's cut.",
-            statistics.recordsRevoked.load(ordering: .relaxed))
+            counts.recordsRevoked)
         metric(
             "store_records_restored_total", "counter",
             "Records brought back that such records had superseded.",
-            statistics.recordsRestored.load(ordering: .relaxed))
+            counts.recordsRestored)
         metric(
             "undo_dropped_total", "counter",
             "Superseded records that are no longer kept for a revocation.",
-            statistics.undoDropped.load(ordering: .relaxed))
+            counts.undoDropped)
+        metric(
+            "store_rewritten_total", "counter",
+            "Records written again that had lost their place to a copy of this node.",
+            counts.rewritten)
+        metric(
+            "store_waiting_total", "counter",
+            "Commits that came before what they name, and waited.", counts.waiting)
+        metric(
+            "store_contexts_cut_total", "counter",
+            "Writes to keys with more writers than a context names.", counts.contextsCut)
         metric("store_bytes", "gauge", "Bytes of the database.", try store.diskBytes())
         let content = try await node.content.report().map(\.own)
         metric("content_channels", "gauge", "Channels known here.", content.count)

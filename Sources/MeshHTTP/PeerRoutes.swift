@@ -174,7 +174,7 @@ extension Routes {
             mesh: store.identity.root.name, meshId: store.identity.root.meshID.description,
             node: own.ticket.node, id: own.node.description, site: own.ticket.site,
             role: own.ticket.isCentral ? "central" : "edge", version: meshVersion,
-            incarnation: String(store.author.incarnation.value, radix: 16),
+            incarnation: String(store.incarnation.value, radix: 16),
             uptimeSeconds: node.uptime.seconds, linked: snapshot.peers.count,
             gateway: lines.first { $0.id == snapshot.gateway?.description }?.node,
             clockOffsetSeconds: Diagnosis.medianOffset(snapshot)?.seconds,

@@ -8,6 +8,7 @@ internal import MeshAPI
 internal import MeshCore
 internal import MeshCrypto
 internal import MeshReplication
+internal import MeshRules
 internal import MeshStore
 internal import MeshTrust
 internal import NIOCore
@@ -40,7 +41,7 @@ extension Routes {
         case .put, .delete:
             try mayWrite(namespace, access)
             try checkAck(request)
-            return try await write(request, try scope(namespace, request), key)
+            return try await write(request, try scope(namespace, request), key, access)
         default:
             throw Problem(
                 code: "method", title: "Method not allowed", status: 405,
@@ -108,7 +109,7 @@ extension Routes {
     }
 
     private func write(
-        _ request: Request, _ scope: Scope, _ key: RecordKey
+        _ request: Request, _ scope: Scope, _ key: RecordKey, _ access: Access
     ) async throws -> Response {
         let isPut = request.method == .put
         let body = isPut ? try await body(request, upTo: Record.bodyBytesMax) : []
@@ -118,10 +119,10 @@ extension Routes {
         else { throw Problem.bad("bad_content_type", "the content type is too long or not ASCII") }
         let write = Write(
             isPut ? .put : .delete, key, contentType: isPut ? type : "", body: body,
-            ifMatch: try ifMatch(request),
-            ifAbsent: request.headers[.ifNoneMatch] == "*")
+            condition: try condition(request))
         var job = WriteRequest(scope: scope, writes: [write])
-        job.idempotency = try idempotency(request, "\(request.method) \(scope) \(key)", body)
+        job.idempotency = try idempotency(
+            request, access, "\(request.method) \(scope) \(key)", body)
         let receipts = try await store.write(job)
         guard let receipt = receipts.first else { return Response(status: .noContent) }
         let headers: HTTPFields = [.eTag: "\"\(receipt.etag)\""]
@@ -129,28 +130,45 @@ extension Routes {
             view(receipts), status: isPut && receipt.isNew ? .created : .ok, headers: headers)
     }
 
-    private func ifMatch(_ request: Request) throws -> String? {
-        guard let header = request.headers[.ifMatch] else { return nil }
-        let tags = Self.tags(header)
-        guard tags.count == 1, let tag = tags.first, !tag.isEmpty else {
-            throw Problem.bad("bad_if_match", "If-Match takes one entity tag, or *")
+    /// What the request asks of the key's state (RFC 9110, §13.1).
+    private func condition(_ request: Request) throws -> Write.Condition {
+        let (match, noneMatch) = (request.headers[.ifMatch], request.headers[.ifNoneMatch])
+        switch (match, noneMatch) {
+        case (nil, nil): return .none
+        case (let header?, nil):
+            if header == "*" { return .holdsValue }
+            let tags = Self.tags(header)
+            guard tags.count == 1, let tag = tags.first, !tag.isEmpty else {
+                throw Problem.bad("bad_if_match", "If-Match takes one entity tag, or *")
+            }
+            return .matches(tag)
+        case (nil, let header?):
+            if header == "*" { return .holdsNone }
+            let tags = Self.tags(header).filter { !$0.isEmpty }
+            guard !tags.isEmpty else {
+                throw Problem.bad("bad_if_none_match", "If-None-Match takes entity tags, or *")
+            }
+            return .differs(tags)
+        case (_?, _?):
+            throw Problem.bad(
+                "bad_condition", "a write takes If-Match or If-None-Match, not both")
         }
-        return tag
     }
 
     private func idempotency(
-        _ request: Request, _ what: String, _ body: [UInt8]
+        _ request: Request, _ access: Access, _ what: String, _ body: [UInt8]
     ) throws -> (name: String, request: Digest)? {
         guard let name = request.headers[.idempotencyKey] else { return nil }
         guard (1...128).contains(name.utf8.count) else {
             throw Problem.bad("bad_idempotency_key", "an Idempotency-Key has 1 to 128 bytes")
         }
-        return (name, Blake2b.hash(Array(what.utf8) + [0] + body))
+        // A name means something to whoever gave it, and to nobody else.
+        return (access.owner + " " + name, Blake2b.hash(Array(what.utf8) + [0] + body))
     }
 
     private func view(_ receipts: [Receipt]) -> WriteView {
         WriteView(
-            etags: receipts.map(\.etag), sequences: receipts.map(\.dot.sequence),
+            etags: receipts.map(\.etag), sequences: receipts.map { $0.dot?.sequence ?? 0 },
             durableOn: [node.certificate.ticket.node])
     }
 
@@ -164,7 +182,7 @@ extension Routes {
         let writes = try batch.writes.enumerated().map { try write($1, at: $0) }
         var job = WriteRequest(scope: scope, writes: writes)
         let hash = Array("\(batch)".utf8)
-        job.idempotency = try idempotency(request, "batch \(scope)", hash)
+        job.idempotency = try idempotency(request, access, "batch \(scope)", hash)
         return try Self.json(view(try await store.write(job)))
     }
 
@@ -185,9 +203,20 @@ extension Routes {
             }
             return Write(
                 .put, key, contentType: item.contentType ?? "application/json", body: bytes,
-                ifMatch: item.ifMatch, ifAbsent: item.ifAbsent ?? false)
-        case "delete": return Write(.delete, key, ifMatch: item.ifMatch)
+                condition: try condition(item, at: index))
+        case "delete": return Write(.delete, key, condition: try condition(item, at: index))
         default: throw Problem.bad("bad_op", "write \(index): '\(item.op)' is not put or delete")
+        }
+    }
+
+    private func condition(_ item: BatchWrite, at index: Int) throws -> Write.Condition {
+        switch (item.ifMatch, item.ifAbsent ?? false) {
+        case (nil, false): return .none
+        case (nil, true): return .holdsNone
+        case (let tag?, false): return tag == "*" ? .holdsValue : .matches(tag)
+        case (_?, true):
+            throw Problem.bad(
+                "bad_condition", "write \(index) has ifMatch and ifAbsent; it takes one of them")
         }
     }
 
@@ -198,7 +227,19 @@ extension Routes {
             etag: state.etag, deleted: version.record.kind == .delete,
             author: version.dot.author.node.description, sequence: version.dot.sequence,
             writtenMs: version.record.stamp.milliseconds, siblings: state.versions.count - 1,
-            cursor: "\(store.instance)-\(version.arrival)")
+            cursor: cursor(version.position))
+    }
+
+    /// A key of which nothing lives any more: what was there was taken away.
+    func viewGone(_ change: StoredChange) -> RecordView {
+        RecordView(
+            scope: change.scope.description, key: change.key.description, contentType: "",
+            body: Data(), etag: EntityTag.of([]), deleted: true, author: "", sequence: 0,
+            writtenMs: 0, siblings: 0, cursor: cursor(change.position))
+    }
+
+    func cursor(_ position: FeedPosition) -> String {
+        "\(Hex.encode(store.epoch))-\(position.number)"
     }
 
     // MARK: Lists
@@ -295,15 +336,15 @@ extension Routes {
             })
     }
 
-    /// A cursor names the database it is of; another's, or one from the future, begins anew.
-    private func position(_ cursor: String?) throws -> UInt64 {
-        guard let cursor, !cursor.isEmpty else { return 0 }
-        if cursor == "now" { return store.lastArrival }
-        let parts = cursor.split(separator: "-")
-        guard parts.count == 2, let position = UInt64(parts[1]) else {
-            throw Problem.bad("bad_cursor", "'\(cursor)' is not a cursor")
-        }
-        guard parts[0] == store.instance, position <= store.lastArrival else {
+    /// A cursor names the epoch it counts in. One that has come no further than what is left of its
+    /// epoch goes on from there, so nothing is skipped; any other begins anew.
+    private func position(_ cursor: String?) throws -> FeedPosition {
+        guard let cursor, !cursor.isEmpty else { return .beginning }
+        if cursor == "now" { return store.lastPosition }
+        let parts = cursor.split(separator: "-", omittingEmptySubsequences: false)
+        guard parts.count == 2, let epoch = Hex.decode(parts[0]), let number = UInt64(parts[1])
+        else { throw Problem.bad("bad_cursor", "'\(cursor)' is not a cursor") }
+        guard let position = try store.resume(FeedPosition(number), of: epoch) else {
             throw Problem(
                 code: "cursor_gone", title: "Cursor gone", status: 410,
                 detail:
@@ -319,7 +360,7 @@ private struct ChangeFeed {
     private static let pause = Duration.seconds(15)
 
     let routes: Routes
-    var position: UInt64
+    var position: FeedPosition
     let namespace: String?
     let access: Access
     let isNDJSON: Bool
@@ -330,8 +371,7 @@ private struct ChangeFeed {
     /// The next changes that this client may see; nil when there are none.
     mutating func next() throws -> ByteBuffer? {
         while true {
-            let (changes, reached) = try routes.store.changes(
-                after: position, scopes: nil, limit: 100)
+            let (changes, reached) = try routes.store.changes(after: position, limit: 100)
             guard reached > position else { return nil }
             position = reached
             var buffer = ByteBuffer()
@@ -342,11 +382,17 @@ private struct ChangeFeed {
 
     private func append(_ change: StoredChange, to buffer: inout ByteBuffer) throws {
         let name = change.scope.namespace
-        let key = change.version.record.key
         guard name == namespace ?? name, !name.hasPrefix("_") || namespace == name,
-            access.mayRead(name), let state = try routes.store.get(key, in: change.scope)
+            access.mayRead(name)
         else { return }
-        let view = routes.view(change.scope, state, change.version)
+        let state = try routes.store.get(change.key, in: change.scope)
+        var view: RecordView
+        if let state, let version = change.version ?? state.versions.first {
+            view = routes.view(change.scope, state, version)
+            view.cursor = routes.cursor(change.position)
+        } else {
+            view = routes.viewGone(change)
+        }
         let line = try MeshJSON.encode(view)
         if isNDJSON {
             buffer.writeBytes(line)
@@ -359,7 +405,7 @@ private struct ChangeFeed {
     }
 
     /// True when something changed, false now and then in between; ends with the node.
-    static func wakes(_ positions: AsyncStream<UInt64>) -> AsyncStream<Bool> {
+    static func wakes(_ positions: AsyncStream<FeedPosition>) -> AsyncStream<Bool> {
         let (wakes, waker) = AsyncStream.makeStream(
             of: Bool.self, bufferingPolicy: .bufferingNewest(1))
         let listener = Task {

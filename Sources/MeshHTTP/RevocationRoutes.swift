@@ -104,7 +104,7 @@ extension Routes {
             logs: try store.logs(of: certificate.node, before: after).map {
                 .init(
                     scope: $0.cut.scope.description,
-                    incarnation: String($0.cut.incarnation.value, radix: 16),
+                    life: $0.cut.life.description,
                     through: $0.cut.through, known: $0.frontier)
             })
     }

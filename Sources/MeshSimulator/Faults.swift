@@ -2,6 +2,7 @@
 
 internal import MeshCore
 internal import MeshEngine
+internal import MeshOracle
 internal import MeshStore
 
 /// What a scenario makes happen, by the line or by chance.
@@ -48,7 +49,7 @@ extension Simulation {
         case .resume(let name): if let node = named(name) { resume(node) }
         case .power(let name, let writes): if let node = named(name) { power(node, writes) }
         case .wipe(let name): if let node = named(name) { wipe(node) }
-        case .image(let name): if let node = named(name) { node.image = node.disk.image }
+        case .image(let name): if let node = named(name) { image(node) }
         case .restore(let name): if let node = named(name) { restore(node) }
         case .clock(let name, let step):
             named(name)?.clock.jump(by: step)
@@ -66,7 +67,12 @@ extension Simulation {
             return fail("\(witness.name) cannot be asked to revoke \(node.name)")
         }
         let revocation = trust.revocation(of: node.id, cuts: logs.map(\.cut))
-        ledger.revoke(node, revocation)
+        guard let shown = try? Apps.everything(store) else {
+            return fail("\(witness.name) cannot be read")
+        }
+        note(revocation)
+        let disks = Set(nodes.filter { $0.id == node.id }.map(\.index))
+        apps.oracle.revoke(disks, witness: shown)
         revoke(revocation, at: witness)
     }
 
@@ -90,7 +96,12 @@ extension Simulation {
         crash(node, power: true)
         node.disk.wipe()
         node.wasEmptied = true
-        ledger.lostDisk(node)
+        apps.oracle.lose(node.index)
+    }
+
+    private func image(_ node: SimulatedNode) {
+        node.image = node.disk.image
+        node.imageHeld = apps.oracle.held(on: node.index)
     }
 
     private func restore(_ node: SimulatedNode) {
@@ -98,7 +109,7 @@ extension Simulation {
         crash(node, power: true)
         node.disk.restore(image)
         node.wasEmptied = true
-        ledger.lostDisk(node)
+        apps.oracle.lose(node.index, but: node.imageHeld)
     }
 
     /// Years pass for everyone but a node that is off; the others do what they do in a few seconds.
@@ -187,7 +198,7 @@ extension Simulation {
     private func revokeByChance(_ node: SimulatedNode) {
         let centre = nodes[0]
         guard chance(0.3), node !== centre, centre.isUp, !centre.isPaused,
-            !ledger.isRevoked(node.id)
+            !isRevoked(node.id)
         else { return }
         perform(.revoke(node.name, through: centre.name))
     }
@@ -205,7 +216,7 @@ extension Simulation {
             if node.wasEmptied { mark(.refilled) }
         }
         // What was lost with the centre's disk before it spread, the operator brings in again.
-        for revocation in ledger.revocations { revoke(revocation, at: nodes[0]) }
+        for revocation in signedRevocations { revoke(revocation, at: nodes[0]) }
         flush()
     }
 }

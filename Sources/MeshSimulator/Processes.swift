@@ -7,6 +7,7 @@ internal import MeshEngine
 internal import MeshLink
 internal import MeshMembership
 internal import MeshReplication
+internal import MeshRules
 internal import MeshStore
 internal import MeshTrust
 internal import Synchronization
@@ -28,11 +29,10 @@ extension Simulation {
         }
         guard let store = node.store else { return }
         let ticket = node.identity.certificate.ticket
-        let incarnation = store.author.incarnation
-        if let last = node.lastIncarnation {
-            mark(last == incarnation ? .incarnationKept : .incarnationNew)
-        }
-        node.lastIncarnation = incarnation
+        let incarnation = store.incarnation
+        let life = store.author.life
+        if let last = node.lastLife { mark(last == life ? .lifeKept : .lifeNew) }
+        node.lastLife = life
         let membership = Membership(
             Membership.Identity(
                 key: node.identity.nodeKey, mesh: node.identity.root.meshID, site: ticket.site,
@@ -42,10 +42,9 @@ extension Simulation {
             own: node.identity.certificate, membership: membership, seeds: node.identity.seeds,
             seed: random.next(), now: now)
         node.storeFree = now
-        say("\(node.name) is up, incarnation \(incarnation.value)")
+        say("\(node.name) is up, life \(life)")
         let revocations = (try? store.revocations()) ?? []
-        if !revocations.isEmpty { ledger.forget(node) }
-        audit(node)
+        follow(node)
         post(node, .revoked(revocations))
         post(node, .known(MeshNode.knownNodes(store)))
         tick(node, life: node.life)
@@ -200,25 +199,49 @@ extension Simulation {
 
     /// An app writes; what is acknowledged must last.
     func write(_ node: SimulatedNode, _ namespace: String) {
-        if let request = ledger.request(node, namespace, &random) { write(node, request) }
+        guard let store = node.store else { return }
+        do {
+            guard let prepared = try apps.request(node, store, namespace, &random) else { return }
+            write(node, prepared)
+        } catch { if !node.disk.isDead { fail("\(node.name): \(error)") } }
     }
 
-    func write(_ node: SimulatedNode, _ request: WriteRequest) {
+    private func write(_ node: SimulatedNode, _ prepared: Apps.Prepared) {
+        write(node, prepared.request) { result in
+            switch result {
+            case .success:
+                self.apps.acknowledge(prepared)
+                if self.network.cut.contains(node.site) { self.mark(.wroteWhileCut) }
+            case .failure(let error):
+                if Self.isRefusal(error) { self.apps.refuse(prepared) }
+            }
+        }
+    }
+
+    /// Whether an app was told that nothing was written, and not only that nobody knows.
+    private static func isRefusal(_ error: StoreError) -> Bool {
+        switch error {
+        case .preconditionFailed, .exists, .notGranted, .unknownNamespace, .revoked, .limit,
+            .idempotencyMismatch, .diskFull, .busy:
+            true
+        default: false
+        }
+    }
+
+    func write(
+        _ node: SimulatedNode, _ request: WriteRequest,
+        then: @escaping (Result<[Receipt], StoreError>) -> Void = { _ in }
+    ) {
         guard let store = node.store else { return }
         let life = node.life
         let result = Self.wait { store.write(request, done: $0) }
         store.settle()
         if node.disk.isDead { return crash(node, power: true) }
-        audit(node)
+        follow(node)
         let commits = node.outbox.take()
         schedule(after: .microseconds(Int(100 + random.next() % 3000))) {
             guard node.life == life else { return self.mark(.diedUnacknowledged) }
-            if case .success(let receipts)? = result {
-                self.ledger.acknowledge(request, receipts)
-                if !self.network.cut.isEmpty, self.network.cut.contains(node.site) {
-                    self.mark(.wroteWhileCut)
-                }
-            }
+            if let result { then(result) }
             for input in commits { self.post(node, input) }
         }
     }
@@ -237,13 +260,10 @@ extension Simulation {
         store.settle()
         if node.disk.isDead { return crash(node, power: true) }
         let inputs = node.outbox.take()
-        for case .revoked in inputs {
-            ledger.forget(node)
-            let statistics = store.statistics
-            if statistics.recordsRevoked.load(ordering: .relaxed) > 0 { mark(.recordsRevoked) }
-            if statistics.recordsRestored.load(ordering: .relaxed) > 0 { mark(.recordsRestored) }
-        }
-        audit(node)
+        let counts = store.statistics.counts
+        if counts.recordsRevoked > 0 { mark(.recordsRevoked) }
+        if counts.recordsRestored > 0 { mark(.recordsRestored) }
+        follow(node)
         for input in inputs { post(node, input) }
     }
 
@@ -260,26 +280,11 @@ extension Simulation {
         return box.withLock { $0 }
     }
 
-    /// Checks everything that came to live on a node since the last time.
-    func audit(_ node: SimulatedNode) {
-        guard let store = node.store, failure == nil, store.lastArrival > node.audited else {
-            return
-        }
+    /// A follower of a node's feed looks at everything that changed.
+    func follow(_ node: SimulatedNode) {
+        guard let store = node.store, failure == nil else { return }
         do {
-            while true {
-                let (changes, position) = try store.changes(
-                    after: node.audited, scopes: nil, limit: 1000)
-                for change in changes {
-                    let record = change.version.record
-                    say(
-                        "\(node.name) has \(change.version.dot) of '\(record.key)' in "
-                            + "\(change.scope), which supersedes \(record.context.dots)")
-                    if try ledger.note(change, at: node, store) { mark(.siblings) }
-                }
-                node.audited = max(node.audited, position)
-                if changes.count < 1000 { break }
-            }
-            node.audited = max(node.audited, store.lastArrival)
+            if try apps.follow(node, store) { mark(.siblings) }
         } catch {
             if !node.disk.isDead { fail("\(node.name): \(error)") }
         }

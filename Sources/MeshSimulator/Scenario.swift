@@ -197,10 +197,10 @@ package enum Mark: String, CaseIterable, Sendable {
     case writesLost = "writes-lost"
     /// A power cut left a write half done.
     case writesTorn = "writes-torn"
-    /// A process began a new incarnation.
-    case incarnationNew = "incarnation-new"
-    /// A process went on with its incarnation after a clean stop.
-    case incarnationKept = "incarnation-kept"
+    /// A process began a new life.
+    case lifeNew = "life-new"
+    /// A process went on with its life after a clean stop.
+    case lifeKept = "life-kept"
     /// A node that had lost its database, or had an old one, was filled again.
     case refilled
     /// Two nodes wrote one key without knowing of each other.

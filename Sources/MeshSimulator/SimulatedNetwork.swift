@@ -110,7 +110,7 @@ extension Simulation {
     }
 
     func sendBeacon(_ from: SimulatedNode, counter: UInt64) {
-        guard let incarnation = from.store?.author.incarnation else { return }
+        guard let incarnation = from.store?.incarnation else { return }
         let secret = from.identity.secret
         let mesh = from.identity.root.meshID
         let beacon = Beacon(

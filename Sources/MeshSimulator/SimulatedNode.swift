@@ -4,6 +4,7 @@ internal import MeshCore
 internal import MeshCrypto
 internal import MeshEngine
 internal import MeshLink
+internal import MeshOracle
 internal import MeshStore
 internal import MeshTrust
 internal import Synchronization
@@ -12,8 +13,8 @@ internal import Synchronization
 final class SimulatedNode {
     let index: Int
     let name: String
-    let site: String
-    let identity: DataDirectory.Identity
+    var site: String { identity.certificate.ticket.site }
+    var identity: DataDirectory.Identity
     let disk = SimulatedDisk()
     let clock: Clock
     let token = Token()
@@ -33,11 +34,15 @@ final class SimulatedNode {
     var nextLink: UInt64 = 1
     var image: SimulatedDisk.Image?
     var wasEmptied = false
-    var lastIncarnation: Incarnation?
+    var lastLife: Life?
     var lastGateway: NodeID?
     var absent: Set<NodeID> = []
-    /// The highest position of the change feed that was audited.
-    var audited: UInt64 = 0
+    /// Who follows its feed.
+    var follower = Apps.Follower()
+    /// Another server of the same identity: this one's disk was copied from it.
+    var isCopy = false
+    /// What its disk held when its image was made, as far as was seen.
+    var imageHeld: Set<Oracle.WriteID> = []
 
     /// A wall clock that can be wrong.
     final class Clock: Sendable {
@@ -93,16 +98,20 @@ final class SimulatedNode {
     }
 
     init(
-        index: Int, name: String, site: String, identity: DataDirectory.Identity, wall: Int64
+        index: Int, name: String, identity: DataDirectory.Identity, wall: Int64
     ) {
         self.index = index
         self.name = name
-        self.site = site
         self.identity = identity
         clock = Clock(at: wall)
     }
 
     var id: NodeID { identity.certificate.node }
+    /// Whether the node holds a scope.
+    func reads(_ scope: String) -> Bool {
+        Scope(scope).map { identity.certificate.allows(.read, $0) } ?? false
+    }
+
     var isUp: Bool { engine != nil }
     var host: String { "h\(index)" }
     var address: String { "\(host):7374" }

@@ -4,7 +4,9 @@ internal import MeshCore
 internal import MeshCrypto
 internal import MeshEngine
 internal import MeshMembership
+internal import MeshOracle
 internal import MeshReplication
+internal import MeshRules
 internal import MeshStore
 internal import MeshTrust
 
@@ -42,7 +44,8 @@ package final class Simulation {
     private(set) var now = Instant(nanoseconds: 0)
     private var events = EventQueue()
     var nodes: [SimulatedNode] = []
-    var ledger: Ledger
+    var apps = Apps()
+    private var revocations: [Revocation] = []
     var network = SimulatedNetwork()
     package var report: Report
     /// The first thing that went wrong; nothing happens after it.
@@ -56,7 +59,6 @@ package final class Simulation {
         report = Report(seed: seed)
         random = SeededGenerator(seed: seed)
         trust = SimulatedTrust(seed: random.next())
-        ledger = Ledger(mesh: trust.root.meshID)
         _ = DiskLayer.isRegistered
     }
 
@@ -71,7 +73,7 @@ package final class Simulation {
             }
             runUntil(Instant(nanoseconds: 0).advanced(by: scenario.end))
             try converge()
-            try ledger.settle(members)
+            if let fault = try apps.judge(members) { throw Failed(reason: fault) }
             for mark in scenario.marks.sorted() where !reached(mark) {
                 throw Failed(reason: "the scenario did not reach '\(mark)'")
             }
@@ -87,7 +89,7 @@ package final class Simulation {
         }
         report.failure = failure
         report.nodes = nodes.count
-        report.acknowledged = ledger.acknowledgedCount
+        report.acknowledged = apps.oracle.acknowledgedCount
         return report
     }
 
@@ -103,7 +105,7 @@ package final class Simulation {
             for server in 1...servers {
                 let isCentral = site == "centre"
                 let node = SimulatedNode(
-                    index: nodes.count, name: isCentral ? site : "\(site)-\(server)", site: site,
+                    index: nodes.count, name: isCentral ? site : "\(site)-\(server)",
                     identity: trust.identity(
                         isCentral ? site : "\(site)-\(server)", site: site, isCentral: isCentral,
                         seeds: isCentral ? [] : ["h0:7374"]),
@@ -112,15 +114,31 @@ package final class Simulation {
             }
         }
         for node in nodes { start(node) }
-        try ledger.govern(self, nodes[0])
+        try govern(nodes[0])
     }
+
+    /// The centre defines the namespaces.
+    private func govern(_ centre: SimulatedNode) throws {
+        for (name, policy) in Apps.namespaces.sorted(by: { $0.key < $1.key }) {
+            let write = Write(.put, try NamespacePolicy.key(of: name), body: policy.encoded)
+            self.write(centre, WriteRequest(scope: NamespacePolicy.scope, writes: [write]))
+        }
+    }
+
+    /// Whether a node is no member any more.
+    func isRevoked(_ node: NodeID) -> Bool { revocations.contains { $0.node == node } }
+
+    /// Every revocation that an operator has signed.
+    var signedRevocations: [Revocation] { revocations }
+
+    func note(_ revocation: Revocation) { revocations.append(revocation) }
 
     private func choose(_ range: ClosedRange<Int>) -> Int {
         range.lowerBound + Int(random.next() % UInt64(range.count))
     }
 
     /// The nodes that nobody has revoked.
-    private var members: [SimulatedNode] { nodes.filter { !ledger.isRevoked($0.id) } }
+    private var members: [SimulatedNode] { nodes.filter { !isRevoked($0.id) && !$0.isCopy } }
 
     func node(_ name: String) -> SimulatedNode? { nodes.first { $0.name == name } }
 
@@ -188,7 +206,7 @@ package final class Simulation {
         while failure == nil, now < end {
             runUntil(now.advanced(by: .milliseconds(500)))
             guard failure == nil else { return }
-            if try ledger.difference(members) == nil,
+            if try Apps.difference(members) == nil,
                 members.allSatisfy({ unseen(by: $0) == nil })
             {
                 report.healed = now.since(begin)
@@ -200,7 +218,7 @@ package final class Simulation {
         }
         guard failure == nil else { return }
         let what =
-            try ledger.difference(members)
+            try Apps.difference(members)
             ?? members.lazy.compactMap { node in
                 self.unseen(by: node).map { "\(node.name) does not see \($0.name) alive" }
             }.first

@@ -166,15 +166,16 @@ package final class SiteSimulation {
     package func write(_ index: Int, sequence: UInt64) throws {
         let server = servers[index]
         let mesh = server.identity.root.meshID
-        let author = Author(node: server.identity.certificate.node, incarnation: Incarnation(1))
+        let author = Author(node: server.identity.certificate.node, life: Life(1))
         let record = Record(
             kind: .put, stamp: HybridTime(sequence), key: try RecordKey("notes/\(sequence)"),
             context: .empty, contentType: "text/plain", body: [UInt8](repeating: 0x61, count: 100))
         let bytes = record.encoded
         let commit = Commit(
             signing: [bytes], ids: [Record.id(of: bytes, in: mesh)], scope: Self.scope,
-            author: author, first: sequence, previous: .zero, key: server.identity.nodeKey,
-            mesh: mesh)
+            author: author, first: sequence,
+            previous: sequence == 1 ? .zero : server.identity.certificate.node,
+            policy: .builtIn, key: server.identity.nodeKey, mesh: mesh)
         server.known[LogName(scope: Self.scope, author: author)] = sequence
         let message = CommitsMessage(
             scope: Self.scope, author: author, after: sequence - 1, through: sequence,
@@ -218,7 +219,7 @@ package final class SiteSimulation {
             schedule(after: .milliseconds(1)) { self.post(server, .compared(id, session, .failed)) }
         case .ingest(let id, let ticket): ingest(server, id, ticket)
         case .keep(let id, let bytes): post(server, .certificate(id, certificates[bytes]))
-        case .show(let id, let node): post(server, .shown(id, shown[node]))
+        case .show(let id, let node): post(server, .shown(id, shown[node].map { [$0] } ?? []))
         case .read, .remember, .depart, .note: break
         }
     }
@@ -228,6 +229,7 @@ package final class SiteSimulation {
         let log = LogName(scope: message.scope, author: message.author)
         let frontier = server.known[log] ?? 0
         var outcome = IngestOutcome()
+        outcome.frontier = max(frontier, message.through)
         outcome.authorSite = "s"
         commitsCarried += 1
         if message.through <= frontier {

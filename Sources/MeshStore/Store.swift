@@ -1,26 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import Dispatch
-internal import GRDB
 package import MeshCore
 internal import MeshCrypto
 package import MeshReplication
+package import MeshRules
 package import MeshTrust
-package import Synchronization
+internal import Synchronization
 
-/// The records of one node on disk: one writer, readers beside it, one process.
+/// The records of one node: jobs come in, are judged by the rules in one transaction after the
+/// other, and are answered once the transaction is durable.
 ///
 /// Jobs that wait together share one transaction, one signature for each scope and one sync to
-/// disk. A job is answered after COMMIT returned, never before. After an error of the disk nothing
-/// more is acknowledged: `failed` is called and the process is to end and come up again through
-/// recovery.
+/// disk. After an error of the disk nothing more is acknowledged: what waits is refused, `failed` is
+/// called, and the process is to end and come up again through recovery.
 package final class Store: Sendable {
     /// What others want to hear of the store.
     package struct Observers: Sendable {
         /// Commits of this node, durable, ready for peers.
         package var committed: @Sendable ([CommitsMessage]) -> Void = { _ in }
         /// Something changed; the feed's new end.
-        package var changed: @Sendable (UInt64) -> Void = { _ in }
+        package var changed: @Sendable (FeedPosition) -> Void = { _ in }
         /// Nodes were revoked; of their logs only what stands is left.
         package var revoked: @Sendable ([Revocation]) -> Void = { _ in }
         /// The disk failed; no further write will be acknowledged.
@@ -33,83 +33,151 @@ package final class Store: Sendable {
     enum Job {
         case write(WriteRequest, @Sendable (Result<[Receipt], StoreError>) -> Void)
         case ingest([CommitsMessage], @Sendable (Result<[IngestOutcome], StoreError>) -> Void)
+        case damaged(Set<Damage>)
+        case trim
+
+        /// What the rules are asked.
+        var rules: [RecordJob] {
+            switch self {
+            case .write(let request, _): [.write(request)]
+            case .ingest(let messages, _): messages.map { .ingest($0) }
+            case .damaged(let damage): [.damaged(damage)]
+            case .trim: [.trim]
+            }
+        }
+
+        func fail(_ error: StoreError) {
+            switch self {
+            case .write(_, let done): done(.failure(error))
+            case .ingest(_, let done): done(.failure(error))
+            case .damaged, .trim: break
+            }
+        }
     }
 
     private struct Waiting {
         var jobs: [Job] = []
-        var isDraining = false
+        var isBusy = false
         var isClosed = false
         var hasFailed = false
+        var idle: [@Sendable () -> Void] = []
         var observers = Observers()
+    }
+
+    /// What goes on from one transaction to the next.
+    private struct Present {
+        var life: Life
+        var stamp = HybridTime(0)
+        var revoked: Set<NodeID>
+        var witnessed: [LogName: UInt64] = [:]
+        var clockCorrection: Int64 = 0
     }
 
     /// The directory's lock, held as long as the store lives.
     private let lock: DataDirectory.Lock?
     private let proof: TailProof?
     private let random: @Sendable (Int) -> [UInt8]
-    let pool: DatabasePool
+    private let wall: @Sendable () -> UInt64
+    let records: any RecordStore
+    /// What is kept beside the records.
+    package let notes: Notes
+    /// The tokens of local apps.
+    package let tokens: AppTokens
     /// This node's identity.
     package let identity: DataDirectory.Identity
-    private let queue = DispatchQueue(label: "mesh.store.writer")
+    private let lease: WriterLease
     private let waiting = Mutex(Waiting())
-    private let writer: Mutex<Writer>
-    private let present: Mutex<Author>
-    let directoryCache: TrustDirectory
-    /// Tokens of apps; nil until they were read, and after a change.
-    let tokenCache = Mutex<[KnownToken]?>(nil)
+    private let present: Mutex<Present>
+    private let ownCertificates: Mutex<[Certificate]>
+    private let feedEnd: Mutex<FeedPosition>
+    let policyCache = Mutex(PolicyCache())
     /// Counters for metrics.
     package let statistics = StoreStatistics()
-    private let feedEnd: Mutex<UInt64>
-    /// Names this database; cursors of another are refused.
-    package let instance: String
 
-    /// Opens or creates the database of a joined node.
+    /// Opens or creates the store of a joined node in SQLite.
     ///
     /// - Parameters:
-    ///   - wallMilliseconds: the wall clock, for stamps.
-    ///   - proof: where a clean stop leaves its token; without one each start begins a new
-    ///     incarnation.
+    ///   - path: of the database; what is kept beside the records lies next to it.
+    ///   - proof: where a clean stop leaves its token; without one each start begins a new life.
     ///   - random: bytes by chance, as many as asked for.
-    package init(
+    ///   - wallMilliseconds: the wall clock, for stamps.
+    package convenience init(
         path: String, identity: DataDirectory.Identity, lock: DataDirectory.Lock?,
         proof: TailProof?, random: @escaping @Sendable (Int) -> [UInt8] = Sodium.random,
         wallMilliseconds: @escaping @Sendable () -> UInt64
     ) throws(StoreError) {
+        let trust = TrustDirectory(root: identity.root, own: identity.certificate)
+        try self.init(
+            records: try SQLiteRecords(path: path, trust: trust),
+            notes: try Notes(path: path + "-notes"), identity: identity, lock: lock, proof: proof,
+            random: random, wallMilliseconds: wallMilliseconds)
+    }
+
+    /// Opens the store of a joined node, wherever its records are kept.
+    package init(
+        records: any RecordStore, notes: Notes, identity: DataDirectory.Identity,
+        lock: DataDirectory.Lock?, proof: TailProof?,
+        random: @escaping @Sendable (Int) -> [UInt8] = Sodium.random,
+        wallMilliseconds: @escaping @Sendable () -> UInt64
+    ) throws(StoreError) {
         do {
-            try Schema.refuseNewer(path)
-            pool = try DatabasePool(path: path, configuration: Schema.configuration())
-            try Schema.prepare(pool)
-            let start = try pool.write { db in
-                try Startup.begin(
-                    db, identity: identity, proof: proof, random: random,
-                    wall: wallMilliseconds())
+            let token = proof?.take()
+            let chance = random(24)
+            let now = wallMilliseconds()
+            let node = identity.certificate.node
+            lease = try records.lease { stored in
+                StartDecision(stored, node: node, token: token, random: chance, wall: now)
             }
+            self.records = records
+            self.notes = notes
+            tokens = AppTokens(notes)
             self.identity = identity
             self.lock = lock
             self.proof = proof
             self.random = random
-            instance = start.instance
-            directoryCache = TrustDirectory(root: identity.root)
-            directoryCache.revoke(try pool.read { try Queries.revocations($0, identity.root) })
-            feedEnd = Mutex(start.arrival)
-            present = Mutex(start.author)
-            writer = Mutex(
-                Writer(
-                    identity: identity, start: start, directory: directoryCache,
-                    statistics: statistics, random: random, wall: wallMilliseconds))
+            wall = wallMilliseconds
+            let revocations = try records.read { try $0.revocations() }
+            present = Mutex(
+                Present(life: lease.start.life, revoked: Set(revocations.map(\.node))))
+            feedEnd = Mutex(lease.feed)
+            ownCertificates = Mutex([identity.certificate])
         } catch {
             throw StoreError(error)
+        }
+        do {
+            try records.keep(identity.certificate)
+            try readOwnCertificates()
+        } catch {
+            // The certificate lies in its own file too; the copy is for peers.
+            guard StoreError(error) == .diskFull else { throw StoreError(error) }
+            statistics.isDiskFull.store(true, ordering: .relaxed)
         }
     }
 
     /// Sets who hears of the store; call before the first job.
     package func observe(_ observers: Observers) { waiting.withLock { $0.observers = observers } }
 
-    /// This node's present author.
-    package var author: Author { present.withLock { $0 } }
+    /// This node as it writes now.
+    package var author: Author {
+        Author(node: identity.certificate.node, life: present.withLock { $0.life })
+    }
+
+    /// The number by which neighbours know this process.
+    package var incarnation: Incarnation { lease.start.incarnation }
 
     /// The last position of the change feed.
-    package var lastArrival: UInt64 { feedEnd.withLock { $0 } }
+    package var lastPosition: FeedPosition { feedEnd.withLock { $0 } }
+
+    /// Names what positions of the feed count in; cursors of another are looked up or refused.
+    package var epoch: [UInt8] { lease.start.epoch }
+
+    /// By how many milliseconds this host's clock is behind what its peers agree on; negative where
+    /// it is before it. Stamps are given by the corrected clock.
+    package func correctClock(by milliseconds: Int64) {
+        present.withLock { $0.clockCorrection = milliseconds }
+    }
+
+    // MARK: Jobs
 
     /// Writes for an app; returns when the writes are durable here.
     package func write(_ request: WriteRequest) async throws(StoreError) -> [Receipt] {
@@ -119,15 +187,12 @@ package final class Store: Sendable {
         return try result.get()
     }
 
-    /// Writes for an app; answers on the writer's queue when the writes are durable here.
+    /// Writes for an app; answers on the store's queue when the writes are durable here.
     package func write(
         _ request: WriteRequest, done: @escaping @Sendable (Result<[Receipt], StoreError>) -> Void
     ) {
         submit(.write(request, done))
     }
-
-    /// Waits until every job so far is answered and whoever observes has heard of it.
-    package func settle() { queue.sync {} }
 
     /// Verifies and stores what a peer sent.
     package func ingest(_ messages: [CommitsMessage]) async throws(StoreError) -> [IngestOutcome] {
@@ -137,7 +202,7 @@ package final class Store: Sendable {
         return try result.get()
     }
 
-    /// Verifies and stores what a peer sent; answers on the writer's queue.
+    /// Verifies and stores what a peer sent; answers on the store's queue.
     package func ingest(
         _ messages: [CommitsMessage],
         done: @escaping @Sendable (Result<[IngestOutcome], StoreError>) -> Void
@@ -145,152 +210,174 @@ package final class Store: Sendable {
         submit(.ingest(messages, done))
     }
 
+    /// Has what was found rotten taken out, and fetched again.
+    func quarantine(_ damage: Set<Damage>) {
+        if !damage.isEmpty { submit(.damaged(damage)) }
+    }
+
     private func submit(_ job: Job) {
         enum Verdict { case start, queued, refused(StoreError) }
         let verdict: Verdict = waiting.withLock { waiting in
             if waiting.isClosed { return .refused(.closed) }
-            guard waiting.jobs.count < StoreLimits.jobsWaiting else {
-                return .refused(.busy)
-            }
+            guard waiting.jobs.count < StoreLimits.jobsWaiting else { return .refused(.busy) }
             waiting.jobs.append(job)
-            if waiting.isDraining { return .queued }
-            waiting.isDraining = true
+            if waiting.isBusy { return .queued }
+            waiting.isBusy = true
             return .start
         }
         switch verdict {
-        case .start: queue.async { self.drain() }
+        case .start: performNext()
         case .queued: break
         case .refused(let error):
             statistics.refusedJobs.add(1, ordering: .relaxed)
-            Self.fail([job], error)
+            job.fail(error)
         }
     }
 
-    private static func fail(_ jobs: [Job], _ error: StoreError) {
-        for job in jobs {
-            switch job {
-            case .write(_, let done): done(.failure(error))
-            case .ingest(_, let done): done(.failure(error))
+    private func performNext() {
+        enum Next { case jobs([Job]), failed([Job]), idle([@Sendable () -> Void]) }
+        let next: Next = waiting.withLock { waiting in
+            if waiting.hasFailed {
+                defer { waiting.jobs = [] }
+                // After an error of the disk what waited is refused, whatever the disk says now.
+                if !waiting.jobs.isEmpty { return .failed(waiting.jobs) }
             }
+            let taken = Array(waiting.jobs.prefix(StoreLimits.jobsPerTransaction))
+            waiting.jobs.removeFirst(taken.count)
+            if !taken.isEmpty { return .jobs(taken) }
+            waiting.isBusy = false
+            defer { waiting.idle = [] }
+            return .idle(waiting.idle)
+        }
+        switch next {
+        case .jobs(let jobs): perform(jobs)
+        case .failed(let jobs):
+            for job in jobs { job.fail(.closed) }
+            performNext()
+        case .idle(let callbacks): for callback in callbacks { callback() }
         }
     }
 
-    private func drain() {
-        while true {
-            let jobs: [Job] = waiting.withLock { waiting in
-                let taken = Array(waiting.jobs.prefix(StoreLimits.jobsPerTransaction))
-                waiting.jobs.removeFirst(taken.count)
-                if taken.isEmpty { waiting.isDraining = false }
-                return taken
-            }
-            if jobs.isEmpty { return }
-            perform(jobs)
-        }
-    }
-
-    /// Runs jobs in one transaction and answers them once it is durable.
     private func perform(_ jobs: [Job]) {
-        let observers = waiting.withLock { $0.observers }
-        do {
-            let result = try writer.withLock { writer in
-                let author = writer.author
-                do {
-                    let result = try pool.write { db in try writer.transact(db, jobs) }
-                    present.withLock { $0 = writer.author }
-                    return result
-                } catch {
-                    writer.author = author
-                    writer.forget()
-                    throw error
-                }
+        let input = present.withLock { present in
+            let corrected = Int64(clamping: wall()) &- present.clockCorrection
+            return RuleInput(
+                life: present.life, spareLife: Life(Self.number(random(8))), stamp: present.stamp,
+                wall: UInt64(max(0, corrected)), witnessed: present.witnessed)
+        }
+        let context = RuleContext(
+            root: identity.root, key: identity.nodeKey,
+            certificates: ownCertificates.withLock { $0 })
+        let transaction = RecordTransaction(jobs.flatMap(\.rules), context, input)
+        records.perform(transaction, under: lease) { result in
+            switch result {
+            case .success(let committed): self.conclude(jobs, committed)
+            case .failure(let error):
+                let observers = self.stopUnlessFull(error)
+                for job in jobs { job.fail(error) }
+                observers?.failed(error)
             }
-            statistics.transactions.add(1, ordering: .relaxed)
-            statistics.isDiskFull.store(false, ordering: .relaxed)
-            feedEnd.withLock { $0 = max($0, result.arrival) }
-            if result.touchesPolicies { directoryCache.forgetPolicies() }
-            directoryCache.revoke(result.revoked)
-            for answer in result.answers { answer() }
-            if !result.committed.isEmpty { observers.committed(result.committed) }
-            if !result.revoked.isEmpty { observers.revoked(result.revoked) }
-            if result.hasLostRevocations { bringBackRevocations() }
-            if result.hasChanged { observers.changed(result.arrival) }
-            // The jobs are answered: what fails from here on is nobody's answer.
-            guard result.dirtyLeaves > StoreLimits.dirtyLeaves else { return }
-            do { try refreshDigests() } catch { stopUnlessFull(StoreError(error), observers) }
-        } catch {
-            let failure = StoreError(error)
-            Self.fail(jobs, failure)
-            stopUnlessFull(failure, observers)
+            self.performNext()
         }
     }
 
-    private func stopUnlessFull(_ failure: StoreError, _ observers: Observers) {
-        if failure == .diskFull { return statistics.isDiskFull.store(true, ordering: .relaxed) }
-        waiting.withLock {
+    /// Reads this node's certificates anew: they add up.
+    func readOwnCertificates() throws {
+        let node = identity.certificate.node
+        let facts = try records.read { try $0.facts(.certificates(of: node)) }
+        let own = facts.certificates[node] ?? [identity.certificate]
+        ownCertificates.withLock { $0 = own }
+    }
+
+    private static func number(_ bytes: [UInt8]) -> UInt64 {
+        var reader = WireReader(bytes)
+        return (try? reader.u64()) ?? 0
+    }
+
+    private func conclude(_ jobs: [Job], _ committed: Committed) {
+        let conclusion = committed.conclusion
+        let observers = waiting.withLock { $0.observers }
+        statistics.note(conclusion.counts)
+        statistics.isDiskFull.store(false, ordering: .relaxed)
+        present.withLock {
+            $0.life = conclusion.life
+            $0.stamp = conclusion.stamp
+            $0.witnessed = conclusion.witnessed
+            $0.revoked.formUnion(conclusion.revoked.map(\.node))
+        }
+        feedEnd.withLock { $0 = max($0, committed.feed) }
+        if conclusion.touchesPolicies { policyCache.withLock { $0.forget() } }
+        var answers = conclusion.answers[...]
+        for job in jobs { Self.answer(job, &answers) }
+        if !conclusion.committed.isEmpty { observers.committed(conclusion.committed) }
+        if !conclusion.revoked.isEmpty { observers.revoked(conclusion.revoked) }
+        if conclusion.hasLostRevocations { bringBackRevocations() }
+        if committed.hasChanged { observers.changed(committed.feed) }
+        quarantine(committed.damage)
+        if conclusion.wantsTrim { submit(.trim) }
+        if (records as? SQLiteRecords)?.wantsRefresh == true {
+            // The jobs are answered: what fails from here on is nobody's answer.
+            do { try records.consult { _ in } } catch {
+                let error = StoreError(error)
+                stopUnlessFull(error)?.failed(error)
+            }
+        }
+    }
+
+    private static func answer(_ job: Job, _ answers: inout ArraySlice<JobAnswer>) {
+        switch job {
+        case .write(_, let done):
+            guard case .written(let result)? = answers.popFirst() else {
+                preconditionFailure("a write was answered as one")
+            }
+            done(result.mapError { StoreError($0) })
+        case .ingest(let messages, let done):
+            let outcomes = messages.map { _ in
+                guard case .ingested(let outcome)? = answers.popFirst() else {
+                    preconditionFailure("a message was answered as one")
+                }
+                return outcome
+            }
+            done(.success(outcomes))
+        case .damaged, .trim: _ = answers.popFirst()
+        }
+    }
+
+    /// - Returns: whom to tell that the disk failed; nil where it is only full.
+    private func stopUnlessFull(_ failure: StoreError) -> Observers? {
+        if failure == .diskFull {
+            statistics.isDiskFull.store(true, ordering: .relaxed)
+            return nil
+        }
+        return waiting.withLock {
             $0.isClosed = true
             $0.hasFailed = true
-        }
-        observers.failed(failure)
-    }
-
-    /// Brings the stored digest trees up to date with the records; cheap when nothing changed.
-    package func refreshDigests() throws {
-        try writer.withLock { writer in
-            guard writer.dirtyCount > 0 else { return }
-            try pool.write { db in try DigestRefresh.persist(db) }
-            writer.forgetDirty()
+            return $0.observers
         }
     }
 
-    /// The rows changed beneath what the writer remembers.
-    func writerForgets() throws { writer.withLock { $0.forget() } }
-
-    /// Runs a short change on the writer, for things other than records.
-    func change(_ body: (Database) throws -> Void) throws {
-        do { try writer.withLock { _ in try pool.write(body) } } catch {
-            throw StoreError(error)
+    /// Waits until every job so far is answered and whoever observes has heard of it.
+    package func settle() {
+        let done = DispatchSemaphore(value: 0)
+        let isIdle = waiting.withLock { waiting in
+            if waiting.isBusy { waiting.idle.append { done.signal() } }
+            return !waiting.isBusy
         }
+        if !isIdle { done.wait() }
     }
 
-    /// Reads a consistent snapshot.
-    func read<T>(_ body: (Database) throws -> T) throws -> T {
-        do { return try pool.read(body) } catch { throw StoreError(error) }
-    }
-
-    /// Runs a comparison of digests on one snapshot.
-    package func consult<T>(_ body: (any RecordIndex) throws -> T) throws -> T {
-        try refreshDigests()
-        return try pool.read { db in try body(try SnapshotIndex(db)) }
+    /// Whether a node is known to be revoked; cheap enough to ask for each link.
+    package func isRevoked(_ node: NodeID) -> Bool {
+        present.withLock { $0.revoked.contains(node) }
     }
 
     /// Finishes what waits, marks a clean stop, and checkpoints.
     package func close() {
         waiting.withLock { $0.isClosed = true }
-        queue.sync {}
-        if !waiting.withLock({ $0.hasFailed }) {
-            try? writer.withLock { writer in
-                try pool.write { db in
-                    try Startup.end(db, writer: writer, proof: proof, random: random)
-                }
-            }
-        }
-        try? pool.writeWithoutTransaction { db in _ = try db.checkpoint(.truncate) }
-        try? pool.close()
+        settle()
+        let token = random(16)
+        let isClean = !waiting.withLock { $0.hasFailed } && proof?.leave(token) == true
+        records.close(leaving: isClean ? token : nil, under: lease)
+        notes.close()
     }
-}
-
-/// What the store counts, for metrics.
-package final class StoreStatistics: Sendable {
-    package let transactions = Atomic<Int>(0)
-    package let recordsWritten = Atomic<Int>(0)
-    package let recordsIngested = Atomic<Int>(0)
-    package let signatures = Atomic<Int>(0)
-    package let verifications = Atomic<Int>(0)
-    package let isDiskFull = Atomic<Bool>(false)
-    package let refusedJobs = Atomic<Int>(0)
-    package let forks = Atomic<Int>(0)
-    package let damaged = Atomic<Int>(0)
-    package let recordsRevoked = Atomic<Int>(0)
-    package let recordsRestored = Atomic<Int>(0)
-    package let undoDropped = Atomic<Int>(0)
 }

@@ -26,20 +26,20 @@ package struct Revocation: Hashable, Sendable {
         /// The log's scope.
         package let scope: Scope
         /// Which life of the node.
-        package let incarnation: Incarnation
+        package let life: Life
         /// The last sequence that stands, at least 1.
         package let through: UInt64
 
         /// Names a cut.
-        package init(scope: Scope, incarnation: Incarnation, through: UInt64) {
+        package init(scope: Scope, life: Life, through: UInt64) {
             self.scope = scope
-            self.incarnation = incarnation
+            self.life = life
             self.through = through
         }
 
-        /// Orders by scope, then incarnation.
+        /// Orders by scope, then life.
         package static func < (lhs: Cut, rhs: Cut) -> Bool {
-            (lhs.scope, lhs.incarnation, lhs.through) < (rhs.scope, rhs.incarnation, rhs.through)
+            (lhs.scope, lhs.life, lhs.through) < (rhs.scope, rhs.life, rhs.through)
         }
     }
 
@@ -90,7 +90,7 @@ package struct Revocation: Hashable, Sendable {
         body.u16(UInt16(cuts.count))
         for cut in cuts {
             body.scope(cut.scope)
-            body.u64(cut.incarnation.value)
+            body.u64(cut.life.value)
             body.u64(cut.through)
         }
         body.u8(0)
@@ -141,10 +141,10 @@ package struct Revocation: Hashable, Sendable {
         var list: [Cut] = []
         for _ in 0..<count {
             let cut = Cut(
-                scope: try reader.scope(), incarnation: Incarnation(try reader.u64()),
+                scope: try reader.scope(), life: Life(try reader.u64()),
                 through: try reader.sequence())
             if let last = list.last {
-                guard (last.scope, last.incarnation) < (cut.scope, cut.incarnation) else {
+                guard (last.scope, last.life) < (cut.scope, cut.life) else {
                     throw .unordered("cuts")
                 }
             }
@@ -170,7 +170,7 @@ package struct RevokedLogs: Sendable {
 
     private struct Log: Hashable {
         let scope: Scope
-        let incarnation: Incarnation
+        let life: Life
     }
 
     /// Nobody is revoked.
@@ -180,7 +180,7 @@ package struct RevokedLogs: Sendable {
     package mutating func add(_ revocation: Revocation) {
         var logs: [Log: UInt64] = [:]
         for cut in revocation.cuts {
-            logs[Log(scope: cut.scope, incarnation: cut.incarnation)] = cut.through
+            logs[Log(scope: cut.scope, life: cut.life)] = cut.through
         }
         guard let known = cuts[revocation.node] else { return cuts[revocation.node] = logs }
         cuts[revocation.node] = known.reduce(into: [:]) { least, log in
@@ -194,6 +194,6 @@ package struct RevokedLogs: Sendable {
     /// The last sequence of a log that stands, 0 if nothing does; nil where nothing is cut.
     package func end(of author: Author, in scope: Scope) -> UInt64? {
         guard let logs = cuts[author.node] else { return nil }
-        return logs[Log(scope: scope, incarnation: author.incarnation)] ?? 0
+        return logs[Log(scope: scope, life: author.life)] ?? 0
     }
 }

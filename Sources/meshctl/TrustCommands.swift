@@ -65,9 +65,9 @@ struct Revoke: AsyncParsableCommand {
     private func show(_ plan: RevocationPlanView) {
         print("\(plan.node) of \(plan.site) (\(plan.id.prefix(8))); what stands of what it wrote:")
         let rows = plan.logs.map { log in
-            ["  \(log.scope)", log.incarnation, "\(log.through) of \(log.known)"]
+            ["  \(log.scope)", log.life, "\(log.through) of \(log.known)"]
         }
-        Console.table(["  SCOPE", "INCARNATION", "RECORDS"], rows, noHeaders: rows.isEmpty)
+        Console.table(["  SCOPE", "LIFE", "RECORDS"], rows, noHeaders: rows.isEmpty)
         for name in plan.absent {
             print("! \(name) of \(plan.site) is not there: what only it has of \(plan.node) goes")
         }
@@ -87,10 +87,10 @@ struct Revoke: AsyncParsableCommand {
             throw Failure("the node gave no identity")
         }
         let cuts = plan.logs.filter { $0.through > 0 }.compactMap { log -> Revocation.Cut? in
-            guard let scope = Scope(log.scope), let value = UInt64(log.incarnation, radix: 16)
+            guard let scope = Scope(log.scope), let value = UInt64(log.life, radix: 16)
             else { return nil }
             return Revocation.Cut(
-                scope: scope, incarnation: Incarnation(value), through: log.through)
+                scope: scope, life: Life(value), through: log.through)
         }
         guard Revocation.fits(reason: reason, cuts: cuts) else {
             throw Failure(

@@ -4,6 +4,7 @@ import Foundation
 import MeshCore
 import MeshCrypto
 import MeshReplication
+import MeshRules
 import MeshStore
 import MeshTesting
 import MeshTrust

@@ -4,6 +4,7 @@ package import Foundation
 package import MeshCore
 package import MeshCrypto
 package import MeshReplication
+package import MeshRules
 package import MeshStore
 package import MeshTrust
 
@@ -154,7 +155,7 @@ extension Store {
     }
 
     package func root(of scope: Scope) throws -> Digest {
-        try consult { AuthorTrie(try $0.logs(of: scope)).root }
+        try consult { $0.trie(of: scope).root }
     }
 
     /// Compares with another store until both agree, as linked nodes do.

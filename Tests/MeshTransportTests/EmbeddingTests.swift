@@ -5,6 +5,7 @@ import Mesh
 import MeshCore
 import MeshCrypto
 import MeshReplication
+import MeshRules
 import MeshStore
 import MeshTesting
 import MeshTrust

@@ -5,6 +5,7 @@ import GRDB
 import MeshCore
 import MeshCrypto
 import MeshReplication
+import MeshRules
 import MeshStore
 
 /// Bytes and round trips to find what differs between two stores of a million records of eight authors.

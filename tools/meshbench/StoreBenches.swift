@@ -5,6 +5,7 @@ import GRDB
 import MeshCore
 import MeshCrypto
 import MeshReplication
+import MeshRules
 import MeshStore
 internal import MeshTrust
 internal import Synchronization

@@ -58,7 +58,7 @@ package final class ContentLane: Sendable {
         var neighbours: [NodeID] = []
         var lastStatus: [UInt8] = []
         var statusDue: Instant
-        var position: UInt64 = 0
+        var position = FeedPosition.beginning
         var scrub: (manifest: Digest, place: Int)?
         var nextScrub: Instant
         /// When the centre last spoke, by its own clock and by this process's.
@@ -287,7 +287,7 @@ package final class ContentLane: Sendable {
     func readAnew() {
         perform { state in
             (state.stages, state.told, state.toldAt, state.fresh) = ([], [:], [:], nil)
-            state.position = 0
+            state.position = .beginning
             self.readRecords(&state)
         }
     }

@@ -7,6 +7,7 @@ internal import MeshContent
 internal import MeshCore
 internal import MeshCrypto
 internal import MeshReplication
+internal import MeshRules
 internal import MeshStore
 internal import MeshTrust
 
@@ -14,11 +15,13 @@ internal import MeshTrust
 extension ContentLane {
     /// Reads what the store has got since.
     func readRecords(_ state: inout State) {
-        while let (changes, position) = try? store.changes(
-            after: state.position, scopes: nil, limit: 500), position > state.position
+        while let (changes, position) = try? store.changes(after: state.position, limit: 500),
+            position > state.position
         {
             state.position = position
-            for change in changes { read(change.scope, change.version, &state) }
+            for change in changes {
+                if let version = change.version { read(change.scope, version, &state) }
+            }
         }
         for name in state.channels.keys.sorted() { step(name, &state) }
     }

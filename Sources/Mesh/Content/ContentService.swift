@@ -3,6 +3,7 @@
 package import MeshContent
 package import MeshCore
 internal import MeshReplication
+internal import MeshRules
 internal import MeshStore
 internal import MeshTrust
 

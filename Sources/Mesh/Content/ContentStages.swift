@@ -3,6 +3,7 @@
 internal import MeshContent
 internal import MeshCore
 internal import MeshReplication
+internal import MeshRules
 internal import MeshStore
 internal import MeshTrust
 

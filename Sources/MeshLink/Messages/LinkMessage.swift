@@ -2,20 +2,6 @@
 
 package import MeshCore
 
-/// One author's log in one scope.
-package struct LogName: Hashable, Sendable {
-    /// Where.
-    package let scope: Scope
-    /// Whose.
-    package let author: Author
-
-    /// Names a log.
-    package init(scope: Scope, author: Author) {
-        self.scope = scope
-        self.author = author
-    }
-}
-
 /// What two linked nodes say to each other. Layout: the article `LinkProtocol`.
 ///
 /// The first byte is the type; a type that is not known is skipped if even and closes the link if

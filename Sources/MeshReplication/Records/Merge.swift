@@ -2,34 +2,11 @@
 
 package import MeshCore
 
-/// One version of a key as the merge rule sees it.
-package struct Version: Hashable, Sendable {
-    /// Its place.
-    package let dot: Dot
-    /// What it supersedes.
-    package let context: Context
-    /// Its writer's clock.
-    package let stamp: HybridTime
-
-    /// Names a version.
-    package init(dot: Dot, context: Context, stamp: HybridTime) {
-        self.dot = dot
-        self.context = context
-        self.stamp = stamp
-    }
-
-    /// Whether this version makes one at `dot` obsolete: by its context, or because one node wrote
-    /// both.
-    package func supersedes(_ other: Dot) -> Bool {
-        (other.author.node == dot.author.node && other < dot) || context.covers(other)
-    }
-}
-
 /// How concurrent versions of a key are kept and which is shown: chosen by a namespace's policy.
 package enum MergeKind: UInt8, CaseIterable, Sendable {
     /// A value; the latest stamp is shown, siblings are kept.
     case register = 1
-    /// Write once: nothing supersedes anything, the earliest stamp is shown.
+    /// Write once: nothing supersedes anything, the one that was held first is shown.
     case log = 2
 
     /// The name in commands and JSON.
@@ -47,45 +24,68 @@ package enum MergeKind: UInt8, CaseIterable, Sendable {
     }
 }
 
-/// What becomes of a key's live versions when one more is known.
-package enum Integration: Hashable, Sendable {
-    /// The new version lives; these do not any more.
-    case lives(superseding: [Dot])
-    /// A live version already supersedes the new one.
-    case superseded(by: Dot)
+/// One version of a key as the merge rule sees it.
+package struct Version: Hashable, Sendable {
+    /// Its place.
+    package let dot: Dot
+    /// What it supersedes.
+    package let context: Context
+    /// Its writer's clock.
+    package let stamp: HybridTime
+    /// The merge kind of the policy under which it was written.
+    package let merge: MergeKind
+
+    /// Names a version.
+    package init(dot: Dot, context: Context, stamp: HybridTime, merge: MergeKind) {
+        self.dot = dot
+        self.context = context
+        self.stamp = stamp
+        self.merge = merge
+    }
+
+    /// Whether this version makes another of its key obsolete: by its context, or because its
+    /// author had the other behind it. Entries of a log stand for ever.
+    package func supersedes(_ other: Version, lives: ScopeLives) -> Bool {
+        guard merge == .register, other.merge == .register, dot != other.dot else { return false }
+        return lives.reaches(dot, other.dot) || context.covers(other.dot, lives: lives)
+    }
 }
 
-extension MergeKind {
+/// The merge rule: commutative, associative and idempotent, so any order of arrival leaves the same
+/// versions live.
+package enum Merge {
+    /// What becomes of a key's live versions when one more is known.
+    package enum Integration: Hashable, Sendable {
+        /// The new version lives; these do not any more.
+        case lives(superseding: [Dot])
+        /// A live version already supersedes the new one.
+        case superseded(by: Dot)
+    }
+
     /// Integrates a version among the live ones of its key.
-    ///
-    /// Commutative, associative and idempotent: any order of arrival leaves the same versions live.
-    package func integrate(_ version: Version, into live: [Version]) -> Integration {
-        guard self == .register else { return .lives(superseding: []) }
-        if let winner = live.first(where: { $0.supersedes(version.dot) }) {
+    package static func integrate(
+        _ version: Version, into live: [Version], lives: ScopeLives
+    ) -> Integration {
+        if let winner = live.first(where: { $0.supersedes(version, lives: lives) }) {
             return .superseded(by: winner.dot)
         }
-        return .lives(superseding: live.map(\.dot).filter(version.supersedes))
+        return .lives(
+            superseding: live.filter { version.supersedes($0, lives: lives) }.map(\.dot))
     }
 
-    /// Live versions in the order of display; the first is the value.
-    package func ranked(_ live: [Version]) -> [Version] {
-        live.sorted { lhs, rhs in
-            switch self {
-            case .register: (lhs.stamp, lhs.dot) > (rhs.stamp, rhs.dot)
-            case .log: (lhs.stamp, lhs.dot) < (rhs.stamp, rhs.dot)
-            }
-        }
-    }
-
-    /// The context of a write that has seen the live versions, by an author that is about to write.
-    package func context(after live: [Version], writer: NodeID) -> Context {
-        guard self == .register else { return .empty }
-        var context = Context.empty
-        for version in live {
-            for dot in version.context.dots + [version.dot] where dot.author.node != writer {
-                context.insert(dot)
-            }
-        }
-        return context
+    /// The context of a write that has seen the live versions.
+    ///
+    /// - Parameters:
+    ///   - live: the versions that it replaces, and others that it does not.
+    ///   - dot: where it will stand; what its life had behind it goes without saying.
+    /// - Returns: nil where there are more live versions than a context has room for. Where only
+    ///   earlier ones are too many, some of those are left out.
+    package static func context(
+        after live: [Version], at dot: Dot, lives: ScopeLives
+    ) -> Context? {
+        let replaced = live.filter { $0.merge == .register }
+        let seen = replaced.flatMap { $0.context.dots + [$0.dot] }
+        let context = Context(seen.filter { !lives.reaches(dot, $0) }, lives: lives)
+        return context.cut(keeping: Set(replaced.map(\.dot)))
     }
 }

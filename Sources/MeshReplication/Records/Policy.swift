@@ -1,7 +1,31 @@
 // SPDX-License-Identifier: Apache-2.0
 
 package import MeshCore
+internal import MeshCrypto
 package import MeshTrust
+
+/// A policy's name: the hash of its namespace and its content.
+///
+/// Every commit names the policy under which it was written, so it is judged by that one for ever,
+/// also where another policy of the same namespace was made on the other side of a cut.
+package struct PolicyID: Hashable, Comparable, Sendable {
+    /// The hash; zero for namespaces of the mesh itself, whose policies are built in.
+    package let hash: Digest
+
+    /// The policy of a namespace of the mesh itself.
+    package static let builtIn = PolicyID(.zero)
+
+    /// Takes a hash.
+    package init(_ hash: Digest) { self.hash = hash }
+
+    /// Orders by hash.
+    package static func < (lhs: PolicyID, rhs: PolicyID) -> Bool { lhs.hash < rhs.hash }
+}
+
+extension PolicyID: CustomStringConvertible {
+    /// Eight hexadecimal digits.
+    package var description: String { String(hash.description.prefix(8)) }
+}
 
 /// The rules of one namespace: itself a signed, write-once record of the mesh.
 package struct NamespacePolicy: Hashable, Sendable {
@@ -145,8 +169,21 @@ package struct NamespacePolicy: Hashable, Sendable {
         }
     }
 
-    /// Whether a node may write to a scope of this namespace.
-    package func admits(_ certificate: Certificate, to scope: Scope) -> Bool {
+    /// The policy's name in a mesh, as the policy of a namespace.
+    package func id(for namespace: String, in mesh: MeshID) -> PolicyID {
+        var writer = WireWriter()
+        writer.short(namespace.utf8)
+        writer.append(encoded)
+        return PolicyID(
+            Blake2b.hash(SigningContext.policy.message(mesh: mesh, body: writer.bytes)))
+    }
+
+    /// Whether a node may write to a scope of this namespace: its certificates add up.
+    package func admits(_ certificates: [Certificate], to scope: Scope) -> Bool {
+        certificates.contains { admits($0, to: scope) }
+    }
+
+    private func admits(_ certificate: Certificate, to scope: Scope) -> Bool {
         switch writers {
         case .central: certificate.allows(.govern, scope)
         case .site: certificate.allows(.write, scope)
@@ -154,60 +191,6 @@ package struct NamespacePolicy: Hashable, Sendable {
             certificate.ticket.grants.contains {
                 $0.verb == .write && ($0.namespace ?? scope.namespace) == scope.namespace
             }
-        }
-    }
-}
-
-/// Why a commit or a record from a peer was refused; each is a counter.
-package enum Refusal: String, Error, CaseIterable, Sendable {
-    /// Not the bytes of what it claims to be.
-    case malformed
-    /// The signature or the Merkle proof does not verify.
-    case badSignature = "bad_signature"
-    /// The author's certificate is not known here yet.
-    case authorUnknown = "author_unknown"
-    /// The namespace's policy is not known here yet.
-    case policyUnknown = "policy_unknown"
-    /// The author has no grant for the scope.
-    case notGranted = "not_granted"
-    /// The namespace has no such scope, or this node does not hold it.
-    case wrongAudience = "wrong_audience"
-    /// The release in it is not signed as its channel's charter asks, or stands under another key.
-    case badRelease = "bad_release"
-    /// The revocation in it is not signed by a revoke key, or stands under another key.
-    case badRevocation = "bad_revocation"
-    /// The author was revoked, and its log ends before this.
-    case revoked
-    /// The record breaks its namespace's merge kind.
-    case wrongMerge = "wrong_merge"
-    /// The record names a dot of its own node that is not before it.
-    case badContext = "bad_context"
-    /// The store could not take it now: the disk is full, or too much waits.
-    case unavailable
-}
-
-/// The one place that decides whether a commit may be stored.
-package enum Admission {
-    /// Judges a commit's header by its author's grants and its namespace's policy.
-    package static func judge(
-        _ header: CommitHeader, certificate: Certificate, policy: NamespacePolicy?
-    ) throws(Refusal) {
-        guard let policy else { throw .policyUnknown }
-        guard policy.has(header.scope) else { throw .wrongAudience }
-        guard policy.admits(certificate, to: header.scope) else { throw .notGranted }
-    }
-
-    /// Judges a record of an admitted commit by the merge kind.
-    package static func judge(
-        _ record: Record, at dot: Dot, merge: MergeKind
-    ) throws(Refusal) {
-        guard record.part.isEmpty else { throw .wrongMerge }
-        if merge == .log, record.kind == .delete || !record.context.dots.isEmpty {
-            throw .wrongMerge
-        }
-        // A context may name an earlier dot of the writer's node, never its own future.
-        for seen in record.context.dots where seen.author.node == dot.author.node && seen >= dot {
-            throw .badContext
         }
     }
 }

@@ -3,67 +3,6 @@
 package import MeshCore
 internal import MeshCrypto
 
-/// What a record supersedes: for each node that wrote the key, the highest dot that its writer had
-/// seen.
-///
-/// An entry covers every dot of its node up to it, earlier incarnations included, so a context
-/// grows with the number of writers of a key and not with their restarts.
-package struct Context: Hashable, Sendable {
-    /// Most entries of one context, and so most nodes that may write one key.
-    package static let entriesMax = 200
-
-    /// The highest dots, one a node, ascending.
-    package private(set) var dots: [Dot]
-
-    /// Covers nothing.
-    package static let empty = Context(dots: [])
-
-    private init(dots: [Dot]) { self.dots = dots }
-
-    /// Whether a version at `dot` is superseded.
-    package func covers(_ dot: Dot) -> Bool {
-        guard let entry = dots.first(where: { $0.author.node == dot.author.node }) else {
-            return false
-        }
-        return dot <= entry
-    }
-
-    /// Adds a dot that was seen; lower ones of the same node are covered with it.
-    package mutating func insert(_ dot: Dot) {
-        guard let index = dots.firstIndex(where: { $0.author.node >= dot.author.node }) else {
-            return dots.append(dot)
-        }
-        if dots[index].author.node == dot.author.node {
-            dots[index] = max(dots[index], dot)
-        } else {
-            dots.insert(dot, at: index)
-        }
-    }
-
-    func encode(to writer: inout WireWriter) {
-        writer.u8(UInt8(dots.count))
-        for dot in dots {
-            writer.author(dot.author)
-            writer.u64(dot.sequence)
-        }
-    }
-
-    init(from reader: inout WireReader) throws(WireError) {
-        let count = Int(try reader.u8())
-        guard count <= Self.entriesMax else {
-            throw .tooLong("context", count, limit: Self.entriesMax)
-        }
-        dots = []
-        for _ in 0..<count {
-            let dot = Dot(author: try reader.author(), sequence: try reader.sequence())
-            if let last = dots.last, last.author.node >= dot.author.node {
-                throw .unordered("context")
-            }
-            dots.append(dot)
-        }
-    }
-}
-
 /// One version of one key, as its author wrote it.
 ///
 /// The dot is not in it: the record's place in a signed commit gives that. Layout: `RecordFormat`.
@@ -72,8 +11,10 @@ package struct Record: Hashable, Sendable {
     package static let bodyBytesMax = 64 * 1024
     /// Longest content type, in bytes.
     package static let contentTypeBytesMax = 127
-    /// Longest encoded record: the body, a full context, and the rest.
-    package static let byteCountMax = bodyBytesMax + 48 * Context.entriesMax + 2048
+    /// Longest encoded record: the body, a full context, the extensions and the rest.
+    package static let byteCountMax =
+        bodyBytesMax + 50 * Context.entriesMax + Extensions.countMax
+        * (Extensions.fieldBytesMax + 3) + 2048
 
     /// Whether the version holds a value.
     package enum Kind: UInt8, Sendable {
@@ -91,17 +32,19 @@ package struct Record: Hashable, Sendable {
     package let key: RecordKey
     /// The part of the key that this version is of; empty for `register` and `log`.
     package let part: [UInt8]
-    /// What it supersedes besides its own node's earlier versions.
+    /// What it supersedes besides what its own life had behind it.
     package let context: Context
     /// The media type that the writer gave.
     package let contentType: String
     /// The value, opaque.
     package let body: [UInt8]
+    /// What later versions add.
+    package let extensions: Extensions
 
     /// Fills in a record; the caller has checked lengths.
     package init(
         kind: Kind, stamp: HybridTime, key: RecordKey, part: [UInt8] = [], context: Context,
-        contentType: String, body: [UInt8]
+        contentType: String, body: [UInt8], extensions: Extensions = .none
     ) {
         self.kind = kind
         self.stamp = stamp
@@ -110,6 +53,7 @@ package struct Record: Hashable, Sendable {
         self.context = context
         self.contentType = contentType
         self.body = body
+        self.extensions = extensions
     }
 
     /// The canonical bytes.
@@ -123,14 +67,14 @@ package struct Record: Hashable, Sendable {
         context.encode(to: &writer)
         writer.short(contentType.utf8)
         writer.long(body)
-        writer.u8(0)
+        extensions.encode(to: &writer)
         return writer.bytes
     }
 
     /// The encoded length of a record with so many bytes of its parts, and a context of so many
-    /// dots.
+    /// dots, at most.
     package static func size(key: Int, contentType: Int, body: Int, context: Int) -> Int {
-        19 + key + contentType + body + 48 * context
+        21 + key + contentType + body + 50 * context
     }
 
     /// Decodes exactly one record.
@@ -150,12 +94,109 @@ package struct Record: Hashable, Sendable {
         contentType = String(decoding: type, as: UTF8.self)
         body = try reader.long("body", limit: Self.bodyBytesMax)
         if kind == .delete, !body.isEmpty { throw .invalid("body of a deletion") }
-        guard try reader.u8() == 0 else { throw .invalid("extension") }
+        extensions = try Extensions(from: &reader)
         try reader.finish()
     }
 
     /// The name of a record in a mesh: the hash of what would be signed, whoever signs it.
     package static func id(of encoded: [UInt8], in mesh: MeshID) -> Digest {
         Blake2b.hash(SigningContext.record.message(mesh: mesh, body: encoded))
+    }
+}
+
+// MARK: On the wire
+
+/// The authors that the contexts of a message name, each once, in the order of their first use.
+///
+/// On the wire a context's entry is a number here and a sequence, three bytes instead of 45. What is
+/// hashed, signed and stored names the author itself, so a record proves itself with nothing beside
+/// it.
+struct AuthorTable {
+    private(set) var authors: [Author] = []
+    private var places: [Author: Int] = [:]
+    /// How many of the authors a reader has met.
+    private var used = 0
+
+    mutating func place(of author: Author) -> Int {
+        if let place = places[author] { return place }
+        places[author] = authors.count
+        authors.append(author)
+        return authors.count - 1
+    }
+
+    func encode(to writer: inout WireWriter) {
+        writer.count(authors.count)
+        for author in authors { writer.author(author) }
+    }
+
+    init() {}
+
+    init(from reader: inout WireReader) throws(WireError) {
+        for _ in 0..<(try reader.count("authors", limit: SyncSpecification.authorsMax)) {
+            let author = try reader.author()
+            guard places[author] == nil else { throw .invalid("an author twice") }
+            _ = place(of: author)
+        }
+    }
+
+    /// The author at a place; new ones are met one after the other.
+    mutating func author(at place: UInt64) throws(WireError) -> Author {
+        guard place <= UInt64(used), place < UInt64(authors.count) else {
+            throw .invalid("author of a context")
+        }
+        let index = Int(place)
+        if index == used { used += 1 }
+        return authors[index]
+    }
+
+    /// Refuses authors that nothing names: one message has one encoding.
+    func finish() throws(WireError) {
+        guard used == authors.count else { throw .invalid("an author that nothing names") }
+    }
+}
+
+extension Record {
+    /// The form on the wire of a record that is well formed.
+    static func compacted(_ bytes: [UInt8], _ table: inout AuthorTable) throws(WireError) -> [UInt8]
+    {
+        var reader = WireReader(bytes)
+        let front = try skipToContext(&reader)
+        let count = try reader.count("context", limit: Context.entriesMax)
+        if count == 0 { return bytes }
+        var writer = WireWriter(reserving: bytes.count)
+        writer.append(bytes[..<front])
+        writer.count(count)
+        for _ in 0..<count {
+            writer.count(table.place(of: try reader.author()))
+            writer.varint(try reader.varint())
+        }
+        writer.append(bytes[reader.offset...])
+        return writer.bytes
+    }
+
+    /// The record that a form on the wire stands for; nothing but the context is looked at.
+    static func expanded(_ bytes: [UInt8], _ table: inout AuthorTable) throws(WireError) -> [UInt8]
+    {
+        var reader = WireReader(bytes)
+        let front = try skipToContext(&reader)
+        let count = try reader.count("context", limit: Context.entriesMax)
+        if count == 0 { return bytes }
+        var writer = WireWriter(reserving: bytes.count + 40 * count)
+        writer.append(bytes[..<front])
+        writer.count(count)
+        for _ in 0..<count {
+            writer.author(try table.author(at: try reader.varint()))
+            writer.varint(try reader.shortSequence())
+        }
+        writer.append(bytes[reader.offset...])
+        return writer.bytes
+    }
+
+    private static func skipToContext(_ reader: inout WireReader) throws(WireError) -> Int {
+        _ = try reader.u8()
+        _ = try reader.u64()
+        _ = try reader.medium("key", limit: RecordKey.byteCountMax)
+        _ = try reader.short()
+        return reader.offset
     }
 }

@@ -32,6 +32,12 @@ package struct CommitsMessage: Hashable, Sendable {
         self.commits = commits
     }
 
+    /// The log that is meant.
+    package var log: LogName { LogName(scope: scope, author: author) }
+
+    /// Whether it moves a frontier, and does not only fill places.
+    package var isRun: Bool { through > after }
+
     /// Records that are in it.
     package var recordCount: UInt64 { commits.reduce(0) { $0 + UInt64($1.records.count) } }
 
@@ -44,8 +50,12 @@ package struct CommitsMessage: Hashable, Sendable {
         writer.author(author)
         writer.u64(after)
         writer.u64(through)
+        var table = AuthorTable()
+        var body = WireWriter(reserving: writer.bytes.capacity)
+        for commit in commits { commit.encode(to: &body, &table) }
+        table.encode(to: &writer)
         writer.count(commits.count)
-        for commit in commits { commit.encode(to: &writer) }
+        writer.append(body.bytes)
         return writer.bytes
     }
 
@@ -59,9 +69,11 @@ package struct CommitsMessage: Hashable, Sendable {
         author = try reader.author()
         after = try reader.sequence(orZero: true)
         through = try reader.sequence(orZero: true)
+        var table = try AuthorTable(from: &reader)
+        var room = SyncSpecification.expandedBytesMax
         var commits: [Commit] = []
         for _ in 0..<(try reader.count("commits", limit: SyncSpecification.commitsMax)) {
-            let commit = try Commit(from: &reader)
+            let commit = try Commit(from: &reader, &table, room: &room)
             guard commit.header.scope == scope, commit.header.author == author else {
                 throw .invalid("scope or author of a commit")
             }
@@ -70,11 +82,19 @@ package struct CommitsMessage: Hashable, Sendable {
             }
             commits.append(commit)
         }
+        try table.finish()
         try reader.finish()
         self.commits = commits
-        guard let last = commits.last else { throw .invalid("commits") }
+        guard let first = commits.first, let last = commits.last else { throw .invalid("commits") }
         guard through == after || (through > after && last.header.last == through) else {
             throw .invalid("end of the run")
+        }
+        // A log begins with what its life inherits, also where nothing of that commit lives.
+        guard after > 0 || through == after || first.header.first == 1 else {
+            throw .invalid("beginning of the log")
+        }
+        guard through == after || first.header.first > after else {
+            throw .invalid("beginning of the run")
         }
     }
 }

@@ -6,6 +6,10 @@ package struct IngestOutcome: Sendable {
     package var refusal: Refusal?
     /// The site of the author, where its certificate is known.
     package var authorSite: String?
+    /// What the log waits for before its next commit can be taken.
+    package var waits: Dependency?
+    /// How far the log is known now.
+    package var frontier: UInt64 = 0
     /// Records that are new here and live.
     package var stored = 0
     /// Whether something that lies before the message is not known here: nothing of it was kept.

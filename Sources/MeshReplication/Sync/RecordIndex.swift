@@ -7,8 +7,8 @@ package protocol RecordIndex {
     /// The scopes in which anything is known, ascending.
     func scopes() throws -> [Scope]
 
-    /// What is known of each log of a scope, in any order.
-    func logs(of scope: Scope) throws -> [LogState]
+    /// What is known of the logs of a scope.
+    func trie(of scope: Scope) throws -> AuthorTrie
 
     /// The hashes of the sixteen children of a node of an author's tree; `level` is at least 1.
     func children(of author: Author, in scope: Scope, level: Int, index: UInt64) throws -> [Digest]

@@ -2,6 +2,8 @@
 
 /// Constants that both ends of a link must agree on; changing one breaks peers. See `SyncProtocol`.
 package enum SyncSpecification {
+    /// Bytes of a summary, and of the proof that answers it.
+    package static let summaryBytes = 16
     /// Most scopes in one list.
     package static let scopesMax = 4096
     /// Most entries (authors, nodes or leaves) in one part of a turn.
@@ -14,6 +16,10 @@ package enum SyncSpecification {
     package static let commitsBytesMax = (1 << 20) - 64
     /// Most commits in one message.
     package static let commitsMax = 1024
+    /// Most authors that the contexts of one message name.
+    package static let authorsMax = 1 << 15
+    /// Most bytes of the records of one message, once their authors are written out.
+    package static let expandedBytesMax = 2 << 20
 }
 
 /// Choices of this end, which a peer can't feel but in speed.

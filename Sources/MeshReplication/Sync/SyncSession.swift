@@ -30,6 +30,8 @@ package struct SyncSession: Sendable {
         package var theyLack: UInt64 = 0
         /// Records that our frontiers lack of the peer's.
         package var weLack: UInt64 = 0
+        /// Logs that differ and that one end cannot take further now.
+        package var held = 0
 
         /// Nothing follows yet.
         package init() {}
@@ -42,36 +44,38 @@ package struct SyncSession: Sendable {
 
     let salt: Salt
     private let mayShare: @Sendable (Scope) -> Bool
+    private let isHeld: @Sendable (LogName) -> Bool
     private let round: Int
     private var window = SyncWindow.all
     private var shared: [Scope] = []
+    private var summarised: [UInt8] = []
     var replyBytes = 0
-    /// What was read of a scope in the present turn: an index does not change within one.
-    private var read: [Scope: ScopeState] = [:]
-
-    private struct ScopeState {
-        let trie: AuthorTrie
-        let byTag: [UInt64: LogState]
-    }
+    /// The logs that were spoken of, by the tag that names them on this link.
+    private var spoken: [UInt64: LogName] = [:]
 
     /// Begins a session.
     ///
     /// - Parameters:
     ///   - round: counts the comparisons on a link; with many scopes each is about other ones.
+    ///   - isHeld: whether this end cannot take a log further now, and so does not ask for it.
     ///   - mayShare: whether both ends are granted to read a scope; nothing else is spoken of.
     package init(
-        role: Role, salt: Salt, round: Int = 0, mayShare: @escaping @Sendable (Scope) -> Bool
+        role: Role, salt: Salt, round: Int = 0,
+        isHeld: @escaping @Sendable (LogName) -> Bool = { _ in false },
+        mayShare: @escaping @Sendable (Scope) -> Bool
     ) {
         self.role = role
         self.round = round
         self.salt = salt
+        self.isHeld = isHeld
         self.mayShare = mayShare
     }
 
     /// The initiator's first turn.
     package mutating func begin(_ index: some RecordIndex) throws -> SyncTurn {
         window = SyncWindow(round: round, scopes: try index.scopes().count(where: mayShare))
-        return SyncTurn([.summary(summary(try roots(index)), window)])
+        summarised = listed(try roots(index))
+        return SyncTurn([.summary(salt.tag(summarised), window)])
     }
 
     /// Answers one turn of the peer.
@@ -84,7 +88,6 @@ package struct SyncSession: Sendable {
         guard turns <= SyncTuning.turnsMax else { throw SyncRefusal.endless }
         var outcome = Outcome()
         replyBytes = 0
-        defer { read = [:] }
         for part in turn.parts {
             // What is left over is found in the next round.
             guard outcome.streams.count < SyncTuning.streamsMax else { break }
@@ -97,19 +100,24 @@ package struct SyncSession: Sendable {
     private func roots(_ index: some RecordIndex) throws -> [(scope: Scope, root: Digest)] {
         var roots: [(scope: Scope, root: Digest)] = []
         for scope in try index.scopes() where mayShare(scope) && window.holds(scope) {
-            roots.append((scope, AuthorTrie(try index.logs(of: scope)).root))
+            roots.append((scope, try index.trie(of: scope).root))
         }
         return Array(roots.prefix(SyncSpecification.scopesMax))
     }
 
-    private func summary(_ roots: [(scope: Scope, root: Digest)]) -> [UInt8] {
+    /// What a summary is the salted hash of.
+    private func listed(_ roots: [(scope: Scope, root: Digest)]) -> [UInt8] {
         var writer = WireWriter()
+        writer.u8(0)
         for (scope, root) in roots {
             writer.scope(scope)
             writer.append(root)
         }
-        return salt.tag(writer.bytes)
+        return writer.bytes
     }
+
+    /// What only an end that holds the same can say: the hash of the list under another first byte.
+    private func proof(_ list: [UInt8]) -> [UInt8] { salt.tag([1] + list.dropFirst()) }
 
     private mutating func answer(
         _ part: SyncPart, _ index: some RecordIndex, _ outcome: inout Outcome
@@ -120,11 +128,14 @@ package struct SyncSession: Sendable {
             self.window = window
             let roots = try roots(index)
             shared = roots.map(\.scope)
-            let isEqual = summary(roots) == hash
+            let list = listed(roots)
+            let isEqual = salt.tag(list) == hash
             outcome.isInStep = isEqual
-            add(isEqual ? .inStep : .scopes(entries(roots)), &outcome)
-        case .inStep:
+            add(isEqual ? .inStep(proof(list)) : .scopes(entries(roots)), &outcome)
+        case .inStep(let answer):
             guard role == .initiator else { throw SyncRefusal.unexpected }
+            // Whoever only says so does not hold what is here.
+            guard answer == proof(summarised) else { throw SyncRefusal.unproven }
             outcome.isInStep = true
         case .scopes(let entries): try compare(scopes: entries, index, &outcome)
         case .authors(let scope, let path, let isAnswer, let entries):
@@ -154,35 +165,20 @@ package struct SyncSession: Sendable {
         return shared[place]
     }
 
-    private func tag(_ author: Author) -> UInt64 {
-        var writer = WireWriter(reserving: Author.byteCount)
+    /// The name of a log on this link, which later parts use.
+    private mutating func tag(_ author: Author, in scope: Scope) -> UInt64 {
+        var writer = WireWriter(reserving: 64 + Author.byteCount)
+        writer.scope(scope)
         writer.author(author)
-        return salt.short(Blake2b.hash(writer.bytes))
+        let tag = salt.short(Blake2b.hash(writer.bytes))
+        spoken[tag] = LogName(scope: scope, author: author)
+        return tag
     }
 
-    mutating func state(
-        of tag: UInt64, in scope: Scope, _ index: some RecordIndex
-    ) throws -> LogState? {
-        try look(at: scope, index).byTag[tag]
-    }
-
-    private mutating func trie(
-        of scope: Scope, _ index: some RecordIndex
-    ) throws -> AuthorTrie {
-        try look(at: scope, index).trie
-    }
-
-    private mutating func look(
-        at scope: Scope, _ index: some RecordIndex
-    ) throws -> ScopeState {
-        if let known = read[scope] { return known }
-        let logs = try index.logs(of: scope)
-        let state = ScopeState(
-            trie: AuthorTrie(logs),
-            byTag: Dictionary(
-                logs.map { (tag($0.author), $0) }, uniquingKeysWith: { first, _ in first }))
-        read[scope] = state
-        return state
+    /// What is known of a log that was spoken of; nil for any other.
+    func state(of tag: UInt64, in scope: Scope, _ index: some RecordIndex) throws -> LogState? {
+        guard let log = spoken[tag], log.scope == scope else { return nil }
+        return try index.trie(of: scope).state(of: log.author)
     }
 
     /// Adds a part while the turn has room; what finds none is found in the next round.
@@ -204,6 +200,8 @@ package enum SyncRefusal: Error, Hashable {
     case unexpected
     /// A scope that was not agreed on.
     case unknownScope
+    /// The peer says that it holds the same and cannot show it.
+    case unproven
 }
 
 // MARK: Scopes and authors
@@ -237,26 +235,30 @@ extension SyncSession {
                 continue
             }
             if salt.short(root) == entry.root { continue }
-            add(describe(try trie(of: entry.scope, index), .root, at: place), &outcome)
+            add(describe(try index.trie(of: entry.scope), .root, at: place), &outcome)
         }
         for (scope, _) in onlyMine {
-            for state in try index.logs(of: scope) {
+            for state in try index.trie(of: scope).states {
                 outcome.streams.append(.tail(scope, state.author, after: 0))
                 outcome.theyLack.add(state.frontier)
             }
         }
     }
 
-    private func describe(_ trie: AuthorTrie, _ path: AuthorTrie.Path, at place: Int) -> SyncPart {
-        trie.isBucket(path)
-            ? .authors(
-                scope: place, path: path, isAnswer: false, trie.states(under: path).map(entry))
-            : .branches(scope: place, path: path, trie.children(path).map(short))
+    private mutating func describe(
+        _ trie: AuthorTrie, _ path: AuthorTrie.Path, at place: Int
+    ) -> SyncPart {
+        guard trie.isBucket(path) else {
+            return .branches(scope: place, path: path, trie.children(path).map(short))
+        }
+        let entries = trie.states(under: path).map { entry($0, in: shared[place]) }
+        return .authors(scope: place, path: path, isAnswer: false, entries)
     }
 
-    private func entry(_ state: LogState) -> SyncPart.AuthorEntry {
+    private mutating func entry(_ state: LogState, in scope: Scope) -> SyncPart.AuthorEntry {
         SyncPart.AuthorEntry(
-            tag: tag(state.author), frontier: state.frontier, hash: short(state.hash))
+            tag: tag(state.author, in: scope), frontier: state.frontier, hash: short(state.hash),
+            isHeld: isHeld(LogName(scope: scope, author: state.author)))
     }
 
     func short(_ digest: Digest) -> UInt64 { digest == .zero ? 0 : salt.short(digest) }
@@ -267,7 +269,7 @@ extension SyncSession {
     ) throws {
         let scope = try scope(place)
         guard path.depth < AuthorTrie.depthMax else { throw SyncRefusal.unexpected }
-        let trie = try trie(of: scope, index)
+        let trie = try index.trie(of: scope)
         for (nibble, hash) in theirs.enumerated() {
             let child = path.child(nibble)
             if short(trie.hash(child)) == hash { continue }
@@ -289,29 +291,34 @@ extension SyncSession {
         at place: Int, _ index: some RecordIndex, _ outcome: inout Outcome
     ) throws {
         let scope = try scope(place)
-        let mine = try trie(of: scope, index).states(under: path)
+        let mine = try index.trie(of: scope).states(under: path)
         var unmet = Dictionary(theirs.map { ($0.tag, $0) }, uniquingKeysWith: { first, _ in first })
         var behind: [SyncPart.AuthorEntry] = []
         var damaged: [LogState] = []
         for state in mine {
-            let own = entry(state)
+            let own = entry(state, in: scope)
             let their = unmet.removeValue(forKey: own.tag)
             // An answer names only logs that differ; of the others nothing is to be sent.
             if isAnswer, their == nil { continue }
             let frontier = their?.frontier ?? 0
             if frontier < state.frontier {
-                outcome.streams.append(.tail(scope, state.author, after: frontier))
                 outcome.theyLack.add(state.frontier - frontier)
+                if their?.isHeld == true {
+                    outcome.held += 1
+                } else {
+                    outcome.streams.append(.tail(scope, state.author, after: frontier))
+                }
             } else if frontier > state.frontier {
                 outcome.weLack.add(frontier - state.frontier)
-                behind.append(own)
+                if own.isHeld { outcome.held += 1 } else { behind.append(own) }
             } else if their?.hash != own.hash {
                 damaged.append(state)
             }
         }
         for entry in theirs where unmet[entry.tag] != nil {
             outcome.weLack.add(entry.frontier)
-            behind.append(SyncPart.AuthorEntry(tag: entry.tag, frontier: 0, hash: 0))
+            behind.append(
+                SyncPart.AuthorEntry(tag: entry.tag, frontier: 0, hash: 0, isHeld: false))
         }
         if isAnswer { return }
         if !behind.isEmpty {
@@ -328,7 +335,7 @@ extension SyncSession {
         _ outcome: inout Outcome
     ) throws {
         let level = DigestTree.height(of: state.frontier)
-        let tag = tag(state.author)
+        let tag = tag(state.author, in: scope)
         if level == 0 {
             let bits = try index.liveBits(of: state.author, in: scope, leaf: 0)
             add(

@@ -37,8 +37,8 @@ package struct SyncTurn: Hashable, Sendable {
 package enum SyncPart: Hashable, Sendable {
     /// The hash over all scopes of a window that both ends hold.
     case summary([UInt8], SyncWindow)
-    /// The summary is equal here.
-    case inStep
+    /// The summary is equal here; the bytes prove that the sender has computed it too.
+    case inStep([UInt8])
     /// The sender's scopes with their roots; later parts name a scope by its place in all such
     /// lists.
     case scopes([ScopeEntry])
@@ -64,6 +64,8 @@ package enum SyncPart: Hashable, Sendable {
         package let tag: UInt64
         package let frontier: UInt64
         package let hash: UInt64
+        /// Whether the sender cannot take what follows now, and is not to be sent it.
+        package let isHeld: Bool
     }
 
     /// A node of an author's tree with the hashes of its children; zero where a child is empty.
@@ -86,6 +88,20 @@ package enum SyncPart: Hashable, Sendable {
 }
 
 extension SyncPart {
+    /// Names sequences by leaf.
+    ///
+    /// - Parameter sequences: ascending, each at least 1.
+    package static func entries(_ sequences: some Collection<UInt64>) -> [LeafEntry] {
+        var entries: [LeafEntry] = []
+        for sequence in sequences {
+            let leaf = DigestTree.leaf(of: sequence)
+            let bit: UInt64 = 1 << ((sequence - 1) % DigestTree.leafSpan)
+            let before = entries.last?.leaf == leaf ? entries.removeLast().bits.bits : 0
+            entries.append(LeafEntry(leaf: leaf, bits: LeafBits(before | bit)))
+        }
+        return entries
+    }
+
     private enum Tag: UInt8 {
         case summary = 1
         case inStep, scopes, authors, branches, nodes, leaves, wants
@@ -97,7 +113,9 @@ extension SyncPart {
             writer.u8(Tag.summary.rawValue)
             window.encode(to: &writer)
             writer.append(hash)
-        case .inStep: writer.u8(Tag.inStep.rawValue)
+        case .inStep(let proof):
+            writer.u8(Tag.inStep.rawValue)
+            writer.append(proof)
         case .scopes(let entries):
             writer.u8(Tag.scopes.rawValue)
             writer.count(entries.count)
@@ -115,6 +133,7 @@ extension SyncPart {
                 writer.u48(entry.tag)
                 writer.varint(entry.frontier)
                 writer.u48(entry.hash)
+                writer.u8(entry.isHeld ? 1 : 0)
             }
         case .branches(let scope, let path, let hashes):
             writer.u8(Tag.branches.rawValue)
@@ -170,8 +189,8 @@ extension SyncPart {
         switch tag {
         case .summary:
             let window = try SyncWindow(from: &reader)
-            self = .summary(try reader.take(16), window)
-        case .inStep: self = .inStep
+            self = .summary(try reader.take(SyncSpecification.summaryBytes), window)
+        case .inStep: self = .inStep(try reader.take(SyncSpecification.summaryBytes))
         case .scopes:
             var entries: [ScopeEntry] = []
             for _ in 0..<(try reader.count("scopes", limit: SyncSpecification.scopesMax)) {
@@ -209,7 +228,11 @@ extension SyncPart {
             let tag = try reader.u48()
             let frontier = try reader.varint()
             guard frontier <= Dot.sequenceMax else { throw .invalid("frontier") }
-            entries.append(AuthorEntry(tag: tag, frontier: frontier, hash: try reader.u48()))
+            let hash = try reader.u48()
+            let held = try reader.u8()
+            guard held <= 1 else { throw .invalid("flag of a log") }
+            entries.append(
+                AuthorEntry(tag: tag, frontier: frontier, hash: hash, isHeld: held == 1))
         }
         return .authors(scope: scope, path: path, isAnswer: flag == 1, entries)
     }

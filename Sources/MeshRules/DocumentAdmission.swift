@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import MeshContent
-internal import MeshCore
+package import MeshCore
 internal import MeshReplication
 internal import MeshTrust
 
-/// Judges records whose body is a document of the mesh, a release or a revocation: what makes them
-/// valid is not who brought them but the signatures in them, so every server may pass them on and
-/// none can make one up.
-enum DocumentAdmission {
+/// Judges records whose body is a document of the mesh.
+///
+/// What makes a release or a revocation valid is not who brought it but the signatures in it, so
+/// every server may pass it on and none can make one up. A policy must be one.
+package enum DocumentAdmission {
     /// Whether records of a scope stand by signatures of their own.
-    static func appliesTo(_ scope: Scope) -> Bool {
+    package static func appliesTo(_ scope: Scope) -> Bool {
         scope.namespace == ContentSpecification.namespace
             || scope.namespace == Revocation.namespace
     }
@@ -34,6 +35,11 @@ enum DocumentAdmission {
             guard kind == .put, let revocation = try? Revocation(decoding: body, root: root),
                 revocation.key == key
             else { throw .badRevocation }
+        case NamespacePolicy.meshNamespace:
+            guard key.utf8.starts(with: Array("namespaces/".utf8)) else { return }
+            guard kind == .put, NamespacePolicy.namespace(of: key) != nil,
+                (try? NamespacePolicy(decoding: body)) != nil
+            else { throw .badPolicy }
         default: return
         }
     }

@@ -7,29 +7,40 @@ internal import MeshReplication
 
 /// The tables, and the settings under which SQLite keeps its promises.
 ///
-/// Records lie in the order of arrival, which for each log is its own order; `record_dot` finds
-/// them by author and sequence, `record_key` by key. `node` holds the digest trees, `dirty` the
-/// leaves that changed since. Everything about one write changes in one transaction.
+/// Records lie in the order of arrival, which for each log is its own order. A row with `gone` was
+/// superseded by the place in `by_…`, and is kept for the day that this is gone itself; a row
+/// without lives. `node` holds the digest trees, `dirty` the leaves that changed since, `damage`
+/// the places that are part of no digest until they were fetched again. Everything about one write
+/// changes in one transaction. `sum` is over the other columns of its row (`RowSum`).
 enum Schema {
     /// Counts changes of the layout; kept in `PRAGMA user_version`.
-    static let version = 4
+    static let version = 5
 
     private static let tables = """
         CREATE TABLE meta(name TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID;
-        CREATE TABLE scope(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
-        CREATE TABLE author(id INTEGER PRIMARY KEY, node BLOB NOT NULL, incarnation INTEGER NOT NULL,
-            UNIQUE(node, incarnation));
+        CREATE TABLE epoch(name BLOB PRIMARY KEY, start INTEGER NOT NULL) WITHOUT ROWID;
+        CREATE TABLE scope(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, sum INTEGER NOT NULL);
+        CREATE TABLE author(id INTEGER PRIMARY KEY, node BLOB NOT NULL, life INTEGER NOT NULL,
+            sum INTEGER NOT NULL, UNIQUE(node, life));
         CREATE TABLE log(scope INTEGER, author INTEGER, frontier INTEGER NOT NULL,
-            header BLOB, signature BLOB, head BLOB, root BLOB NOT NULL,
+            header BLOB NOT NULL, signature BLOB NOT NULL, head BLOB NOT NULL, sum INTEGER NOT NULL,
+            PRIMARY KEY(scope, author)) WITHOUT ROWID;
+        CREATE TABLE root(scope INTEGER, author INTEGER, root BLOB NOT NULL, sum INTEGER NOT NULL,
             PRIMARY KEY(scope, author)) WITHOUT ROWID;
         CREATE TABLE batch(scope INTEGER, author INTEGER, first INTEGER, last INTEGER NOT NULL,
             header BLOB NOT NULL, signature BLOB NOT NULL, proof BLOB NOT NULL,
-            PRIMARY KEY(scope, author, first)) WITHOUT ROWID;
+            sum INTEGER NOT NULL, PRIMARY KEY(scope, author, first)) WITHOUT ROWID;
         CREATE TABLE record(arrival INTEGER PRIMARY KEY, scope INTEGER NOT NULL,
             author INTEGER NOT NULL, sequence INTEGER NOT NULL, key TEXT NOT NULL,
-            id BLOB NOT NULL, bytes BLOB NOT NULL);
+            id BLOB NOT NULL, bytes BLOB NOT NULL, merge INTEGER NOT NULL, gone INTEGER,
+            undo INTEGER, by_author INTEGER, by_sequence INTEGER, sum INTEGER NOT NULL);
         CREATE UNIQUE INDEX record_dot ON record(scope, author, sequence);
-        CREATE INDEX record_key ON record(scope, key);
+        CREATE INDEX record_key ON record(scope, key) WHERE gone IS NULL;
+        CREATE INDEX record_by ON record(by_author, scope, by_sequence) WHERE gone IS NOT NULL;
+        CREATE INDEX record_gone ON record(undo, gone) WHERE gone IS NOT NULL;
+        CREATE TABLE notice(scope INTEGER, key TEXT, arrival INTEGER NOT NULL,
+            PRIMARY KEY(scope, key)) WITHOUT ROWID;
+        CREATE UNIQUE INDEX notice_arrival ON notice(arrival);
         CREATE TABLE node(scope INTEGER, author INTEGER, level INTEGER, place INTEGER,
             hash BLOB NOT NULL, PRIMARY KEY(scope, author, level, place)) WITHOUT ROWID;
         CREATE TABLE dirty(scope INTEGER, author INTEGER, leaf INTEGER,
@@ -39,33 +50,11 @@ enum Schema {
         CREATE TABLE evidence(id INTEGER PRIMARY KEY, scope INTEGER NOT NULL,
             author INTEGER NOT NULL, header BLOB NOT NULL, signature BLOB NOT NULL,
             UNIQUE(scope, author, header));
-        CREATE TABLE certificate(node BLOB PRIMARY KEY, bytes BLOB NOT NULL) WITHOUT ROWID;
-        CREATE TABLE idempotency(name TEXT PRIMARY KEY, request BLOB NOT NULL,
-            receipt BLOB NOT NULL, stamp INTEGER NOT NULL) WITHOUT ROWID;
-        CREATE TABLE token(name TEXT PRIMARY KEY, hash BLOB NOT NULL, allow TEXT NOT NULL,
-            created INTEGER NOT NULL) WITHOUT ROWID;
-        """
-
-    /// Since version 2: where nodes were last met.
-    private static let addresses =
-        "CREATE TABLE address(node BLOB PRIMARY KEY, address TEXT NOT NULL) WITHOUT ROWID"
-
-    /// Since version 3: the words with which nodes left.
-    private static let departures =
-        "CREATE TABLE departure(node BLOB PRIMARY KEY, words BLOB NOT NULL) WITHOUT ROWID"
-
-    /// Since version 4: what peers' records superseded, with what proves it; and who was revoked.
-    private static let undo = """
-        CREATE TABLE undo(number INTEGER PRIMARY KEY, scope INTEGER NOT NULL,
-            author INTEGER NOT NULL, first INTEGER NOT NULL, sequence INTEGER NOT NULL,
-            bytes BLOB NOT NULL, by_author INTEGER NOT NULL, by_sequence INTEGER NOT NULL,
-            own INTEGER NOT NULL);
-        CREATE INDEX undo_by ON undo(by_author, scope, by_sequence);
-        CREATE INDEX undo_of ON undo(scope, author, first);
-        CREATE TABLE undo_commit(scope INTEGER, author INTEGER, first INTEGER, header BLOB NOT NULL,
-            signature BLOB NOT NULL, proof BLOB NOT NULL, ids BLOB NOT NULL,
-            PRIMARY KEY(scope, author, first)) WITHOUT ROWID;
+        CREATE TABLE certificate(node BLOB, hash BLOB, bytes BLOB NOT NULL,
+            PRIMARY KEY(node, hash)) WITHOUT ROWID;
         CREATE TABLE revocation(name BLOB PRIMARY KEY, bytes BLOB NOT NULL) WITHOUT ROWID;
+        CREATE TABLE idempotency(number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE,
+            request BLOB NOT NULL, receipt BLOB NOT NULL);
         """
 
     /// What every connection is set to before it is used.
@@ -108,11 +97,10 @@ enum Schema {
             }
         }
         guard found < version else { return }
+        // Nothing was released under an older number.
+        guard found == 0 else { throw StoreError.olderSchema(found: found, known: version) }
         try pool.write { db in
-            if found < 1 { try db.execute(sql: tables) }
-            if found < 2 { try db.execute(sql: addresses) }
-            if found < 3 { try db.execute(sql: departures) }
-            if found < 4 { try db.execute(sql: undo) }
+            try db.execute(sql: tables)
             try db.execute(sql: "PRAGMA user_version = \(version)")
         }
     }

@@ -2,66 +2,7 @@
 
 internal import GRDB
 internal import GRDBSQLite
-package import MeshCore
-
-/// Why the store could not do what was asked. Nothing was changed unless the case says so.
-package enum StoreError: Error, Hashable {
-    /// SQLite failed; no further write may be acknowledged on this handle.
-    case database(code: Int32, message: String)
-    /// The disk is full; the transaction was rolled back, reads go on.
-    case diskFull
-    /// The files were written by a newer program.
-    case newerSchema(found: Int, known: Int)
-    /// The files belong to another node.
-    case otherNode
-    /// Another process uses the data directory.
-    case inUse(pid: String)
-    /// The data directory cannot be used, and why.
-    case unusable(String)
-    /// No policy of that namespace is known here.
-    case unknownNamespace(String)
-    /// The policy does not let this node write there.
-    case notGranted(Scope)
-    /// This node was revoked: nobody would take what it writes.
-    case revoked
-    /// The state of the key is not the one that the writer asked for.
-    case preconditionFailed(current: String?)
-    /// A write-once key is taken.
-    case exists(RecordKey)
-    /// The idempotency key was used for another request.
-    case idempotencyMismatch
-    /// A write of the wrong size, and which limit it breaks.
-    case limit(String)
-    /// Too many jobs wait for the writer.
-    case busy
-    /// The store was closed.
-    case closed
-}
-
-extension StoreError: CustomStringConvertible {
-    /// What happened, for a person.
-    package var description: String {
-        switch self {
-        case .database(let code, let message): "SQLite error \(code): \(message)"
-        case .diskFull: "the disk is full"
-        case .newerSchema(let found, let known):
-            "the data was written by a newer version (schema \(found)); this one knows schema \(known)"
-        case .otherNode: "the database belongs to another node than the key in this directory"
-        case .inUse(let pid): "the data directory is in use by process \(pid)"
-        case .unusable(let why): why
-        case .unknownNamespace(let name): "no namespace '\(name)' is known here"
-        case .notGranted(let scope): "this node may not write to \(scope)"
-        case .revoked: "this server was revoked: no other takes what is written here"
-        case .preconditionFailed(let current):
-            "the key's version is \(current ?? "none"), not the one asked for"
-        case .exists(let key): "'\(key)' is already written, and the namespace is write-once"
-        case .idempotencyMismatch: "the idempotency key was used for another request"
-        case .limit(let what): what
-        case .busy: "too many writes are waiting; try again"
-        case .closed: "the store is closed"
-        }
-    }
-}
+internal import MeshCore
 
 /// A value for a statement.
 enum SQLValue {
@@ -71,7 +12,9 @@ enum SQLValue {
     case text([UInt8])
     case null
 
-    static func sequence(_ value: UInt64) -> SQLValue { .int(Int64(value)) }
+    /// A number that is below 2^63 wherever it comes from: sequences, places, positions.
+    static func sequence(_ value: UInt64) -> SQLValue { .int(Int64(clamping: value)) }
+    static func bits(_ value: UInt64) -> SQLValue { .int(Int64(bitPattern: value)) }
     static func text(_ value: String) -> SQLValue { .text(Array(value.utf8)) }
 }
 
@@ -82,6 +25,12 @@ struct SQLRow {
     func int(_ column: Int32) -> Int64 { sqlite3_column_int64(statement, column) }
 
     func sequence(_ column: Int32) -> UInt64 { UInt64(clamping: int(column)) }
+
+    func bits(_ column: Int32) -> UInt64 { UInt64(bitPattern: int(column)) }
+
+    func isNull(_ column: Int32) -> Bool {
+        sqlite3_column_type(statement, column) == SQLITE_NULL
+    }
 
     func bytes(_ column: Int32) -> [UInt8] {
         let count = Int(sqlite3_column_bytes(statement, column))
@@ -126,7 +75,7 @@ extension Database {
     }
 
     /// Visits rows until the closure says false.
-    func each(_ sql: String, _ values: SQLValue..., visit: (SQLRow) throws -> Bool) throws {
+    func each(_ sql: String, list values: [SQLValue] = [], visit: (SQLRow) throws -> Bool) throws {
         try execute(sql, values, visit)
     }
 

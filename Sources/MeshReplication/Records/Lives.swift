@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package import MeshCore
+
+/// How far an earlier log of the same node was known where a life began.
+package struct Inheritance: Hashable, Sendable {
+    /// The earlier life.
+    package let life: Life
+    /// The last sequence of it that was known, at least 1.
+    package let through: UInt64
+
+    /// Names an inheritance.
+    package init(life: Life, through: UInt64) {
+        self.life = life
+        self.through = through
+    }
+}
+
+/// The lives of one node in one scope: which of its versions had seen which.
+///
+/// Lives are a tree, not a line. A life that was lost with a disk and comes back later from a peer
+/// is a stranger to the one that began without it: neither covers the other, whatever their numbers
+/// are. See the article `RecordFormat`.
+package struct Lives: Hashable, Sendable {
+    /// For each life, how far it knows each earlier one, directly or through others.
+    private var known: [Life: [Life: UInt64]] = [:]
+
+    /// No life inherits anything.
+    package init() {}
+
+    /// The lives of a node by what the first commit of each says.
+    package init(_ firsts: [Life: [Inheritance]]) {
+        var rest = firsts.filter { !$0.value.isEmpty }
+        // Whoever is inherited comes first; what an author tied into a circle is taken as it stands.
+        while !rest.isEmpty {
+            let ready = rest.filter { entry in
+                !entry.value.contains { rest[$0.life] != nil && $0.life != entry.key }
+            }
+            for (life, list) in (ready.isEmpty ? rest : ready).sorted(by: { $0.key < $1.key }) {
+                add(life, inherits: list)
+                rest[life] = nil
+            }
+        }
+    }
+
+    /// Adds what the first commit of a life says; lives that it inherits were added before it.
+    package mutating func add(_ life: Life, inherits list: [Inheritance]) {
+        if list.isEmpty { return }
+        var through: [Life: UInt64] = [:]
+        for entry in list where entry.life != life {
+            through[entry.life] = max(through[entry.life] ?? 0, entry.through)
+            for (earlier, reach) in known[entry.life] ?? [:] where earlier != life {
+                through[earlier] = max(through[earlier] ?? 0, reach)
+            }
+        }
+        known[life] = through
+    }
+
+    /// How far a life knew an earlier one when it began.
+    package func through(_ earlier: Life, of life: Life) -> UInt64 {
+        known[life]?[earlier] ?? 0
+    }
+
+    /// Whether whoever wrote at `later` had the place `earlier` behind it.
+    ///
+    /// - Returns: also true for a place itself; both are of this node.
+    package func reaches(_ later: Dot, _ earlier: Dot) -> Bool {
+        if later.author.life == earlier.author.life { return earlier.sequence <= later.sequence }
+        return earlier.sequence <= through(earlier.author.life, of: later.author.life)
+    }
+
+    /// What a new life has to say that it inherits, as few entries as say it.
+    ///
+    /// - Parameter frontiers: how far the logs of the node are known.
+    package func inheritances(_ frontiers: [Life: UInt64]) -> [Inheritance] {
+        let all = frontiers.filter { $0.value > 0 }
+        return all.filter { entry in
+            !all.keys.contains { other in
+                other != entry.key && through(entry.key, of: other) >= entry.value
+            }
+        }
+        .map { Inheritance(life: $0.key, through: $0.value) }
+        .sorted { $0.life < $1.life }
+    }
+}
+
+/// The lives of all nodes that matter to some versions of one scope.
+package struct ScopeLives: Hashable, Sendable {
+    private var nodes: [NodeID: Lives] = [:]
+
+    /// Every node has had one life.
+    package init() {}
+
+    /// The lives of a node.
+    package subscript(node node: NodeID) -> Lives {
+        get { nodes[node] ?? Lives() }
+        set { nodes[node] = newValue }
+    }
+
+    /// Whether a place is behind another, or is it: by its author's own word.
+    package func reaches(_ later: Dot, _ earlier: Dot) -> Bool {
+        guard later.author.node == earlier.author.node else { return false }
+        if later.author.life == earlier.author.life { return earlier.sequence <= later.sequence }
+        return nodes[later.author.node]?.reaches(later, earlier) ?? false
+    }
+}

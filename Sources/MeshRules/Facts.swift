@@ -1,0 +1,300 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package import MeshCore
+package import MeshCrypto
+package import MeshReplication
+package import MeshTrust
+
+/// A key of a scope.
+package struct KeyName: Hashable, Sendable {
+    /// Where.
+    package let scope: Scope
+    /// Which.
+    package let key: RecordKey
+
+    /// Names a key.
+    package init(scope: Scope, key: RecordKey) {
+        self.scope = scope
+        self.key = key
+    }
+}
+
+/// The logs of one node in one scope: one a life.
+package struct FamilyName: Hashable, Sendable {
+    /// Where.
+    package let scope: Scope
+    /// Whose.
+    package let node: NodeID
+
+    /// Names a family of logs.
+    package init(scope: Scope, node: NodeID) {
+        self.scope = scope
+        self.node = node
+    }
+}
+
+/// The end of a log as far as it is known, and how it began.
+package struct LogHead: Hashable, Sendable {
+    /// Every sequence up to this one is known: it lives here, or was superseded.
+    package var frontier: UInt64
+    /// The identity of the last commit; zero before the first.
+    package var id: Digest
+    /// What the life inherited when it began.
+    package var inherits: [Inheritance]
+
+    /// A log of which nothing is known.
+    package static let none = LogHead(frontier: 0, id: .zero, inherits: [])
+
+    /// Describes a log.
+    package init(frontier: UInt64, id: Digest, inherits: [Inheritance]) {
+        self.frontier = frontier
+        self.id = id
+        self.inherits = inherits
+    }
+}
+
+/// What is known of a node's logs in one scope.
+package struct Family: Sendable {
+    /// The logs, by life.
+    package private(set) var heads: [Life: LogHead]
+    /// Which of the lives had seen which.
+    package private(set) var lives: Lives
+
+    /// Describes a family.
+    package init(_ heads: [Life: LogHead]) {
+        self.heads = heads
+        lives = Lives(heads.mapValues(\.inherits))
+    }
+
+    /// Notes what is known of a log now.
+    package mutating func set(_ life: Life, _ head: LogHead) {
+        let isNew = heads[life]?.inherits != head.inherits
+        heads[life] = head
+        if isNew { lives = Lives(heads.mapValues(\.inherits)) }
+    }
+}
+
+/// A record that is held, live or superseded.
+package struct HeldVersion: Sendable {
+    /// Its place.
+    package let dot: Dot
+    /// Its identity: the hash of its bytes, which whoever read it has verified.
+    package let id: Digest
+    /// What it says.
+    package let record: Record
+    /// The merge kind of the policy under which it was written.
+    package let merge: MergeKind
+
+    /// Describes a record.
+    package init(dot: Dot, id: Digest, record: Record, merge: MergeKind) {
+        self.dot = dot
+        self.id = id
+        self.record = record
+        self.merge = merge
+    }
+
+    /// The version as the merge rule sees it.
+    package var version: Version {
+        Version(dot: dot, context: record.context, stamp: record.stamp, merge: merge)
+    }
+}
+
+/// A commit that is held, with what is held of its records.
+package struct HeldCommit: Sendable {
+    /// A record's row.
+    package struct Row: Sendable {
+        /// The record's identity.
+        package let id: Digest
+        /// Whether nothing supersedes it.
+        package let isLive: Bool
+
+        /// Describes a row.
+        package init(id: Digest, isLive: Bool) {
+            self.id = id
+            self.isLive = isLive
+        }
+    }
+
+    /// What was signed.
+    package let header: CommitHeader
+    /// The author's signature.
+    package let signature: Signature
+    /// Which leaves have rows here, live or superseded, and the hashes of the others.
+    package let proof: CommitProof
+    /// The rows, by sequence; a row that was lost is missing though the proof counts it.
+    package let rows: [UInt64: Row]
+
+    /// Describes a commit.
+    package init(
+        header: CommitHeader, signature: Signature, proof: CommitProof, rows: [UInt64: Row]
+    ) {
+        self.header = header
+        self.signature = signature
+        self.proof = proof
+        self.rows = rows
+    }
+}
+
+/// Something stored that no longer is what was written: found as it was read, and part of no fact.
+package enum Damage: Hashable, Sendable {
+    /// A record that does not match its hash, or is missing though its commit counts it.
+    case record(LogName, UInt64)
+    /// A row whose place cannot be believed, by the store's own number for it.
+    case row(UInt64)
+    /// A commit's header, signature or proof, by its place.
+    case commit(LogName, ClosedRange<UInt64>)
+    /// What is known of the end of a log.
+    case head(LogName)
+}
+
+/// Who superseded a record, for which the record is kept: each class has room of its own, so that
+/// none can push out another.
+package enum UndoClass: UInt8, CaseIterable, Sendable {
+    /// Another node.
+    case others = 0
+    /// The record's own node.
+    case own = 1
+    /// Anybody, in a namespace of the mesh itself.
+    case mesh = 2
+}
+
+/// A superseded record that is kept for the day that what superseded it is gone.
+package struct KeptVersion: Sendable {
+    /// Where.
+    package let scope: Scope
+    /// The record.
+    package let held: HeldVersion
+
+    /// Describes a record.
+    package init(scope: Scope, held: HeldVersion) {
+        self.scope = scope
+        self.held = held
+    }
+}
+
+/// A superseded record as trimming sees it.
+package struct KeptPlace: Sendable {
+    /// Its log.
+    package let log: LogName
+    /// Its place there.
+    package let sequence: UInt64
+    /// Its identity.
+    package let id: Digest
+    /// For whom it is kept.
+    package let undo: UndoClass
+    /// How long it is.
+    package let byteCount: Int
+
+    /// Describes a place.
+    package init(log: LogName, sequence: UInt64, id: Digest, undo: UndoClass, byteCount: Int) {
+        self.log = log
+        self.sequence = sequence
+        self.id = id
+        self.undo = undo
+        self.byteCount = byteCount
+    }
+}
+
+/// How much of one class is kept.
+package struct UndoUsage: Hashable, Sendable {
+    /// Records.
+    package var rows: Int
+    /// Their bytes.
+    package var bytes: Int
+
+    /// Describes what is kept.
+    package init(rows: Int = 0, bytes: Int = 0) {
+        self.rows = rows
+        self.bytes = bytes
+    }
+}
+
+/// What a transaction must know, asked for as a set, so that any database answers in one trip.
+package struct Needs: Sendable {
+    /// Live versions of keys.
+    package var keys: Set<KeyName> = []
+    /// Logs, by scope and node. Those of the nodes that a key's versions name come by themselves.
+    package var families: Set<FamilyName> = []
+    /// Commits that overlap ranges of a log, with their rows.
+    package var commits: [LogName: [ClosedRange<UInt64>]] = [:]
+    /// The same commits, without their rows.
+    package var proofs: [LogName: [ClosedRange<UInt64>]] = [:]
+    /// Records of ranges of a log, live or not.
+    package var records: [LogName: [ClosedRange<UInt64>]] = [:]
+    /// The last commit that is held of each log.
+    package var lastCommits: Set<LogName> = []
+    /// Certificates.
+    package var certificates: Set<NodeID> = []
+    /// Every log of a node, in whatever scope.
+    package var logsOf: Set<NodeID> = []
+    /// What records of a log had superseded.
+    package var undo: [LogName: ClosedRange<UInt64>] = [:]
+    /// The superseded records that were kept longest, so many of each class.
+    package var oldest: [UndoClass: Int] = [:]
+    /// Answers to earlier requests.
+    package var idempotency: Set<String> = []
+
+    /// Nothing.
+    package init() {}
+
+    /// The certificates of one node.
+    package static func certificates(of node: NodeID) -> Needs {
+        var needs = Needs()
+        needs.certificates = [node]
+        return needs
+    }
+
+    /// Whether nothing is asked for.
+    package var isEmpty: Bool {
+        keys.isEmpty && families.isEmpty && commits.isEmpty && proofs.isEmpty && records.isEmpty
+            && lastCommits.isEmpty && certificates.isEmpty && logsOf.isEmpty && undo.isEmpty
+            && oldest.isEmpty && idempotency.isEmpty
+    }
+}
+
+/// The answer to `Needs`: what is not there is absent, what has rotted is only in `damage`.
+package struct Facts: Sendable {
+    /// Live versions of keys, in any order.
+    package var keys: [KeyName: [HeldVersion]] = [:]
+    /// Logs.
+    package var families: [FamilyName: Family] = [:]
+    /// Commits, ascending.
+    package var commits: [LogName: [HeldCommit]] = [:]
+    /// Records, ascending, with whether they live.
+    package var records: [LogName: [(held: HeldVersion, isLive: Bool)]] = [:]
+    /// Last commits.
+    package var lastCommits: [LogName: HeldCommit] = [:]
+    /// Certificates, the newest first.
+    package var certificates: [NodeID: [Certificate]] = [:]
+    /// Logs of nodes with how far they go.
+    package var logsOf: [NodeID: [LogName: UInt64]] = [:]
+    /// What is kept of what records of a log had superseded.
+    package var undo: [LogName: [KeptVersion]] = [:]
+    /// The superseded records that were kept longest, in that order for each class.
+    package var oldest: [KeptPlace] = []
+    /// How much is kept of each class.
+    package var undoUsage: [UndoClass: UndoUsage] = [:]
+    /// Answers to earlier requests, by name.
+    package var idempotency: [String: StoredAnswer] = [:]
+    /// Every revocation that is known: always there, asked for or not.
+    package var revoked = RevokedLogs()
+    /// What was found rotten on the way.
+    package var damage: Set<Damage> = []
+
+    /// Nothing is known.
+    package init() {}
+}
+
+/// What was answered to a request that had a name.
+package struct StoredAnswer: Sendable {
+    /// The hash of the request.
+    package let request: Digest
+    /// The receipts.
+    package let receipts: [Receipt]
+
+    /// Describes an answer.
+    package init(request: Digest, receipts: [Receipt]) {
+        self.request = request
+        self.receipts = receipts
+    }
+}

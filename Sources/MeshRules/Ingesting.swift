@@ -1,0 +1,269 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import MeshCore
+internal import MeshCrypto
+internal import MeshReplication
+internal import MeshTrust
+
+/// Commits of peers: the only way a record of another node comes in.
+extension RecordTransaction {
+    func add(_ message: CommitsMessage, _ records: [[Record]], to needs: inout Needs) {
+        let (scope, node) = (message.scope, message.author.node)
+        needs.certificates.insert(node)
+        needs.families.insert(FamilyName(scope: scope, node: node))
+        if let name = BuiltIn.policyKey(of: scope.namespace) { needs.keys.insert(name) }
+        var ranges: [ClosedRange<UInt64>] = []
+        for (commit, list) in zip(message.commits, records) {
+            ranges.append(commit.header.range)
+            for record in list {
+                needs.keys.insert(KeyName(scope: scope, key: record.key))
+                for dot in record.context.dots {
+                    needs.families.insert(FamilyName(scope: scope, node: dot.author.node))
+                }
+            }
+        }
+        needs.commits[message.log, default: []] += ranges
+        // Our own commits that lose their place to a copy's are written again. A place that is
+        // filled may still have its row, whose commit has rotted.
+        if node == context.node || !message.isRun {
+            needs.records[message.log, default: []] += ranges
+        }
+    }
+
+    /// Judges and applies a peer's message. What is refused as a forgery leaves no trace; where a
+    /// later commit must wait, those before it are taken.
+    mutating func ingest(_ message: CommitsMessage, _ records: [[Record]]) -> IngestOutcome {
+        var outcome = IngestOutcome()
+        do throws(Refusal) { try take(message, records, &outcome) } catch {
+            outcome.refusal = error
+        }
+        outcome.frontier = work.head(message.log).frontier
+        if outcome.waits != nil { conclusion.counts.waiting += 1 }
+        return outcome
+    }
+
+    private mutating func take(
+        _ message: CommitsMessage, _ records: [[Record]], _ outcome: inout IngestOutcome
+    ) throws(Refusal) {
+        guard context.certificates.contains(where: { $0.allows(.read, message.scope) }) else {
+            throw .wrongAudience
+        }
+        let certificates = work.certificates(of: message.author.node)
+        guard let newest = certificates.first else { throw .authorUnknown }
+        outcome.authorSite = newest.ticket.site
+        try refuseRevoked(message)
+        let head = work.head(message.log)
+        if message.isRun, message.through <= head.frontier {
+            return outcome.isDuplicate = true
+        }
+        // What lies past the frontier is in no digest: kept, it could supersede what peers hold
+        // and be known to nobody. A comparison brings it in order.
+        if message.isRun
+            ? message.after > head.frontier
+            : message.commits.contains(where: { $0.header.first > head.frontier })
+        {
+            outcome.hasGap = true
+            return beginLifeIfLost(message, outcome)
+        }
+        let admitted = try judge(message, records, certificates, head, &outcome)
+        let whole = apply(message, admitted, head, &outcome)
+        conclusion.counts.ingested += outcome.stored
+        if whole, message.isRun, let last = admitted.last { advance(message, last.commit, head, &outcome) }
+        beginLifeIfLost(message, outcome)
+    }
+
+    /// Judges the commits that are news, in order, up to the first that must wait.
+    private mutating func judge(
+        _ message: CommitsMessage, _ records: [[Record]], _ certificates: [Certificate],
+        _ head: LogHead, _ outcome: inout IngestOutcome
+    ) throws(Refusal) -> [Admitted] {
+        let policies = work.policies(of: message.scope.namespace, mesh: context.mesh)
+        var admitted: [Admitted] = []
+        for (commit, list) in zip(message.commits, records) {
+            if message.isRun, commit.header.last <= head.frontier { continue }
+            do throws(Obstacle) {
+                admitted.append(try judge(commit, list, certificates, policies))
+                conclusion.counts.verifications += 1
+            } catch {
+                switch error {
+                case .waits(let dependency):
+                    outcome.waits = dependency
+                    witness(message)
+                case .refused(let refusal):
+                    // A forgery says nothing about the log that it claims to be of.
+                    guard refusal.blocksLog else { throw refusal }
+                    outcome.refusal = refusal
+                }
+                return admitted
+            }
+        }
+        return admitted
+    }
+
+    /// A log that waits has shown how far it goes, so that others need not wait for it.
+    private mutating func witness(_ message: CommitsMessage) {
+        guard message.isRun, let last = message.commits.last,
+            witnessed[message.log] ?? 0 < last.header.last, last.isSigned(in: context.mesh)
+        else { return }
+        if witnessed.count >= RuleLimits.witnessed { witnessed = [:] }
+        witnessed[message.log] = last.header.last
+    }
+
+    private func refuseRevoked(_ message: CommitsMessage) throws(Refusal) {
+        guard !DocumentAdmission.appliesTo(message.scope),
+            let end = work.revoked.end(of: message.author, in: message.scope)
+        else { return }
+        guard message.through <= end, message.commits.allSatisfy({ $0.header.last <= end }) else {
+            throw .revoked
+        }
+    }
+
+    /// - Returns: whether all of them stand; not if another of their author in their place does.
+    private mutating func apply(
+        _ message: CommitsMessage, _ admitted: [Admitted], _ head: LogHead,
+        _ outcome: inout IngestOutcome
+    ) -> Bool {
+        var isWhole = true
+        // A life's inheritance counts before its first record does.
+        if let first = admitted.first?.commit.header, first.first == 1, head.frontier == 0 {
+            work.inherit(first)
+        }
+        for one in admitted where !store(one, isFill: !message.isRun, &outcome) { isWhole = false }
+        return isWhole
+    }
+
+    private mutating func advance(
+        _ message: CommitsMessage, _ last: Commit, _ head: LogHead, _ outcome: inout IngestOutcome
+    ) {
+        let next = message.commits.first { $0.header.first == head.frontier + 1 }
+        if let next, next.header.previous != head.id {
+            // Its author wrote two histories; the places where they differ are settled one by one.
+            outcome.isFork = true
+            conclusion.counts.forks += 1
+        }
+        outcome.hasAdvanced = true
+        if witnessed[message.log] ?? .max <= last.header.last { witnessed[message.log] = nil }
+        move(message.log, to: last.header, last.signature)
+    }
+
+    /// Moves the end of a log.
+    mutating func move(_ log: LogName, to header: CommitHeader, _ signature: Signature) {
+        let inherits = header.first == 1 ? header.inherits : work.head(log).inherits
+        work.set(
+            log,
+            LogHead(
+                frontier: header.last, id: header.id(in: context.mesh), inherits: inherits),
+            header, signature)
+    }
+
+    /// Begins a new life where others know more of the present one than this node does: a tail was
+    /// lost here, or a copy of this node is at work.
+    private mutating func beginLifeIfLost(_ message: CommitsMessage, _ outcome: IngestOutcome) {
+        guard message.author == Author(node: context.node, life: input.life) else { return }
+        if outcome.stored > 0 || outcome.hasGap || outcome.isFork || outcome.hasAdvanced {
+            beginLife()
+        }
+    }
+
+    /// - Returns: whether the commit stands; not if another of its author in its place does.
+    private mutating func store(
+        _ admitted: Admitted, isFill: Bool, _ outcome: inout IngestOutcome
+    ) -> Bool {
+        let commit = admitted.commit
+        let header = commit.header
+        let existing = work.commits(of: header.log, overlapping: header.range)
+        let known = existing.first { $0.header == header }
+        let rivals = existing.filter { $0.header != header }
+        if !rivals.isEmpty, !settleFork(commit, rivals, &outcome) { return false }
+        var rows = known?.rows ?? orphans(of: header)
+        for (index, sequence) in commit.sequences.enumerated() {
+            let (id, record) = (admitted.ids[index], admitted.records[index])
+            if let row = rows[sequence] {
+                guard row.id != id else {
+                    if isFill { reconsider(record, header, sequence, row.isLive, admitted.merge, &outcome) }
+                    continue
+                }
+                // The commit says what belongs here: what stood here was something else.
+                work.remove(header.log, sequence)
+            }
+            let held = HeldVersion(
+                dot: Dot(author: header.author, sequence: sequence), id: id, record: record,
+                merge: admitted.merge)
+            let isLive = place(
+                held, bytes: commit.records[index], in: header.scope, isFill: isFill, &outcome)
+            rows[sequence] = HeldCommit.Row(id: id, isLive: isLive)
+        }
+        // Its proof and ours are of one signed root, so together they are one too.
+        let proof = known.flatMap { $0.proof.merging(commit.proof) } ?? commit.proof
+        work.keep(header, commit.signature, proof, rows: rows)
+        if isFill {
+            for sequence in commit.sequences {
+                work.change(.filled(header.log, sequence...sequence))
+            }
+            if header.last > work.head(header.log).frontier {
+                move(header.log, to: header, commit.signature)
+            }
+        }
+        return true
+    }
+
+    /// Rows whose commit has rotted: they prove nothing until the commit is here again.
+    private func orphans(of header: CommitHeader) -> [UInt64: HeldCommit.Row] {
+        var rows: [UInt64: HeldCommit.Row] = [:]
+        for (held, isLive) in work.records(of: header.log, in: header.range) {
+            rows[held.dot.sequence] = HeldCommit.Row(id: held.id, isLive: isLive)
+        }
+        return rows
+    }
+
+    /// Puts a record among the versions of its key.
+    ///
+    /// - Returns: whether it lives.
+    private mutating func place(
+        _ held: HeldVersion, bytes: [UInt8], in scope: Scope, isFill: Bool,
+        _ outcome: inout IngestOutcome
+    ) -> Bool {
+        let lives = work.lives(in: scope)
+        let live = work.live(KeyName(scope: scope, key: held.record.key))
+        switch Merge.integrate(held.version, into: live.map(\.version), lives: lives) {
+        case .superseded(let winner):
+            let undo = UndoClass(scope, of: held.dot, by: winner)
+            work.insert(held, in: scope, bytes: bytes, superseded: (winner, undo))
+            if isFill { outcome.evidence.append(Self.request(scope, winner)) }
+            return false
+        case .lives(let superseded):
+            for old in live where superseded.contains(old.dot) {
+                work.supersede(old, in: scope, by: held.dot)
+            }
+            work.insert(held, in: scope, bytes: bytes)
+            noteDocument(held.record, in: scope)
+            outcome.stored += 1
+            return true
+        }
+    }
+
+    /// A peer fills a place that is no hole here: one of both has not seen what follows from it.
+    private mutating func reconsider(
+        _ record: Record, _ header: CommitHeader, _ sequence: UInt64, _ isLive: Bool,
+        _ merge: MergeKind, _ outcome: inout IngestOutcome
+    ) {
+        let version = Version(
+            dot: Dot(author: header.author, sequence: sequence), context: record.context,
+            stamp: record.stamp, merge: merge)
+        let lives = work.lives(in: header.scope)
+        let others = work.live(KeyName(scope: header.scope, key: record.key))
+        if isLive {
+            for old in others where version.supersedes(old.version, lives: lives) {
+                work.supersede(old, in: header.scope, by: version.dot)
+            }
+        } else if let winner = others.first(where: {
+            $0.version.supersedes(version, lives: lives)
+        }) {
+            outcome.evidence.append(Self.request(header.scope, winner.dot))
+        }
+    }
+
+    static func request(_ scope: Scope, _ dot: Dot) -> StreamRequest {
+        .dots(scope, dot.author, SyncPart.entries([dot.sequence]))
+    }
+}

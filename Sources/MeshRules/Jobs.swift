@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package import MeshCore
+internal import MeshCrypto
+package import MeshReplication
+
+/// One write of an app.
+package struct Write: Sendable {
+    /// Value or deletion.
+    package var kind: Record.Kind
+    /// The key.
+    package var key: RecordKey
+    /// The media type.
+    package var contentType: String
+    /// The value.
+    package var body: [UInt8]
+    /// What must be so of the key for the write to stand.
+    package var condition: Condition
+
+    /// What a writer asks of the key's state.
+    package enum Condition: Hashable, Sendable {
+        /// Nothing.
+        case none
+        /// It has this state, named by its entity tag.
+        case matches(String)
+        /// It holds a value.
+        case holdsValue
+        /// It holds no value.
+        case holdsNone
+        /// It has none of these states.
+        case differs([String])
+    }
+
+    /// Names a write.
+    package init(
+        _ kind: Record.Kind, _ key: RecordKey, contentType: String = "", body: [UInt8] = [],
+        condition: Condition = .none
+    ) {
+        self.kind = kind
+        self.key = key
+        self.contentType = contentType
+        self.body = body
+        self.condition = condition
+    }
+}
+
+/// Writes that stand or fall together.
+package struct WriteRequest: Sendable {
+    /// Where to.
+    package var scope: Scope
+    /// What, at most `RuleLimits.batchWrites`.
+    package var writes: [Write]
+    /// A name under which a retry finds the first answer, with a hash of the request.
+    package var idempotency: (name: String, request: Digest)?
+
+    /// Names a request.
+    package init(
+        scope: Scope, writes: [Write], idempotency: (name: String, request: Digest)? = nil
+    ) {
+        self.scope = scope
+        self.writes = writes
+        self.idempotency = idempotency
+    }
+}
+
+/// What became of one write.
+package struct Receipt: Hashable, Sendable {
+    /// The version's place; nil where there was nothing to delete.
+    package let dot: Dot?
+    /// The versions of the key that live after it.
+    package let live: [Dot]
+    /// Whether nothing was known of the key before.
+    package let isNew: Bool
+
+    /// Describes a write.
+    package init(dot: Dot?, live: [Dot], isNew: Bool) {
+        self.dot = dot
+        self.live = live
+        self.isNew = isNew
+    }
+
+    /// The key's state after the write.
+    package var etag: String { EntityTag.of(live) }
+}
+
+/// Names the causal state of a key: equal on two nodes that hold the same versions.
+package enum EntityTag {
+    /// The tag of a set of live versions.
+    package static func of(_ dots: [Dot]) -> String {
+        var writer = WireWriter()
+        for dot in dots.sorted() {
+            writer.author(dot.author)
+            writer.u64(dot.sequence)
+        }
+        return Hex.encode(Blake2b.hash(writer.bytes).array.prefix(12))
+    }
+}
+
+/// Why a write of an app was refused; it left no trace.
+package enum WriteRefusal: Error, Hashable, Sendable {
+    /// No policy of that namespace is known here.
+    case unknownNamespace(String)
+    /// The policy does not let this node write there.
+    case notGranted(Scope)
+    /// This node was revoked: nobody would take what it writes.
+    case revoked
+    /// The state of the key is not the one that the writer asked for.
+    case preconditionFailed(current: String?)
+    /// A write-once key is taken.
+    case exists(RecordKey)
+    /// The idempotency key was used for another request.
+    case idempotencyMismatch
+    /// A write of the wrong size, and which limit it breaks.
+    case limit(String)
+}
+
+/// What a transaction is asked to do; several share one.
+package enum RecordJob: Sendable {
+    /// An app writes.
+    case write(WriteRequest)
+    /// A peer sent commits.
+    case ingest(CommitsMessage)
+    /// Something was found rotten as it was read.
+    case damaged(Set<Damage>)
+    /// What is kept of superseded records is to fit its room again.
+    case trim
+}
+
+/// What became of a job.
+package enum JobAnswer: Sendable {
+    /// Of a write.
+    case written(Result<[Receipt], WriteRefusal>)
+    /// Of a peer's message.
+    case ingested(IngestOutcome)
+    /// Of any other.
+    case done
+}
+
+/// Limits of the rules; each has a counter or an error where it bites.
+package enum RuleLimits {
+    /// Most writes of one batch.
+    package static let batchWrites = 1000
+    /// Bytes of records after which a commit takes no more writes of others.
+    package static let draftBytes = 96 * 1024
+    /// Headers of one log that are kept as evidence that its author wrote two things in one place.
+    package static let evidence = 2
+    /// Logs that wait, of which is remembered how far they go; what is forgotten is shown again.
+    static let witnessed = 10_000
+    /// Superseded records that one trim takes away of each class, at most.
+    package static let trimRows = 2048
+
+    /// Superseded records that are kept of a class, and their bytes.
+    package static func room(for undo: UndoClass) -> UndoUsage {
+        switch undo {
+        case .others: UndoUsage(rows: 80_000, bytes: 48 << 20)
+        case .own: UndoUsage(rows: 20_000, bytes: 16 << 20)
+        case .mesh: UndoUsage(rows: 512, bytes: 4 << 20)
+        }
+    }
+
+    /// Records beyond that room before a trim is worth its while.
+    static let trimSlack = 512
+}

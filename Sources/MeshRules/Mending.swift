@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import MeshCore
+internal import MeshCrypto
+internal import MeshReplication
+
+/// What has rotted, and what there is no more room for.
+///
+/// Rot is of a row, never of the disk: a row that does not match is taken out, and fetched again
+/// from a peer with its proof. No neighbour goes with it.
+extension RecordTransaction {
+    func add(_ damage: Set<Damage>, to needs: inout Needs) {
+        for one in damage {
+            switch one {
+            case .record(let log, let sequence):
+                needs.commits[log, default: []].append(sequence...sequence)
+            case .commit(let log, let range): needs.commits[log, default: []].append(range)
+            case .head(let log):
+                needs.lastCommits.insert(log)
+                needs.families.insert(FamilyName(scope: log.scope, node: log.author.node))
+            case .row: break
+            }
+        }
+    }
+
+    /// Where the end of one of this life's own logs cannot be read, a place might be used twice.
+    mutating func giveUpDamagedLife() {
+        let own = Author(node: context.node, life: input.life)
+        let isDamaged = work.damage.contains {
+            if case .head(let log) = $0 { return log.author == own }
+            return false
+        }
+        if isDamaged { beginLife() }
+    }
+
+    mutating func quarantine(_ damage: Set<Damage>) {
+        conclusion.counts.damaged += damage.count
+        for case .head(let log) in damage {
+            if log.author == Author(node: context.node, life: input.life) { beginLife() }
+            guard let last = work.lastCommit(of: log) else {
+                work.change(.removeLog(log))
+                continue
+            }
+            // What its last commit proves; a peer tells whether it went further.
+            let first = work.commits(of: log, overlapping: 1...1).first?.header
+            work.set(
+                log,
+                LogHead(
+                    frontier: last.header.last, id: last.header.id(in: context.mesh),
+                    inherits: first?.inherits ?? work.head(log).inherits),
+                last.header, last.signature)
+        }
+        for case .row(let number) in damage { work.change(.discard(row: number)) }
+        for case .commit(let log, let range) in damage {
+            work.change(.removeCommit(log, first: range.lowerBound))
+            work.change(.doubt(log, range))
+        }
+        for case .record(let log, let sequence) in damage { lose(log, sequence) }
+    }
+
+    /// Makes a place a hole, unless its commit shows that the record is whole and only the name
+    /// beside it has rotted.
+    private mutating func lose(_ log: LogName, _ sequence: UInt64) {
+        let commit = work.commits(of: log, overlapping: sequence...sequence).first
+        if let commit {
+            let ids = commit.proof.presentOffsets.compactMap {
+                commit.rows[commit.header.first + UInt64($0)]?.id
+            }
+            if let id = commit.rows[sequence]?.id, ids.count == commit.proof.presentCount,
+                commit.proof.root(present: ids) == commit.header.root
+            {
+                return work.change(.mend(log, sequence, id))
+            }
+        }
+        if commit?.rows[sequence] != nil || commit == nil { work.remove(log, sequence) }
+        work.change(.hole(log, sequence))
+    }
+
+    // MARK: Room
+
+    /// Whether more is kept of what was superseded than there is room for.
+    var isOverRoom: Bool {
+        work.undoUsage.contains { undo, usage in
+            let room = RuleLimits.room(for: undo)
+            return usage.rows > room.rows + RuleLimits.trimSlack
+                || usage.bytes > room.bytes + room.bytes / 8
+        }
+    }
+
+    /// The oldest beyond the room go; what proves their neighbours is looked up.
+    mutating func beginTrim() -> Step? {
+        var excess = work.undoUsage
+        for undo in UndoClass.allCases {
+            let room = RuleLimits.room(for: undo)
+            excess[undo, default: UndoUsage()].rows -= room.rows
+            excess[undo, default: UndoUsage()].bytes -= room.bytes
+        }
+        var places: [KeptPlace] = []
+        for place in work.oldest {
+            guard let over = excess[place.undo], over.rows > 0 || over.bytes > 0 else { continue }
+            excess[place.undo] = UndoUsage(
+                rows: over.rows - 1, bytes: over.bytes - place.byteCount)
+            places.append(place)
+        }
+        if places.isEmpty { return nil }
+        var needs = Needs()
+        for place in places {
+            needs.proofs[place.log, default: []].append(place.sequence...place.sequence)
+        }
+        return step(.trimming(places), needs)
+    }
+
+    mutating func finishTrim(_ places: [KeptPlace]) -> Step {
+        var gone: [LogName: [UInt64: Digest]] = [:]
+        for place in places {
+            work.change(.remove(place.log, place.sequence))
+            gone[place.log, default: [:]][place.sequence] = place.id
+        }
+        for (log, ids) in gone.sorted(by: { $0.key < $1.key }) {
+            for commit in work.commits(of: log, overlapping: 1...Dot.sequenceMax) {
+                var dropped: [Int: Digest] = [:]
+                for (offset, isPresent) in commit.proof.present.enumerated() where isPresent {
+                    dropped[offset] = ids[commit.header.first + UInt64(offset)]
+                }
+                drop(dropped, from: commit)
+            }
+        }
+        conclusion.counts.undoDropped += places.count
+        return finish()
+    }
+
+    private mutating func drop(_ dropped: [Int: Digest], from commit: HeldCommit) {
+        if dropped.isEmpty { return }
+        let proof = commit.proof.dropping(dropped)
+        // The first commit stays for what it says of the lives before.
+        if proof.isEmpty, commit.header.first > 1 {
+            work.change(.removeCommit(commit.header.log, first: commit.header.first))
+        } else {
+            work.change(.commit(commit.header, commit.signature, proof))
+        }
+    }
+}

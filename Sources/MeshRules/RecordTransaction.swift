@@ -1,0 +1,252 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package import MeshCore
+package import MeshCrypto
+internal import MeshReplication
+package import MeshTrust
+
+/// Whose rules these are: the node that writes.
+package struct RuleContext: Sendable {
+    /// What the mesh trusts.
+    package let root: RootDocument
+    /// The node's key.
+    package let key: SigningKey
+    /// The node's certificates, the newest first.
+    package let certificates: [Certificate]
+
+    /// Names a node.
+    package init(root: RootDocument, key: SigningKey, certificates: [Certificate]) {
+        self.root = root
+        self.key = key
+        self.certificates = certificates
+    }
+
+    var mesh: MeshID { root.meshID }
+    var node: NodeID { key.publicKey.id }
+}
+
+/// What chance and the clock say at the beginning of a transaction.
+package struct RuleInput: Sendable {
+    /// The life in which this node has written until now.
+    package let life: Life
+    /// A number that no life has had, for the case that a new one begins.
+    package let spareLife: Life
+    /// The last stamp that was given.
+    package let stamp: HybridTime
+    /// Milliseconds since 1970.
+    package let wall: UInt64
+    /// How far logs go by headers of their authors that were verified, though they wait.
+    package let witnessed: [LogName: UInt64]
+
+    /// Names what is so.
+    package init(
+        life: Life, spareLife: Life, stamp: HybridTime, wall: UInt64,
+        witnessed: [LogName: UInt64] = [:]
+    ) {
+        self.life = life
+        self.spareLife = spareLife
+        self.stamp = stamp
+        self.wall = wall
+        self.witnessed = witnessed
+    }
+}
+
+/// The rules of records, as a value: jobs and facts come in, changes and answers go out.
+///
+/// A store asks `begin` what must be known, answers once, and goes on with what each `Step` says,
+/// all in one transaction of its own. Nothing here reads a database, a clock or chance, so every
+/// store that answers the same does the same. A job that is refused leaves no trace.
+package struct RecordTransaction: Sendable {
+    enum Phase {
+        /// Jobs are judged, one after the other.
+        case judging
+        /// Nodes were revoked: their logs are looked up.
+        case cutting
+        /// The commits in which those logs are cut are looked up.
+        case removing([LogName: UInt64])
+        /// What the removed records had superseded is looked up.
+        case restoring(cut: Set<LogName>)
+        /// It is put among what lives now.
+        case reviving([KeptVersion])
+        /// Superseded records were kept longest: their commits are looked up.
+        case trimming([KeptPlace])
+    }
+
+    /// A job with what could be read of it before anything was known.
+    enum Prepared {
+        case write(WriteRequest)
+        case ingest(CommitsMessage, [[Record]])
+        case refused(Refusal)
+        case damaged(Set<Damage>)
+        case trim
+    }
+
+    /// A record of this node that lost its place to another of a copy, to be written again.
+    struct Rewrite {
+        let scope: Scope
+        let policy: PolicyID
+        let record: Record
+        let merge: MergeKind
+    }
+
+    let context: RuleContext
+    let input: RuleInput
+    private let jobs: [Prepared]
+    private var phase = Phase.judging
+    var work = Workspace()
+    var life: Life
+    var stamp: HybridTime
+    var drafts: [Scope: Draft] = [:]
+    var newlyRevoked: [Revocation] = []
+    /// Ranges whose records are gone, so that what they had superseded may live again.
+    var undone: [LogName: ClosedRange<UInt64>] = [:]
+    var rewrites: [Rewrite] = []
+    /// How far the next life may say that it inherits of logs that had two writers.
+    var inheritsMost: [LogName: UInt64] = [:]
+    var conclusion: Conclusion
+    /// How far logs go by verified headers.
+    var witnessed: [LogName: UInt64]
+
+    /// Prepares jobs that are done together, in order.
+    package init(_ jobs: [RecordJob], _ context: RuleContext, _ input: RuleInput) {
+        self.context = context
+        self.input = input
+        life = input.life
+        stamp = input.stamp
+        witnessed = input.witnessed
+        conclusion = Conclusion(life: input.life, stamp: input.stamp)
+        self.jobs = jobs.map { job in
+            switch job {
+            case .write(let request): return .write(request)
+            case .damaged(let damage): return .damaged(damage)
+            case .trim: return .trim
+            case .ingest(let message):
+                guard let records = Self.decoded(message) else { return .refused(.malformed) }
+                return .ingest(message, records)
+            }
+        }
+    }
+
+    private static func decoded(_ message: CommitsMessage) -> [[Record]]? {
+        try? message.commits.map { commit in
+            try commit.records.map { try Record(decoding: $0) }
+        }
+    }
+
+    /// This node as it writes now.
+    var author: Author { Author(node: context.node, life: life) }
+
+    /// What must be known to judge the jobs.
+    package func begin() -> Needs {
+        var needs = Needs()
+        for job in jobs {
+            switch job {
+            case .write(let request): add(request, to: &needs)
+            case .ingest(let message, let records): add(message, records, to: &needs)
+            case .damaged(let damage): add(damage, to: &needs)
+            case .trim:
+                for undo in UndoClass.allCases { needs.oldest[undo] = RuleLimits.trimRows }
+            case .refused: break
+            }
+        }
+        return needs
+    }
+
+    /// Goes on with what the store answered.
+    package mutating func resume(_ facts: Facts) -> Step {
+        work.absorb(facts)
+        switch phase {
+        case .judging: return judge()
+        case .cutting: return findCuts()
+        case .removing(let ends): return cut(ends)
+        case .restoring(let cut): return restore(cut)
+        case .reviving(let kept): return revive(kept)
+        case .trimming(let places): return finishTrim(places)
+        }
+    }
+
+    private mutating func judge() -> Step {
+        giveUpDamagedLife()
+        var trims = false
+        for job in jobs {
+            switch job {
+            case .write(let request):
+                let answer: Result<[Receipt], WriteRefusal>
+                do throws(WriteRefusal) { answer = .success(try write(request)) } catch {
+                    answer = .failure(error)
+                }
+                conclusion.answers.append(.written(answer))
+            case .ingest(let message, let records):
+                // What a peer sends may end this life: our own commits are closed before it.
+                sealDrafts()
+                conclusion.answers.append(.ingested(ingest(message, records)))
+            case .refused(let refusal):
+                var outcome = IngestOutcome()
+                outcome.refusal = refusal
+                conclusion.answers.append(.ingested(outcome))
+            case .damaged(let damage):
+                sealDrafts()
+                quarantine(damage)
+                conclusion.answers.append(.done)
+            case .trim:
+                trims = true
+                conclusion.answers.append(.done)
+            }
+        }
+        sealDrafts()
+        conclusion.wantsTrim = isOverRoom && !trims
+        if trims, let step = beginTrim() { return step }
+        return proceed()
+    }
+
+    /// The next step after jobs were judged.
+    private mutating func proceed() -> Step {
+        if !newlyRevoked.isEmpty {
+            phase = .cutting
+            var needs = Needs()
+            needs.logsOf = Set(newlyRevoked.map(\.node))
+            return .more(work.takeChanges(), needs)
+        }
+        if !undone.isEmpty { return lookForUndo(cut: []) }
+        return finish()
+    }
+
+    mutating func lookForUndo(cut: Set<LogName>) -> Step {
+        phase = .restoring(cut: cut)
+        var needs = Needs()
+        needs.undo = undone
+        needs.lastCommits = cut
+        for log in cut {
+            needs.families.insert(FamilyName(scope: log.scope, node: log.author.node))
+        }
+        return .more(work.takeChanges(), needs)
+    }
+
+    mutating func step(_ phase: Phase, _ needs: Needs) -> Step {
+        self.phase = phase
+        return .more(work.takeChanges(), needs)
+    }
+
+    mutating func finish() -> Step {
+        sealDrafts()
+        conclusion.revoked = newlyRevoked
+        conclusion.life = life
+        conclusion.stamp = stamp
+        conclusion.witnessed = witnessed
+        return .done(work.takeChanges(), conclusion)
+    }
+
+    /// The next stamp for a record of this node.
+    mutating func nextStamp() -> HybridTime {
+        stamp = stamp.next(wall: input.wall)
+        return stamp
+    }
+
+    /// From now on this node writes in another life.
+    mutating func beginLife() {
+        guard life == input.life else { return }
+        sealDrafts()
+        life = input.spareLife
+        work.change(.life(life))
+    }
+}

@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import MeshCore
+internal import MeshCrypto
+internal import MeshReplication
+internal import MeshTrust
+
+/// What a transaction knows and what it has changed so far, each change also in what it knows.
+struct Workspace {
+    private var facts = Facts()
+    private var lives: [Scope: ScopeLives] = [:]
+    private var changes: [Change] = []
+    private var policies: [String: [NamedPolicy]] = [:]
+
+    /// A policy of a namespace with its name.
+    struct NamedPolicy {
+        let id: PolicyID
+        let policy: NamespacePolicy
+    }
+
+    /// Takes a new answer of the store, in the place of what was known.
+    mutating func absorb(_ new: Facts) {
+        facts = new
+        lives = [:]
+        policies = [:]
+        for (name, family) in new.families { lives[name.scope, default: ScopeLives()][node: name.node] = family.lives }
+    }
+
+    /// Hands over what is to be changed; what was known is out of date with it.
+    mutating func takeChanges() -> [Change] {
+        defer { changes = [] }
+        return changes
+    }
+
+    // MARK: Facts
+
+    var damage: Set<Damage> { facts.damage }
+    var revoked: RevokedLogs { facts.revoked }
+    var undoUsage: [UndoClass: UndoUsage] { facts.undoUsage }
+    var oldest: [KeptPlace] { facts.oldest }
+    var undo: [LogName: [KeptVersion]] { facts.undo }
+    var logsOf: [NodeID: [LogName: UInt64]] { facts.logsOf }
+
+    func live(_ name: KeyName) -> [HeldVersion] {
+        guard let versions = facts.keys[name] else {
+            preconditionFailure("'\(name.key)' was not asked for")
+        }
+        return versions
+    }
+
+    func lives(in scope: Scope) -> ScopeLives { lives[scope] ?? ScopeLives() }
+
+    func family(_ name: FamilyName) -> Family { facts.families[name] ?? Family([:]) }
+
+    func head(_ log: LogName) -> LogHead {
+        family(FamilyName(scope: log.scope, node: log.author.node)).heads[log.author.life] ?? .none
+    }
+
+    func certificates(of node: NodeID) -> [Certificate] { facts.certificates[node] ?? [] }
+
+    func answer(_ name: String) -> StoredAnswer? { facts.idempotency[name] }
+
+    func lastCommit(of log: LogName) -> HeldCommit? { facts.lastCommits[log] }
+
+    func commits(of log: LogName, overlapping range: ClosedRange<UInt64>) -> [HeldCommit] {
+        (facts.commits[log] ?? []).filter { $0.header.range.overlaps(range) }
+    }
+
+    func records(
+        of log: LogName, in range: ClosedRange<UInt64>
+    ) -> [(held: HeldVersion, isLive: Bool)] {
+        (facts.records[log] ?? []).filter { range.contains($0.held.dot.sequence) }
+    }
+
+    /// The policies of a namespace that are known, the one for new writes first: the earliest.
+    mutating func policies(of namespace: String, mesh: MeshID) -> [NamedPolicy] {
+        if let known = policies[namespace] { return known }
+        let found: [NamedPolicy]
+        if let builtIn = BuiltIn.policy(of: namespace) {
+            found = [NamedPolicy(id: .builtIn, policy: builtIn)]
+        } else if let name = BuiltIn.policyKey(of: namespace) {
+            found = live(name)
+                .sorted { ($0.record.stamp, $0.dot) < ($1.record.stamp, $1.dot) }
+                .compactMap { held in
+                    (try? NamespacePolicy(decoding: held.record.body)).map {
+                        NamedPolicy(id: $0.id(for: namespace, in: mesh), policy: $0)
+                    }
+                }
+        } else {
+            found = []
+        }
+        policies[namespace] = found
+        return found
+    }
+
+    // MARK: Changes
+
+    mutating func change(_ change: Change) { changes.append(change) }
+
+    mutating func insert(
+        _ held: HeldVersion, in scope: Scope, bytes: [UInt8], superseded: (by: Dot, undo: UndoClass)? = nil
+    ) {
+        changes.append(
+            .insert(
+                NewRecord(
+                    log: LogName(scope: scope, author: held.dot.author), sequence: held.dot.sequence,
+                    key: held.record.key, id: held.id, bytes: bytes, merge: held.merge,
+                    superseded: superseded)))
+        guard superseded == nil else { return }
+        facts.keys[KeyName(scope: scope, key: held.record.key), default: []].append(held)
+        if scope == NamespacePolicy.scope { policies = [:] }
+    }
+
+    mutating func supersede(_ held: HeldVersion, in scope: Scope, by dot: Dot) {
+        let undo = UndoClass(scope, of: held.dot, by: dot)
+        changes.append(
+            .supersede(
+                LogName(scope: scope, author: held.dot.author), held.dot.sequence, by: dot, undo))
+        forget(held.dot, of: KeyName(scope: scope, key: held.record.key))
+    }
+
+    mutating func revive(_ kept: KeptVersion) {
+        changes.append(
+            .revive(
+                LogName(scope: kept.scope, author: kept.held.dot.author), kept.held.dot.sequence))
+        facts.keys[KeyName(scope: kept.scope, key: kept.held.record.key), default: []]
+            .append(kept.held)
+    }
+
+    /// Takes a row away, wherever it is among what is known.
+    mutating func remove(_ log: LogName, _ sequence: UInt64) {
+        changes.append(.remove(log, sequence))
+        let dot = Dot(author: log.author, sequence: sequence)
+        for name in facts.keys.keys
+        where name.scope == log.scope && facts.keys[name]?.contains(where: { $0.dot == dot }) == true {
+            forget(dot, of: name)
+        }
+        if log.scope == NamespacePolicy.scope { policies = [:] }
+    }
+
+    private mutating func forget(_ dot: Dot, of name: KeyName) {
+        facts.keys[name]?.removeAll { $0.dot == dot }
+    }
+
+    mutating func set(
+        _ log: LogName, _ head: LogHead, _ header: CommitHeader, _ signature: Signature
+    ) {
+        changes.append(.head(log, head, header, signature))
+        let name = FamilyName(scope: log.scope, node: log.author.node)
+        var family = family(name)
+        family.set(log.author.life, head)
+        facts.families[name] = family
+        lives[log.scope, default: ScopeLives()][node: log.author.node] = family.lives
+    }
+
+    /// What the first commit of a log says of the node's earlier lives; it is kept with the commit.
+    mutating func inherit(_ first: CommitHeader) {
+        let name = FamilyName(scope: first.scope, node: first.author.node)
+        var family = family(name)
+        var head = family.heads[first.author.life] ?? .none
+        head.inherits = first.inherits
+        family.set(first.author.life, head)
+        facts.families[name] = family
+        lives[first.scope, default: ScopeLives()][node: first.author.node] = family.lives
+    }
+
+    /// A commit that is kept; later jobs of the transaction find it.
+    mutating func keep(
+        _ header: CommitHeader, _ signature: Signature, _ proof: CommitProof,
+        rows: [UInt64: HeldCommit.Row]
+    ) {
+        changes.append(.commit(header, signature, proof))
+        guard facts.commits[header.log] != nil else { return }
+        facts.commits[header.log]?.removeAll { $0.header.first == header.first }
+        facts.commits[header.log]?.append(
+            HeldCommit(header: header, signature: signature, proof: proof, rows: rows))
+        facts.commits[header.log]?.sort { $0.header.first < $1.header.first }
+    }
+
+    mutating func removeCommit(_ header: CommitHeader) {
+        changes.append(.removeCommit(header.log, first: header.first))
+        facts.commits[header.log]?.removeAll { $0.header.first == header.first }
+    }
+
+    mutating func add(_ revocation: Revocation) {
+        changes.append(.revocation(revocation))
+        facts.revoked.add(revocation)
+    }
+
+    mutating func remember(_ name: String, _ answer: StoredAnswer) {
+        changes.append(.answer(name, answer))
+        facts.idempotency[name] = answer
+    }
+}
+
+extension UndoClass {
+    /// In which class a superseded record is kept.
+    init(_ scope: Scope, of old: Dot, by new: Dot) {
+        if scope.namespace.hasPrefix("_") {
+            self = .mesh
+        } else {
+            self = old.author.node == new.author.node ? .own : .others
+        }
+    }
+}

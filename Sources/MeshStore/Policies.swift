@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import MeshCore
+package import MeshReplication
+internal import MeshRules
+internal import MeshTrust
+internal import Synchronization
+
+/// Policies as readers need them: the one of each namespace for new writes.
+struct PolicyCache {
+    private var known: [String: NamespacePolicy] = [:]
+    private(set) var generation = 0
+
+    subscript(namespace: String) -> NamespacePolicy? { known[namespace] }
+
+    mutating func forget() {
+        known = [:]
+        generation += 1
+    }
+
+    /// What was read before a change is not remembered after it.
+    mutating func note(_ policy: NamespacePolicy, of namespace: String, read generation: Int) {
+        guard generation == self.generation else { return }
+        if known.count >= StoreLimits.cached { known = [:] }
+        known[namespace] = policy
+    }
+}
+
+/// A policy that is known of a namespace.
+package struct KnownPolicy: Sendable {
+    /// The namespace.
+    package let namespace: String
+    /// Its name in commits.
+    package let id: PolicyID
+    /// The policy.
+    package let policy: NamespacePolicy
+    /// Whether it is the one for new writes.
+    package let isCurrent: Bool
+}
+
+extension Store {
+    /// The policy of a namespace for new writes, if one is known here.
+    package func policy(of namespace: String) throws -> NamespacePolicy? {
+        if let builtIn = BuiltIn.policy(of: namespace) { return builtIn }
+        let (known, generation) = policyCache.withLock { ($0[namespace], $0.generation) }
+        if let known { return known }
+        guard let policy = try knownPolicies(of: namespace).first?.policy else { return nil }
+        policyCache.withLock { $0.note(policy, of: namespace, read: generation) }
+        return policy
+    }
+
+    /// Every policy that is known of a namespace, the current one first: two sides of a cut may have
+    /// made one each, and what was written under either stands.
+    package func knownPolicies(of namespace: String) throws -> [KnownPolicy] {
+        guard let name = BuiltIn.policyKey(of: namespace),
+            let state = try read({ try $0.state(of: name) })
+        else { return [] }
+        let policies = state.versions
+            .sorted { ($0.record.stamp, $0.dot) < ($1.record.stamp, $1.dot) }
+            .compactMap { try? NamespacePolicy(decoding: $0.record.body) }
+        var seen: Set<PolicyID> = []
+        return policies.compactMap { policy in
+            let id = policy.id(for: namespace, in: identity.root.meshID)
+            let isFirst = seen.isEmpty
+            guard seen.insert(id).inserted else { return nil }
+            return KnownPolicy(
+                namespace: namespace, id: id, policy: policy, isCurrent: isFirst)
+        }
+    }
+
+    /// Every namespace known here with its policies, by name.
+    package func policies() throws -> [KnownPolicy] {
+        let prefix = Array("namespaces/".utf8)
+        return try list(NamespacePolicy.scope, prefix: prefix, after: nil, limit: 10_000)
+            .flatMap { state in
+                try NamespacePolicy.namespace(of: state.key).map { try knownPolicies(of: $0) } ?? []
+            }
+    }
+}

@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package import MeshCore
+package import MeshReplication
+internal import MeshRules
+package import MeshTrust
+
+/// One version of a key as it is shown.
+package struct StoredVersion: Sendable {
+    /// Its place.
+    package let dot: Dot
+    /// The record.
+    package let record: MeshReplication.Record
+    /// The position in this node's change feed.
+    package let position: FeedPosition
+    /// The merge kind of the policy under which it was written.
+    let merge: MergeKind
+}
+
+/// A key with all its live versions, the shown one first.
+package struct KeyState: Sendable {
+    /// The key.
+    package let key: RecordKey
+    /// Live versions, deletions among them, in the order of display.
+    package let versions: [StoredVersion]
+
+    /// Puts versions in the order of display. Of values the one with the latest stamp comes first; of
+    /// entries of a log the one that was held here first, since any order by stamp or hash could be
+    /// chosen by a thief.
+    init(_ key: RecordKey, _ versions: [StoredVersion]) {
+        self.key = key
+        self.versions = versions.sorted { one, other in
+            switch (one.merge, other.merge) {
+            case (.log, .log): one.position < other.position
+            case (.register, .register):
+                (one.record.stamp, one.dot) > (other.record.stamp, other.dot)
+            case (.log, .register): true
+            case (.register, .log): false
+            }
+        }
+    }
+
+    /// Names the state: equal on two nodes that hold the same versions.
+    package var etag: String { EntityTag.of(versions.map(\.dot)) }
+
+    /// The shown version, if the key holds a value.
+    package var value: StoredVersion? {
+        versions.first.flatMap { $0.record.kind == .put ? $0 : nil }
+    }
+}
+
+/// One change of the feed.
+package struct StoredChange: Sendable {
+    /// The scope.
+    package let scope: Scope
+    /// The key.
+    package let key: RecordKey
+    /// The version that came to live; nil where versions went and none came, so that the key is to
+    /// be looked at anew.
+    package let version: StoredVersion?
+    /// Where the feed tells of it.
+    package let position: FeedPosition
+}
+
+extension RecordSnapshot {
+    func state(of key: KeyName) throws -> KeyState? {
+        let versions = try versions(of: key).map { held, position in
+            StoredVersion(
+                dot: held.dot, record: held.record, position: position, merge: held.merge)
+        }
+        return versions.isEmpty ? nil : KeyState(key.key, versions)
+    }
+}
+
+extension Store {
+    /// Reads a consistent snapshot; what it finds rotten is taken out and fetched again.
+    func read<T>(_ body: (any RecordSnapshot) throws -> T) throws -> T {
+        let (result, damage) = try records.read { snapshot in
+            (try body(snapshot), snapshot.damage)
+        }
+        quarantine(damage)
+        return result
+    }
+
+    /// Runs a comparison of digests on one snapshot.
+    package func consult<T>(_ body: (any RecordIndex) throws -> T) throws -> T {
+        try records.consult(body)
+    }
+
+    /// The state of a key; nil if nothing is known of it.
+    package func get(_ key: RecordKey, in scope: Scope) throws -> KeyState? {
+        try read { try $0.state(of: KeyName(scope: scope, key: key)) }
+    }
+
+    /// Keys that hold values, in key order, after `after`.
+    package func list(
+        _ scope: Scope, prefix: [UInt8], after: RecordKey?, limit: Int
+    ) throws -> [KeyState] {
+        try read { snapshot in
+            var states: [KeyState] = []
+            let last = after?.utf8 ?? []
+            var start = prefix.lexicographicallyPrecedes(last) ? last : prefix
+            var including = start != last
+            while states.count < limit {
+                let keys = try snapshot.keys(
+                    in: scope, from: start, including: including, limit: 256)
+                for bytes in keys where states.count < limit {
+                    guard bytes.starts(with: prefix) else { return states }
+                    start = bytes
+                    guard let key = try? RecordKey(validating: bytes) else { continue }
+                    let state = try snapshot.state(of: KeyName(scope: scope, key: key))
+                    if let state, state.value != nil { states.append(state) }
+                }
+                including = false
+                if keys.count < 256 { break }
+            }
+            return states
+        }
+    }
+
+    /// Keys of which anything lives, deletions among them, in key order.
+    package func states(
+        _ scope: Scope, after: RecordKey?, limit: Int
+    ) throws -> [KeyState] {
+        try read { snapshot in
+            try snapshot.keys(in: scope, from: after?.utf8 ?? [], including: false, limit: limit)
+                .compactMap { try? RecordKey(validating: $0) }
+                .compactMap { try snapshot.state(of: KeyName(scope: scope, key: $0)) }
+        }
+    }
+
+    /// What changed after a position of the feed, in order.
+    package func changes(
+        after position: FeedPosition, limit: Int
+    ) throws -> (changes: [StoredChange], position: FeedPosition) {
+        try read { snapshot in
+            var reached = position
+            let changes = try snapshot.feed(after: position, limit: limit).map { entry in
+                reached = entry.position
+                switch entry {
+                case .came(let scope, let held, let position):
+                    let version = StoredVersion(
+                        dot: held.dot, record: held.record, position: position, merge: held.merge)
+                    return StoredChange(
+                        scope: scope, key: held.record.key, version: version, position: position)
+                case .went(let name, let position):
+                    return StoredChange(
+                        scope: name.scope, key: name.key, version: nil, position: position)
+                }
+            }
+            return (changes, reached)
+        }
+    }
+
+    /// Where a follower goes on that has come to a position of an epoch; nil where it must list anew.
+    package func resume(_ position: FeedPosition, of epoch: [UInt8]) throws -> FeedPosition? {
+        try read { try $0.resume(position, of: epoch) }
+    }
+
+    /// The scopes that hold anything here.
+    package func scopes() throws -> [Scope] { try read { try $0.scopes() } }
+
+    /// How many records live in a scope, deletions among them.
+    package func liveCount(in scope: Scope) throws -> Int {
+        try read { try $0.liveCount(in: scope) }
+    }
+
+    /// Bytes of the database, its log of recent changes included.
+    package func diskBytes() throws -> Int { try read { try $0.byteCount() } }
+
+    /// How many places wait to be fetched again.
+    package func damageCount(in scope: Scope? = nil) throws -> Int {
+        try read { try $0.holeCount(in: scope) }
+    }
+
+    /// Authors that were seen to write two things in one place.
+    package func forkedAuthors() throws -> [Author] { try read { try $0.forkedAuthors() } }
+
+    // MARK: Certificates
+
+    /// The certificates of a node that were ever shown here, the newest first.
+    package func certificates(of node: NodeID) throws -> [Certificate] {
+        try read { try $0.facts(.certificates(of: node)) }.certificates[node] ?? []
+    }
+
+    /// The certificate by which a node is known now.
+    package func certificate(of node: NodeID) throws -> Certificate? {
+        try certificates(of: node).first
+    }
+
+    /// Keeps a certificate that was verified.
+    package func keep(_ certificate: Certificate) throws {
+        if try certificates(of: certificate.node).contains(certificate) { return }
+        try records.keep(certificate)
+        if certificate.node == identity.certificate.node { try readOwnCertificates() }
+    }
+
+    /// The certificate by which each node is known, by name.
+    package func certificates() throws -> [Certificate] {
+        var newest: [NodeID: Certificate] = [:]
+        for one in try allCertificates() {
+            let known = newest[one.node]?.ticket.serial ?? []
+            if known.lexicographicallyPrecedes(one.ticket.serial) { newest[one.node] = one }
+        }
+        return newest.values.sorted {
+            ($0.ticket.site, $0.ticket.node, $0.node) < ($1.ticket.site, $1.ticket.node, $1.node)
+        }
+    }
+
+    /// Every certificate that was ever shown here.
+    package func allCertificates() throws -> [Certificate] { try read { try $0.certificates() } }
+}

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import GRDB
+internal import GRDBSQLite
+internal import Glibc
+package import MeshCore
+
+/// A room of its own for what is kept beside the records: where nodes were last met, the words with
+/// which they left, the hashes of apps' tokens.
+///
+/// None of it is replicated or part of a digest. What cannot be read any more is not there: a hint
+/// that is lost is found again, a token that is lost is made anew.
+package final class Notes: Sendable {
+    /// What a note is about.
+    package enum Kind: String, Sendable {
+        /// Where a node was last met.
+        case address
+        /// The words with which a node left.
+        case departure
+        /// An app's token.
+        case token
+        /// How far the scrub has come.
+        case scrub
+    }
+
+    private let queue: DatabaseQueue
+
+    /// Opens or creates the room; what is there and no database any more is put aside.
+    package init(path: String) throws(StoreError) {
+        do {
+            do { queue = try Self.open(path) } catch {
+                guard case .database(let code, _) = StoreError(error),
+                    [SQLITE_CORRUPT, SQLITE_NOTADB].contains(code & 0xff)
+                else { throw error }
+                try Self.putAside(path)
+                queue = try Self.open(path)
+            }
+        } catch {
+            throw StoreError(error)
+        }
+    }
+
+    private static func open(_ path: String) throws -> DatabaseQueue {
+        var configuration = Configuration()
+        configuration.prepareDatabase { db in
+            try db.execute(sql: "PRAGMA cache_size = -256")
+        }
+        let queue = try DatabaseQueue(path: path, configuration: configuration)
+        do {
+            try queue.write { db in
+                try db.execute(
+                    sql: """
+                        CREATE TABLE IF NOT EXISTS note(kind TEXT, name BLOB, value BLOB NOT NULL,
+                        PRIMARY KEY(kind, name)) WITHOUT ROWID
+                        """)
+            }
+        } catch where StoreError(error) == .diskFull {
+            // What is there is read; what is not waits for room.
+        }
+        return queue
+    }
+
+    private static func putAside(_ path: String) throws {
+        let moved = path.withCString { old in
+            (path + "-damaged").withCString { new in rename(old, new) }
+        }
+        guard moved == 0 else { throw StoreError.unusable("\(path) is damaged and stays") }
+    }
+
+    /// Keeps a note; nil takes it away.
+    package func keep(_ kind: Kind, _ name: [UInt8], _ value: [UInt8]?) throws {
+        try wrapped {
+            try queue.write { db in
+                guard let value else {
+                    return try db.run(
+                        "DELETE FROM note WHERE kind = ? AND name = ?", .text(kind.rawValue),
+                        .bytes(name))
+                }
+                try db.run(
+                    "INSERT OR REPLACE INTO note VALUES(?, ?, ?)", .text(kind.rawValue),
+                    .bytes(name), .bytes(value))
+            }
+        }
+    }
+
+    /// The notes of a kind, by name.
+    package func all(_ kind: Kind) throws -> [(name: [UInt8], value: [UInt8])] {
+        try wrapped {
+            try queue.read { db in
+                guard try db.tableExists("note") else { return [] }
+                return try db.rows(
+                    "SELECT name, value FROM note WHERE kind = ? ORDER BY name LIMIT ?",
+                    .text(kind.rawValue), .int(Int64(StoreLimits.notes))
+                ) { ($0.bytes(0), $0.bytes(1)) }
+            }
+        }
+    }
+
+    private func wrapped<T>(_ body: () throws -> T) throws -> T {
+        do { return try body() } catch { throw StoreError(error) }
+    }
+
+    func close() { try? queue.close() }
+}
+
+extension Store {
+    /// Keeps where a node was last met.
+    package func remember(_ node: NodeID, at address: String) throws {
+        try notes.keep(.address, node.array, Array(address.utf8))
+    }
+
+    /// Where nodes were last met.
+    package func addresses() throws -> [NodeID: String] {
+        try named(.address).mapValues { String(decoding: $0, as: UTF8.self) }
+    }
+
+    /// Keeps the words with which a node left; nil if it is back.
+    package func depart(_ node: NodeID, words: [UInt8]?) throws {
+        try notes.keep(.departure, node.array, words)
+    }
+
+    /// The words of nodes that left.
+    package func departures() throws -> [NodeID: [UInt8]] { try named(.departure) }
+
+    private func named(_ kind: Notes.Kind) throws -> [NodeID: [UInt8]] {
+        let notes = try notes.all(kind).compactMap { note in
+            Bytes32(note.name).map { ($0, note.value) }
+        }
+        return Dictionary(notes, uniquingKeysWith: { first, _ in first })
+    }
+}

@@ -1,0 +1,390 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import GRDB
+internal import MeshCore
+internal import MeshCrypto
+internal import MeshReplication
+internal import MeshRules
+internal import MeshTrust
+
+/// Applies changes of the rules, and what follows from them mechanically: positions of the feed,
+/// marks of changed digest leaves, sums over rows, counts of what is kept.
+final class SQLiteChanges {
+    let caches = SQLiteCaches()
+    private let trust: TrustDirectory
+    /// What is saved with each change.
+    private(set) var counters = StoredCounters()
+    private var dirty: Set<DirtyLeaf> = []
+    private var lastDirty: DirtyLeaf?
+    /// Changed leaves since digests were brought up to date.
+    private(set) var dirtyCount: Int
+
+    private struct DirtyLeaf: Hashable {
+        let log: LogKey
+        let leaf: UInt64
+    }
+
+    init(_ counters: StoredCounters, dirty: Int, trust: TrustDirectory) {
+        self.counters = counters
+        self.trust = trust
+        dirtyCount = dirty
+    }
+
+    /// Forgets what a rollback has undone.
+    func forget(_ counters: StoredCounters) {
+        caches.forget()
+        trust.forgetRevocations()
+        self.counters = counters
+        dirty = []
+        lastDirty = nil
+        dirtyCount = max(dirtyCount, 1)
+    }
+
+    /// The digests are up to date.
+    func forgetDirty() {
+        dirty = []
+        lastDirty = nil
+        dirtyCount = 0
+    }
+
+    /// Keeps what is remembered between transactions within its limits.
+    func trim() {
+        caches.trim()
+        if dirty.count > 16 * StoreLimits.cached {
+            dirty = []
+            lastDirty = nil
+        }
+    }
+
+    func apply(_ changes: [Change], _ db: Database) throws {
+        for change in changes { try apply(change, db) }
+    }
+
+    func note(stamp: HybridTime) { counters.stamp = stamp }
+
+    private func apply(_ change: Change, _ db: Database) throws {
+        switch change {
+        case .insert(let record): try insert(record, db)
+        case .supersede(let log, let sequence, let by, let undo),
+            .rekey(let log, let sequence, let by, let undo):
+            try supersede(log, sequence, by, undo, db)
+        case .revive(let log, let sequence): try revive(log, sequence, db)
+        case .remove(let log, let sequence):
+            try remove(log, "sequence = ?", .sequence(sequence), db)
+        case .removePast(let log, let first): try removePast(log, first, db)
+        case .commit(let header, let signature, let proof):
+            try keep(header, signature, proof, db)
+        case .removeCommit(let log, let first):
+            let key = try caches.makeKey(db, log)
+            try db.run(
+                "DELETE FROM batch WHERE scope = ? AND author = ? AND first = ?", .int(key.scope),
+                .int(key.author), .sequence(first))
+            if first == 1 { forgetFamily(log) }
+        case .head(let log, let head, let header, let signature):
+            try set(log, head, header, signature, db)
+        case .removeLog(let log):
+            let key = try caches.makeKey(db, log)
+            try db.run(
+                "DELETE FROM log WHERE scope = ? AND author = ?", .int(key.scope),
+                .int(key.author))
+            try markDirty(key, 1, db)
+            forgetFamily(log)
+        case .mend(let log, let sequence, let id): try mend(log, sequence, id, db)
+        case .hole, .doubt, .filled: try note(change, db)
+        case .discard(let number): try discard(number, db)
+        case .evidence(let header, let signature): try keepEvidence(header, signature, db)
+        case .revocation(let revocation):
+            try db.run(
+                "INSERT OR IGNORE INTO revocation VALUES(?, ?)",
+                .digest(Blake2b.hash(revocation.encoded)), .bytes(revocation.encoded))
+            trust.forgetRevocations()
+        case .answer(let name, let answer): try remember(name, answer, db)
+        case .life(let life):
+            var writer = WireWriter()
+            writer.u64(life.value)
+            try Meta.set(db, "life", writer.bytes)
+        }
+    }
+
+    private func forgetFamily(_ log: LogName) {
+        caches.families[FamilyName(scope: log.scope, node: log.author.node)] = nil
+    }
+
+    // MARK: Records
+
+    private func insert(_ record: NewRecord, _ db: Database) throws {
+        let log = try caches.makeKey(db, record.log)
+        counters.arrival += 1
+        var place = RecordPlace(
+            log: log, sequence: record.sequence, id: record.id, merge: record.merge.rawValue,
+            gone: nil)
+        if let (by, undo) = record.superseded {
+            place.gone = (
+                counters.arrival, undo.rawValue, try key(of: by, in: record.log.scope, db),
+                by.sequence
+            )
+            count(undo, rows: 1, bytes: record.bytes.count)
+        }
+        try db.run(
+            "INSERT OR REPLACE INTO record VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            .sequence(counters.arrival), .int(log.scope), .int(log.author),
+            .sequence(record.sequence), .text(record.key.utf8), .digest(record.id),
+            .bytes(record.bytes), .int(Int64(place.merge)),
+            place.gone.map { .sequence($0.number) } ?? .null,
+            place.gone.map { .int(Int64($0.undo)) } ?? .null,
+            place.gone.map { .int($0.by.author) } ?? .null,
+            place.gone.map { .sequence($0.sequence) } ?? .null, .bits(place.sum))
+        if place.gone == nil { try markDirty(log, record.sequence, db) }
+    }
+
+    private func key(of dot: Dot, in scope: Scope, _ db: Database) throws -> LogKey {
+        try caches.makeKey(db, LogName(scope: scope, author: dot.author))
+    }
+
+    private func count(_ undo: UndoClass, rows: Int, bytes: Int) {
+        counters.undo[undo, default: UndoUsage()].rows += rows
+        counters.undo[undo, default: UndoUsage()].bytes += bytes
+    }
+
+    private struct Row {
+        let arrival: UInt64
+        let sequence: UInt64
+        let key: [UInt8]
+        let byteCount: Int
+        let undo: UndoClass?
+        let id: Digest
+        let merge: UInt8
+        let scope: Int64
+        let author: Int64
+    }
+
+    private func rows(_ condition: String, _ values: [SQLValue], _ db: Database) throws -> [Row] {
+        var all: [Row] = []
+        try db.each(
+            """
+            SELECT arrival, sequence, key, length(bytes), gone, undo, id, merge, scope, author
+            FROM record WHERE \(condition)
+            """, list: values
+        ) { row in
+            all.append(
+                Row(
+                    arrival: row.sequence(0), sequence: row.sequence(1), key: row.bytes(2),
+                    byteCount: Int(row.int(3)),
+                    undo: row.isNull(4)
+                        ? nil : UndoClass(rawValue: UInt8(truncatingIfNeeded: row.int(5))) ?? .own,
+                    id: row.digest(6) ?? .zero, merge: UInt8(truncatingIfNeeded: row.int(7)),
+                    scope: row.int(8), author: row.int(9)))
+            return true
+        }
+        return all
+    }
+
+    private func one(_ log: LogKey, _ sequence: UInt64, _ db: Database) throws -> Row? {
+        try rows(
+            "scope = ? AND author = ? AND sequence = ?",
+            [.int(log.scope), .int(log.author), .sequence(sequence)], db
+        ).first
+    }
+
+    private func supersede(
+        _ log: LogName, _ sequence: UInt64, _ by: Dot, _ undo: UndoClass, _ db: Database
+    ) throws {
+        let key = try caches.makeKey(db, log)
+        guard let row = try one(key, sequence, db) else { return }
+        let successor = try self.key(of: by, in: log.scope, db)
+        counters.arrival += 1
+        if let old = row.undo { count(old, rows: -1, bytes: -row.byteCount) }
+        count(undo, rows: 1, bytes: row.byteCount)
+        var place = RecordPlace(
+            log: key, sequence: sequence, id: row.id, merge: row.merge, gone: nil)
+        place.gone = (counters.arrival, undo.rawValue, successor, by.sequence)
+        try db.run(
+            """
+            UPDATE record SET gone = ?, undo = ?, by_author = ?, by_sequence = ?, sum = ?
+            WHERE arrival = ?
+            """, .sequence(counters.arrival), .int(Int64(undo.rawValue)), .int(successor.author),
+            .sequence(by.sequence), .bits(place.sum), .sequence(row.arrival))
+        if row.undo == nil { try markDirty(key, sequence, db) }
+    }
+
+    private func revive(_ log: LogName, _ sequence: UInt64, _ db: Database) throws {
+        let key = try caches.makeKey(db, log)
+        guard let row = try one(key, sequence, db), let undo = row.undo else { return }
+        count(undo, rows: -1, bytes: -row.byteCount)
+        counters.arrival += 1
+        let place = RecordPlace(
+            log: key, sequence: sequence, id: row.id, merge: row.merge, gone: nil)
+        try db.run(
+            """
+            UPDATE record SET arrival = ?, gone = NULL, undo = NULL, by_author = NULL,
+            by_sequence = NULL, sum = ? WHERE arrival = ?
+            """, .sequence(counters.arrival), .bits(place.sum), .sequence(row.arrival))
+        try markDirty(key, sequence, db)
+    }
+
+    private func remove(
+        _ log: LogName, _ condition: String, _ value: SQLValue, _ db: Database
+    ) throws {
+        let key = try caches.makeKey(db, log)
+        let condition = "scope = ? AND author = ? AND \(condition)"
+        let values: [SQLValue] = [.int(key.scope), .int(key.author), value]
+        for row in try rows(condition, values, db) { try noteGone(row, db) }
+        try db.each("DELETE FROM record WHERE \(condition)", list: values) { _ in false }
+    }
+
+    /// Tells followers of the feed that a key changed, and marks the leaf.
+    private func noteGone(_ row: Row, _ db: Database) throws {
+        if let undo = row.undo { return count(undo, rows: -1, bytes: -row.byteCount) }
+        counters.arrival += 1
+        try db.run(
+            "INSERT OR REPLACE INTO notice VALUES(?, ?, ?)", .int(row.scope), .text(row.key),
+            .sequence(counters.arrival))
+        try markDirty(LogKey(scope: row.scope, author: row.author), row.sequence, db)
+    }
+
+    private func removePast(_ log: LogName, _ first: UInt64, _ db: Database) throws {
+        try remove(log, "sequence >= ?", .sequence(first), db)
+        let key = try caches.makeKey(db, log)
+        for (table, column) in [("damage", "sequence"), ("batch", "first")] {
+            try db.run(
+                "DELETE FROM \(table) WHERE scope = ? AND author = ? AND \(column) >= ?",
+                .int(key.scope), .int(key.author), .sequence(first))
+        }
+        forgetFamily(log)
+    }
+
+    private func mend(_ log: LogName, _ sequence: UInt64, _ id: Digest, _ db: Database) throws {
+        let key = try caches.makeKey(db, log)
+        let found = try db.first(
+            """
+            SELECT \(SQLiteSnapshot.recordColumns) FROM record
+            WHERE scope = ? AND author = ? AND sequence = ?
+            """, .int(key.scope), .int(key.author), .sequence(sequence)
+        ) { row -> (sum: UInt64, key: RecordKey)? in
+            guard let record = try? Record(decoding: row.bytes(6)) else { return nil }
+            return (SQLiteSnapshot.place(row, id: id).sum, record.key)
+        }
+        guard let (sum, name) = found.flatMap(\.self) else { return }
+        try db.run(
+            """
+            UPDATE record SET id = ?, key = ?, sum = ?
+            WHERE scope = ? AND author = ? AND sequence = ?
+            """, .digest(id), .text(name.utf8), .bits(sum), .int(key.scope), .int(key.author),
+            .sequence(sequence))
+        try markDirty(key, sequence, db)
+    }
+
+    private func discard(_ number: UInt64, _ db: Database) throws {
+        for row in try rows("arrival = ?", [.sequence(number)], db) { try noteGone(row, db) }
+        try db.run("DELETE FROM record WHERE arrival = ?", .sequence(number))
+    }
+
+    // MARK: Commits and logs
+
+    private func keep(
+        _ header: CommitHeader, _ signature: Signature, _ proof: CommitProof, _ db: Database
+    ) throws {
+        let key = try caches.makeKey(db, header.log)
+        let (bytes, proof) = (header.encoded, proof.encoded)
+        let sum = Sums.batch(key, header.first, header.last, bytes, signature.bytes, proof)
+        try db.run(
+            "INSERT OR REPLACE INTO batch VALUES(?, ?, ?, ?, ?, ?, ?, ?)", .int(key.scope),
+            .int(key.author), .sequence(header.first), .sequence(header.last), .bytes(bytes),
+            .bytes(signature.bytes), .bytes(proof), .bits(sum))
+        if header.first == 1, !header.inherits.isEmpty { forgetFamily(header.log) }
+    }
+
+    private func set(
+        _ log: LogName, _ head: LogHead, _ header: CommitHeader, _ signature: Signature,
+        _ db: Database
+    ) throws {
+        let key = try caches.makeKey(db, log)
+        let bytes = header.encoded
+        let sum = Sums.log(key, head.frontier, bytes, signature.bytes, head.id)
+        try db.run(
+            "INSERT OR REPLACE INTO log VALUES(?, ?, ?, ?, ?, ?, ?)", .int(key.scope),
+            .int(key.author), .sequence(head.frontier), .bytes(bytes), .bytes(signature.bytes),
+            .digest(head.id), .bits(sum))
+        let name = FamilyName(scope: log.scope, node: log.author.node)
+        // The one log that moved, as most do, costs no look at the others.
+        if var family = caches.families[name] {
+            family.set(log.author.life, head)
+            caches.families[name] = family
+        }
+        // The root at a new height must be computed even where no leaf changed.
+        try markDirty(key, head.frontier, db)
+    }
+
+    private func note(_ change: Change, _ db: Database) throws {
+        switch change {
+        case .hole(let log, let sequence):
+            let key = try caches.makeKey(db, log)
+            try db.run(
+                "INSERT OR IGNORE INTO damage VALUES(?, ?, ?)", .int(key.scope), .int(key.author),
+                .sequence(sequence))
+            try markDirty(key, sequence, db)
+        case .doubt(let log, let range):
+            let key = try caches.makeKey(db, log)
+            try db.run(
+                """
+                INSERT OR IGNORE INTO damage SELECT scope, author, sequence FROM record
+                WHERE scope = ? AND author = ? AND sequence BETWEEN ? AND ? AND gone IS NULL
+                """, .int(key.scope), .int(key.author), .sequence(range.lowerBound),
+                .sequence(range.upperBound))
+            try markDirty(key, range, db)
+        case .filled(let log, let range):
+            let key = try caches.makeKey(db, log)
+            try db.run(
+                "DELETE FROM damage WHERE scope = ? AND author = ? AND sequence BETWEEN ? AND ?",
+                .int(key.scope), .int(key.author), .sequence(range.lowerBound),
+                .sequence(range.upperBound))
+            try markDirty(key, range, db)
+        default: preconditionFailure("only what concerns holes comes here")
+        }
+    }
+
+    private func keepEvidence(
+        _ header: CommitHeader, _ signature: Signature, _ db: Database
+    ) throws {
+        let key = try caches.makeKey(db, header.log)
+        let kept = try db.first(
+            "SELECT count(*) FROM evidence WHERE scope = ? AND author = ?", .int(key.scope),
+            .int(key.author)
+        ) { $0.int(0) }
+        guard (kept ?? 0) < RuleLimits.evidence else { return }
+        try db.run(
+            "INSERT OR IGNORE INTO evidence(scope, author, header, signature) VALUES(?, ?, ?, ?)",
+            .int(key.scope), .int(key.author), .bytes(header.encoded), .bytes(signature.bytes))
+    }
+
+    private func remember(_ name: String, _ answer: StoredAnswer, _ db: Database) throws {
+        try db.run(
+            "INSERT OR REPLACE INTO idempotency(name, request, receipt) VALUES(?, ?, ?)",
+            .text(name), .digest(answer.request), .bytes(SQLiteFacts.encode(answer.receipts)))
+        // The oldest goes for each new one: numbers count up and are never given again.
+        try db.run(
+            "DELETE FROM idempotency WHERE number <= (SELECT max(number) FROM idempotency) - ?",
+            .int(Int64(StoreLimits.idempotencyKeys)))
+    }
+
+    // MARK: Digests
+
+    private func markDirty(
+        _ log: LogKey, _ range: ClosedRange<UInt64>, _ db: Database
+    ) throws {
+        let leaves = DigestTree.leaf(of: range.lowerBound)...DigestTree.leaf(of: range.upperBound)
+        for leaf in leaves { try markDirty(log, leaf * DigestTree.leafSpan + 1, db) }
+    }
+
+    private func markDirty(_ log: LogKey, _ sequence: UInt64, _ db: Database) throws {
+        let leaf = DirtyLeaf(log: log, leaf: DigestTree.leaf(of: max(sequence, 1)))
+        // Most writes follow each other, and fall in the leaf of the one before.
+        if leaf == lastDirty { return }
+        lastDirty = leaf
+        guard dirty.insert(leaf).inserted else { return }
+        dirtyCount += 1
+        try db.run(
+            "INSERT OR IGNORE INTO dirty VALUES(?, ?, ?)", .int(log.scope), .int(log.author),
+            .sequence(leaf.leaf))
+    }
+}

@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import GRDB
+internal import MeshCore
+internal import MeshCrypto
+internal import MeshReplication
+internal import MeshRules
+internal import MeshTrust
+
+/// Answers what the rules ask, with prepared statements: SQLite is in the same process, so a trip
+/// costs nothing and a set is a loop.
+struct SQLiteFacts {
+    private let snapshot: SQLiteSnapshot
+    private var db: Database { snapshot.db }
+
+    init(_ snapshot: SQLiteSnapshot) { self.snapshot = snapshot }
+
+    func facts(_ needs: Needs) throws -> Facts {
+        var facts = Facts()
+        facts.revoked = try snapshot.trust.revokedLogs(db)
+        try addKeys(needs, &facts)
+        for name in needs.families where facts.families[name] == nil {
+            facts.families[name] = try snapshot.family(name)
+        }
+        try addCommits(needs, &facts)
+        for node in needs.certificates {
+            facts.certificates[node] = try snapshot.trust.certificates(of: node, db)
+        }
+        for node in needs.logsOf { facts.logsOf[node] = try logs(of: node) }
+        for (log, range) in needs.undo { facts.undo[log] = try undone(by: log, range) }
+        for (undo, count) in needs.oldest.sorted(by: { $0.key.rawValue < $1.key.rawValue }) {
+            facts.oldest += try oldest(undo, count)
+        }
+        for name in needs.idempotency { facts.idempotency[name] = try answer(name) }
+        facts.damage = snapshot.damage
+        return facts
+    }
+
+    private func addKeys(_ needs: Needs, _ facts: inout Facts) throws {
+        for name in needs.keys {
+            let versions = try snapshot.versions(of: name).map(\.held)
+            facts.keys[name] = versions
+            for version in versions {
+                try addFamily(name.scope, version.dot.author.node, &facts)
+                for dot in version.record.context.dots {
+                    try addFamily(name.scope, dot.author.node, &facts)
+                }
+            }
+        }
+        for (_, kept) in facts.undo {
+            for one in kept { try addFamily(one.scope, one.held.dot.author.node, &facts) }
+        }
+    }
+
+    private func addFamily(_ scope: Scope, _ node: NodeID, _ facts: inout Facts) throws {
+        let name = FamilyName(scope: scope, node: node)
+        if facts.families[name] == nil { facts.families[name] = try snapshot.family(name) }
+    }
+
+    private func addCommits(_ needs: Needs, _ facts: inout Facts) throws {
+        for (log, ranges) in needs.commits {
+            facts.commits[log] = try commits(of: log, ranges, withRows: true)
+        }
+        for (log, ranges) in needs.proofs {
+            facts.commits[log] = try commits(of: log, ranges, withRows: false)
+        }
+        for (log, ranges) in needs.records {
+            guard let key = try snapshot.caches.key(db, log) else { continue }
+            var all: [(held: HeldVersion, isLive: Bool)] = []
+            for range in ranges {
+                all += try snapshot.records(
+                    "WHERE scope = ? AND author = ? AND sequence BETWEEN ? AND ? ORDER BY sequence",
+                    .int(key.scope), .int(key.author), .sequence(range.lowerBound),
+                    .sequence(range.upperBound)
+                ).map { ($0.held, $0.isLive) }
+            }
+            facts.records[log] = all
+        }
+        for log in needs.lastCommits {
+            facts.lastCommits[log] = try snapshot.lastCommit(of: log)
+        }
+    }
+
+    private func commits(
+        of log: LogName, _ ranges: [ClosedRange<UInt64>], withRows: Bool
+    ) throws -> [HeldCommit] {
+        guard let key = try snapshot.caches.key(db, log) else { return [] }
+        var all: [UInt64: HeldCommit] = [:]
+        for range in ranges {
+            for commit in try snapshot.commits(of: log, key, overlapping: range)
+            where all[commit.header.first] == nil {
+                all[commit.header.first] =
+                    withRows ? try snapshot.withRows(commit, key) : commit
+            }
+        }
+        return all.values.sorted { $0.header.first < $1.header.first }
+    }
+
+    func logs(of node: NodeID) throws -> [LogName: UInt64] {
+        let rows = try db.rows(
+            """
+            SELECT scope.name, life, frontier FROM log
+            JOIN author ON author.id = log.author JOIN scope ON scope.id = log.scope
+            WHERE node = ? AND frontier > 0
+            """, .digest(node)
+        ) { row in
+            Scope(row.text(0)).map {
+                (LogName(scope: $0, author: Author(node: node, life: Life(row.bits(1)))),
+                    row.sequence(2))
+            }
+        }
+        return Dictionary(rows.compactMap(\.self), uniquingKeysWith: max)
+    }
+
+    private func undone(by log: LogName, _ range: ClosedRange<UInt64>) throws -> [KeptVersion] {
+        guard let key = try snapshot.caches.key(db, log) else { return [] }
+        return try snapshot.records(
+            """
+            WHERE by_author = ? AND scope = ? AND by_sequence BETWEEN ? AND ? AND gone IS NOT NULL
+            """, .int(key.author), .int(key.scope), .sequence(range.lowerBound),
+            .sequence(range.upperBound)
+        ).map { KeptVersion(scope: $0.log.scope, held: $0.held) }
+    }
+
+    private func oldest(_ undo: UndoClass, _ count: Int) throws -> [KeptPlace] {
+        var all: [KeptPlace] = []
+        try db.each(
+            """
+            SELECT \(SQLiteSnapshot.recordColumns) FROM record WHERE undo = ? AND gone IS NOT NULL
+            ORDER BY gone LIMIT ?
+            """, list: [.int(Int64(undo.rawValue)), .int(Int64(count))]
+        ) { row in
+            if let one = try snapshot.record(row) {
+                all.append(
+                    KeptPlace(
+                        log: one.log, sequence: one.held.dot.sequence, id: one.held.id, undo: undo,
+                        byteCount: one.bytes.count))
+            }
+            return true
+        }
+        return all
+    }
+
+    /// An answer that cannot be read any more is none.
+    private func answer(_ name: String) throws -> StoredAnswer? {
+        let row = try db.first(
+            "SELECT request, receipt FROM idempotency WHERE name = ?", .text(name)
+        ) { ($0.digest(0), $0.bytes(1)) }
+        guard let (request, bytes) = row, let request else { return nil }
+        return (try? Self.receipts(bytes)).map { StoredAnswer(request: request, receipts: $0) }
+    }
+
+    private static func receipts(_ bytes: [UInt8]) throws(WireError) -> [Receipt] {
+        var reader = WireReader(bytes)
+        var receipts: [Receipt] = []
+        while reader.left > 0 {
+            let flags = try reader.u8()
+            guard flags <= 3 else { throw .invalid("receipt") }
+            var live: [Dot] = []
+            for _ in 0..<(try reader.count("live", limit: 1 << 20)) {
+                live.append(Dot(author: try reader.author(), sequence: try reader.sequence()))
+            }
+            let dot =
+                flags & 2 == 2
+                ? Dot(author: try reader.author(), sequence: try reader.sequence()) : nil
+            receipts.append(Receipt(dot: dot, live: live, isNew: flags & 1 == 1))
+        }
+        return receipts
+    }
+
+    static func encode(_ receipts: [Receipt]) -> [UInt8] {
+        var writer = WireWriter()
+        for receipt in receipts {
+            writer.u8((receipt.isNew ? 1 : 0) | (receipt.dot == nil ? 0 : 2))
+            writer.count(receipt.live.count)
+            for dot in receipt.live + [receipt.dot].compactMap(\.self) {
+                writer.author(dot.author)
+                writer.u64(dot.sequence)
+            }
+        }
+        return writer.bytes
+    }
+}

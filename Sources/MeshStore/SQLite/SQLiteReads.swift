@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import GRDB
+internal import MeshCore
+internal import MeshReplication
+internal import MeshRules
+internal import MeshTrust
+
+/// What readers ask of a snapshot besides records and commits.
+extension SQLiteSnapshot {
+    func feed(after position: FeedPosition, limit: Int) throws -> [FeedEntry] {
+        let rows = try db.rows(
+            """
+            SELECT \(Self.recordColumns) FROM record WHERE arrival > ? AND gone IS NULL
+            ORDER BY arrival LIMIT ?
+            """, .sequence(position.number), .int(Int64(limit))
+        ) { try record($0) }.compactMap(\.self)
+        let notices = try db.rows(
+            """
+            SELECT scope.name, key, arrival FROM notice JOIN scope ON scope.id = notice.scope
+            WHERE arrival > ? ORDER BY arrival LIMIT ?
+            """, .sequence(position.number), .int(Int64(limit))
+        ) { row -> FeedEntry? in
+            guard let scope = Scope(row.text(0)), let key = try? RecordKey(validating: row.bytes(1))
+            else { return nil }
+            return .went(KeyName(scope: scope, key: key), at: FeedPosition(row.sequence(2)))
+        }.compactMap(\.self)
+        let came = rows.map {
+            FeedEntry.came($0.log.scope, $0.held, at: FeedPosition($0.arrival))
+        }
+        return Array((came + notices).sorted { $0.position < $1.position }.prefix(limit))
+    }
+
+    func resume(_ position: FeedPosition, of epoch: [UInt8]) throws -> FeedPosition? {
+        let epochs = try db.rows("SELECT name, start FROM epoch ORDER BY start") {
+            (name: $0.bytes(0), start: $0.sequence(1))
+        }
+        guard let index = epochs.firstIndex(where: { $0.name == epoch }) else { return nil }
+        // Whoever was told of what was lost with an epoch's end must look at everything anew.
+        let end = try epochs[(index + 1)...].first?.start ?? StoredCounters.read(db).arrival
+        return position.number <= end ? position : nil
+    }
+
+    func liveCount(in scope: Scope) throws -> Int {
+        guard let id = try caches.scopeID(db, scope) else { return 0 }
+        return try db.first(
+            "SELECT count(*) FROM record WHERE scope = ? AND gone IS NULL", .int(id)
+        ) { Int($0.int(0)) } ?? 0
+    }
+
+    func holeCount(in scope: Scope?) throws -> Int {
+        guard let scope else {
+            return try db.first("SELECT count(*) FROM damage") { Int($0.int(0)) } ?? 0
+        }
+        guard let id = try caches.scopeID(db, scope) else { return 0 }
+        return try db.first("SELECT count(*) FROM damage WHERE scope = ?", .int(id)) {
+            Int($0.int(0))
+        } ?? 0
+    }
+
+    func forkedAuthors() throws -> [Author] {
+        try db.rows("SELECT DISTINCT author FROM evidence") { $0.int(0) }
+            .compactMap { try caches.author(db, $0) }
+    }
+
+    func certificates() throws -> [Certificate] {
+        try db.rows("SELECT bytes FROM certificate") { $0.bytes(0) }
+            .compactMap { try? Certificate(decoding: $0, root: trust.root) }
+    }
+
+    func revocations() throws -> [Revocation] { try trust.revocations(db) }
+
+    func byteCount() throws -> Int {
+        try db.first(
+            "SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()"
+        ) { Int($0.int(0)) } ?? 0
+    }
+}
+
+extension FeedEntry {
+    /// Where the feed tells of it.
+    package var position: FeedPosition {
+        switch self {
+        case .came(_, _, let position), .went(_, let position): position
+        }
+    }
+}
+
+/// What the database counts, saved with each change.
+struct StoredCounters {
+    /// The last position of the feed.
+    var arrival: UInt64 = 0
+    /// The last stamp that was given.
+    var stamp = HybridTime(0)
+    /// What is kept of superseded records.
+    var undo: [UndoClass: UndoUsage] = [:]
+
+    static func read(_ db: Database) throws -> StoredCounters {
+        var counters = StoredCounters()
+        if let bytes = try Meta.get(db, "counters") { counters.fill(bytes) }
+        // Whatever rotted: no position is given twice.
+        let highest = try db.first(
+            """
+            SELECT max(coalesce((SELECT max(arrival) FROM record), 0),
+            coalesce((SELECT max(arrival) FROM notice), 0))
+            """
+        ) { $0.sequence(0) }
+        counters.arrival = max(counters.arrival, highest ?? 0)
+        return counters
+    }
+
+    private mutating func fill(_ bytes: [UInt8]) {
+        var reader = WireReader(bytes)
+        guard let arrival = try? reader.u64(), let stamp = try? reader.u64() else { return }
+        self.arrival = arrival
+        self.stamp = HybridTime(stamp)
+        for undo in UndoClass.allCases {
+            guard let rows = try? reader.u64(), let bytes = try? reader.u64() else { return }
+            self.undo[undo] = UndoUsage(rows: Int(clamping: rows), bytes: Int(clamping: bytes))
+        }
+    }
+
+    func save(_ db: Database) throws {
+        var writer = WireWriter(reserving: 64)
+        writer.u64(arrival)
+        writer.u64(stamp.value)
+        for undo in UndoClass.allCases {
+            writer.u64(UInt64(clamping: self.undo[undo]?.rows ?? 0))
+            writer.u64(UInt64(clamping: self.undo[undo]?.bytes ?? 0))
+        }
+        try Meta.set(db, "counters", writer.bytes)
+    }
+}
+
+/// Single values by name, each with a sum; one that has rotted is not there.
+enum Meta {
+    static func get(_ db: Database, _ name: String) throws -> [UInt8]? {
+        guard
+            let stored = try db.first(
+                "SELECT value FROM meta WHERE name = ?", .text(name), map: { $0.bytes(0) }),
+            stored.count >= 8
+        else { return nil }
+        let value = Array(stored.dropLast(8))
+        return Array(stored.suffix(8)) == sum(name, value) ? value : nil
+    }
+
+    static func set(_ db: Database, _ name: String, _ value: [UInt8]) throws {
+        try db.run(
+            "INSERT OR REPLACE INTO meta VALUES(?, ?)", .text(name),
+            .bytes(value + sum(name, value)))
+    }
+
+    static func remove(_ db: Database, _ name: String) throws {
+        try db.run("DELETE FROM meta WHERE name = ?", .text(name))
+    }
+
+    private static func sum(_ name: String, _ value: [UInt8]) -> [UInt8] {
+        var sum = RowSum()
+        sum.add(Array(name.utf8))
+        sum.add(value)
+        var writer = WireWriter()
+        writer.u64(sum.value)
+        return writer.bytes
+    }
+}

@@ -1,0 +1,308 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import Dispatch
+internal import GRDB
+internal import MeshCore
+package import MeshReplication
+package import MeshRules
+package import MeshTrust
+internal import Synchronization
+
+/// Records in SQLite: one writer, readers beside it, one process.
+package final class SQLiteRecords: RecordStore {
+    private let pool: DatabasePool
+    private let trust: TrustDirectory
+    private let queue = DispatchQueue(label: "mesh.store.writer")
+    private let writer: Mutex<Writer>
+    private let digests = Mutex(SQLiteDigests())
+
+    /// What only the writer touches.
+    private struct Writer {
+        var changes: SQLiteChanges?
+        /// The start that is still to be written, because the disk was full when it was made.
+        var unsaved: WriterLease?
+    }
+
+    /// Opens or creates the database.
+    ///
+    /// - Parameter trust: certificates and revocations that were verified once.
+    package init(path: String, trust: TrustDirectory) throws(StoreError) {
+        do {
+            try Schema.refuseNewer(path)
+            pool = try DatabasePool(path: path, configuration: Schema.configuration())
+            try Schema.prepare(pool)
+            self.trust = trust
+            writer = Mutex(Writer())
+        } catch {
+            throw StoreError(error)
+        }
+    }
+
+    // MARK: The right to write
+
+    package func lease(
+        _ start: @escaping @Sendable (StoredStart?) -> StartDecision
+    ) throws -> WriterLease {
+        try writer.withLock { writer in
+            let lease: WriterLease
+            do {
+                lease = try pool.write { db in
+                    try SQLiteCaches.mendNames(db)
+                    let lease = try SQLiteStart.judge(db, start)
+                    try SQLiteStart.save(lease, db)
+                    return lease
+                }
+            } catch {
+                // A full disk is no error of the disk: what is there is read and told to others.
+                guard StoreError(error) == .diskFull else { throw StoreError(error) }
+                lease = try pool.read { try SQLiteStart.judge($0, start) }
+                writer.unsaved = lease
+            }
+            writer.changes = try pool.read { db in
+                SQLiteChanges(
+                    try StoredCounters.read(db),
+                    dirty: try db.first("SELECT count(*) FROM dirty") { Int($0.int(0)) } ?? 0,
+                    trust: trust)
+            }
+            return lease
+        }
+    }
+
+    // MARK: Writing
+
+    package func perform(
+        _ transaction: RecordTransaction, under lease: WriterLease,
+        done: @escaping @Sendable (Result<Committed, StoreError>) -> Void
+    ) {
+        queue.async {
+            let result: Result<Committed, StoreError>
+            do { result = .success(try self.perform(transaction, lease)) } catch {
+                result = .failure(StoreError(error))
+            }
+            done(result)
+        }
+    }
+
+    private func perform(
+        _ transaction: RecordTransaction, _ lease: WriterLease
+    ) throws -> Committed {
+        try writer.withLock { writer in
+            guard let changes = writer.changes else { throw StoreError.closed }
+            let before = changes.counters
+            do {
+                let committed = try pool.write { db in
+                    if let unsaved = writer.unsaved { try SQLiteStart.save(unsaved, db) }
+                    guard try SQLiteStart.holds(lease, db) else { throw StoreError.leaseLost }
+                    return try run(transaction, changes, db)
+                }
+                writer.unsaved = nil
+                changes.trim()
+                return committed
+            } catch {
+                changes.forget(before)
+                throw error
+            }
+        }
+    }
+
+    private func run(
+        _ transaction: RecordTransaction, _ changes: SQLiteChanges, _ db: Database
+    ) throws -> Committed {
+        var transaction = transaction
+        var needs = transaction.begin()
+        var damage: Set<Damage> = []
+        let before = changes.counters.arrival
+        while true {
+            let snapshot = SQLiteSnapshot(db, caches: changes.caches, trust: trust)
+            var facts = try snapshot.facts(needs)
+            facts.undoUsage = changes.counters.undo
+            damage.formUnion(facts.damage)
+            switch transaction.resume(facts) {
+            case .more(let list, let more):
+                try changes.apply(list, db)
+                needs = more
+            case .done(let list, let conclusion):
+                try changes.apply(list, db)
+                changes.note(stamp: conclusion.stamp)
+                let hasChanged = changes.counters.arrival != before
+                if hasChanged || !list.isEmpty { try changes.counters.save(db) }
+                return Committed(
+                    conclusion: conclusion, feed: FeedPosition(changes.counters.arrival),
+                    hasChanged: hasChanged, damage: damage)
+            }
+        }
+    }
+
+    package func keep(_ certificate: Certificate) throws {
+        try writer.withLock { _ in
+            try pool.write { db in try trust.keep(certificate, db) }
+        }
+    }
+
+    package func close(leaving token: [UInt8]?, under lease: WriterLease) {
+        queue.sync {
+            if let token {
+                try? writer.withLock { writer in
+                    if writer.unsaved != nil { return }
+                    try pool.write { db in
+                        if try SQLiteStart.holds(lease, db) { try Meta.set(db, "clean", token) }
+                    }
+                }
+            }
+            try? pool.writeWithoutTransaction { db in _ = try db.checkpoint(.truncate) }
+            try? pool.close()
+        }
+    }
+
+    // MARK: Reading
+
+    package func read<T>(_ body: (any RecordSnapshot) throws -> T) throws -> T {
+        do {
+            return try pool.read { db in
+                try body(SQLiteSnapshot(db, caches: SQLiteCaches(), trust: trust))
+            }
+        } catch { throw StoreError(error) }
+    }
+
+    package func consult<T>(_ body: (any RecordIndex) throws -> T) throws -> T {
+        do {
+            let digests = try upToDate()
+            return try pool.read { db in
+                try body(
+                    SQLiteSnapshot(
+                        db, caches: SQLiteCaches(), trust: trust, digests: digests))
+            }
+        } catch let refusal as SyncRefusal { throw refusal } catch { throw StoreError(error) }
+    }
+
+    /// Brings the digests up to date with the records; cheap where nothing changed.
+    private func upToDate() throws -> SQLiteDigests {
+        try writer.withLock { writer in
+            let dirtyCount = writer.changes?.dirtyCount ?? 1
+            return try digests.withLock { digests in
+                if !digests.areBuilt { try pool.read { try digests.build($0) } }
+                guard dirtyCount > 0 else { return digests }
+                do {
+                    let refresh = try pool.write { db in
+                        let refresh = try DigestRefresh(db)
+                        try refresh.persist(db)
+                        return refresh
+                    }
+                    digests.unsaved = DigestRefresh()
+                    try pool.read { try digests.note(refresh, $0) }
+                    writer.changes?.forgetDirty()
+                } catch {
+                    guard StoreError(error) == .diskFull else { throw error }
+                    try pool.read { db in
+                        digests.unsaved = try DigestRefresh(db)
+                        try digests.note(digests.unsaved, db)
+                    }
+                }
+                return digests
+            }
+        }
+    }
+
+    /// Whether so many leaves have changed that digests should be brought up to date meanwhile.
+    package var wantsRefresh: Bool {
+        writer.withLock { ($0.changes?.dirtyCount ?? 0) > StoreLimits.dirtyLeaves }
+    }
+}
+
+/// The digests of all scopes as a comparison reads them: the tries in memory, with what the disk had
+/// no room for.
+struct SQLiteDigests {
+    private(set) var tries: [Int64: AuthorTrie] = [:]
+    /// Nodes of trees that could not be stored.
+    var unsaved = DigestRefresh()
+    private(set) var areBuilt = false
+
+    /// Reads every log, once a process.
+    mutating func build(_ db: Database) throws {
+        var states: [Int64: [LogState]] = [:]
+        var doubtful: [LogKey] = []
+        try db.each(
+            """
+            SELECT log.scope, log.author, node, life, frontier, root, root.sum FROM log
+            JOIN author ON author.id = log.author
+            LEFT JOIN root ON root.scope = log.scope AND root.author = log.author
+            """
+        ) { row in
+            let key = LogKey(scope: row.int(0), author: row.int(1))
+            guard let node = row.digest(2) else { return true }
+            let root = row.digest(5)
+            if root.map({ Sums.root(key, $0) }) != row.bits(6) { doubtful.append(key) }
+            let author = Author(node: node, life: Life(row.bits(3)))
+            states[key.scope, default: []].append(
+                LogState(author: author, frontier: row.sequence(4), root: root ?? .zero))
+            return true
+        }
+        tries = states.mapValues { AuthorTrie($0) }
+        areBuilt = true
+        // A root that rotted is computed again from the level below it.
+        for key in doubtful { try note(try DigestRefresh(rootOf: key, db), db) }
+    }
+
+    /// Notes logs that changed.
+    mutating func note(_ refresh: DigestRefresh, _ db: Database) throws {
+        let caches = SQLiteCaches()
+        for (key, log) in refresh.logs {
+            guard let author = try caches.author(db, key.author) else { continue }
+            if let log {
+                tries[key.scope, default: AuthorTrie()].set(
+                    LogState(author: author, frontier: log.frontier, root: log.root))
+            } else {
+                tries[key.scope]?.remove(author)
+            }
+        }
+    }
+}
+
+/// How a process takes the database over.
+enum SQLiteStart {
+    static func judge(
+        _ db: Database, _ start: (StoredStart?) -> StartDecision
+    ) throws -> WriterLease {
+        let number = try Meta.get(db, "lease").map(number) ?? 0
+        return WriterLease(
+            number: number &+ 1, start: start(try stored(db)),
+            feed: FeedPosition(try StoredCounters.read(db).arrival))
+    }
+
+    private static func number(_ bytes: [UInt8]) -> UInt64 {
+        var reader = WireReader(bytes)
+        return (try? reader.u64()) ?? 0
+    }
+
+    private static func stored(_ db: Database) throws -> StoredStart? {
+        guard let node = try Meta.get(db, "node").flatMap({ Bytes32($0) }) else { return nil }
+        return StoredStart(
+            node: node, life: Life(try Meta.get(db, "life").map(number) ?? 0),
+            incarnation: Incarnation(try Meta.get(db, "incarnation").map(number) ?? 0),
+            epoch: try Meta.get(db, "epoch") ?? [], token: try Meta.get(db, "clean"))
+    }
+
+    static func save(_ lease: WriterLease, _ db: Database) throws {
+        if let owner = try Meta.get(db, "node"), owner != lease.start.node.array {
+            throw StoreError.otherNode
+        }
+        try Meta.set(db, "node", lease.start.node.array)
+        for (name, value) in [
+            ("lease", lease.number), ("life", lease.start.life.value),
+            ("incarnation", lease.start.incarnation.value),
+        ] {
+            var writer = WireWriter()
+            writer.u64(value)
+            try Meta.set(db, name, writer.bytes)
+        }
+        try Meta.set(db, "epoch", lease.start.epoch)
+        try Meta.remove(db, "clean")
+        try db.run(
+            "INSERT OR IGNORE INTO epoch VALUES(?, ?)", .bytes(lease.start.epoch),
+            .sequence(lease.feed.number))
+    }
+
+    static func holds(_ lease: WriterLease, _ db: Database) throws -> Bool {
+        try Meta.get(db, "lease").map(number) == lease.number
+    }
+}

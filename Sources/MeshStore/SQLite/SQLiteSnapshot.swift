@@ -1,0 +1,338 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import GRDB
+internal import MeshCore
+internal import MeshCrypto
+internal import MeshReplication
+internal import MeshRules
+internal import MeshTrust
+
+/// One state of the database, as the rules and readers see it; each row is verified as it is read.
+final class SQLiteSnapshot: RecordSnapshot {
+    let db: Database
+    let caches: SQLiteCaches
+    let trust: TrustDirectory
+    let mesh: MeshID
+    private(set) var damage: Set<Damage> = []
+    private let digests: SQLiteDigests
+
+    init(
+        _ db: Database, caches: SQLiteCaches, trust: TrustDirectory,
+        digests: SQLiteDigests = SQLiteDigests()
+    ) {
+        self.db = db
+        self.caches = caches
+        self.trust = trust
+        self.digests = digests
+        mesh = trust.root.meshID
+    }
+
+    func found(_ one: Damage) { damage.insert(one) }
+
+    // MARK: Records
+
+    /// The columns that `record(_:)` reads, in its order.
+    static let recordColumns =
+        "arrival, scope, author, sequence, key, id, bytes, merge, gone, undo, by_author, by_sequence, sum"
+
+    /// A row that is what was written.
+    struct RecordRow {
+        let arrival: UInt64
+        let log: LogName
+        let held: HeldVersion
+        let bytes: [UInt8]
+        let isLive: Bool
+    }
+
+    /// Verifies a row: its sum, its hash and its key. A rotten one is noted.
+    func record(_ row: SQLRow) throws -> RecordRow? {
+        let arrival = row.sequence(0)
+        let bytes = row.bytes(6)
+        let hash = Record.id(of: bytes, in: mesh)
+        let place = Self.place(row, id: row.digest(5) ?? .zero)
+        // Where the sum fits the hash of the bytes, only the name beside them has rotted.
+        let isWhole = place.sum == row.bits(12)
+        guard isWhole || Self.place(row, id: hash).sum == row.bits(12),
+            let scope = try caches.scope(db, place.log.scope),
+            let author = try caches.author(db, place.log.author),
+            let merge = MergeKind(rawValue: place.merge)
+        else {
+            found(.row(arrival))
+            return nil
+        }
+        let log = LogName(scope: scope, author: author)
+        guard isWhole, hash == place.id, let record = try? Record(decoding: bytes), row.bytes(4) == record.key.utf8
+        else {
+            found(.record(log, place.sequence))
+            return nil
+        }
+        let dot = Dot(author: author, sequence: place.sequence)
+        return RecordRow(
+            arrival: arrival, log: log,
+            held: HeldVersion(dot: dot, id: place.id, record: record, merge: merge), bytes: bytes,
+            isLive: place.gone == nil)
+    }
+
+    /// Where a row stands, under a name that is given.
+    static func place(_ row: SQLRow, id: Digest) -> RecordPlace {
+        let log = LogKey(scope: row.int(1), author: row.int(2))
+        var place = RecordPlace(
+            log: log, sequence: row.sequence(3), id: id,
+            merge: UInt8(truncatingIfNeeded: row.int(7)), gone: nil)
+        if !row.isNull(8) {
+            place.gone = (
+                row.sequence(8), UInt8(truncatingIfNeeded: row.int(9)),
+                LogKey(scope: log.scope, author: row.int(10)), row.sequence(11)
+            )
+        }
+        return place
+    }
+
+    /// Rows of a query that begins with `recordColumns`.
+    func records(_ rest: String, _ values: SQLValue...) throws -> [RecordRow] {
+        var all: [RecordRow] = []
+        try db.each("SELECT \(Self.recordColumns) FROM record \(rest)", list: values) { row in
+            if let one = try record(row) { all.append(one) }
+            return true
+        }
+        return all
+    }
+
+    func versions(of key: KeyName) throws -> [(held: HeldVersion, position: FeedPosition)] {
+        guard let scope = try caches.scopeID(db, key.scope) else { return [] }
+        return try records(
+            "WHERE scope = ? AND key = ? AND gone IS NULL", .int(scope), .text(key.key.utf8)
+        ).map { ($0.held, FeedPosition($0.arrival)) }
+    }
+
+    func keys(
+        in scope: Scope, from start: [UInt8], including: Bool, limit: Int
+    ) throws -> [[UInt8]] {
+        guard let id = try caches.scopeID(db, scope) else { return [] }
+        let comparison = including ? ">=" : ">"
+        return try db.rows(
+            """
+            SELECT DISTINCT key FROM record WHERE scope = ? AND gone IS NULL AND key \(comparison) ?
+            ORDER BY key LIMIT ?
+            """, .int(id), .text(start), .int(Int64(limit))
+        ) { $0.bytes(0) }
+    }
+
+    func rows(of log: LogName, in range: ClosedRange<UInt64>) throws -> [StoredRow] {
+        guard let key = try caches.key(db, log) else { return [] }
+        return try records(
+            "WHERE scope = ? AND author = ? AND sequence BETWEEN ? AND ? ORDER BY sequence",
+            .int(key.scope), .int(key.author), .sequence(range.lowerBound),
+            .sequence(range.upperBound)
+        ).map {
+            StoredRow(
+                sequence: $0.held.dot.sequence, id: $0.held.id, bytes: $0.bytes, isLive: $0.isLive)
+        }
+    }
+
+    // MARK: Commits
+
+    /// The columns that `commit(_:_:)` reads.
+    static let commitColumns = "first, last, header, signature, proof, sum"
+
+    /// Verifies a commit's row; a rotten one is noted.
+    func commit(_ row: SQLRow, of log: LogName, _ key: LogKey) -> HeldCommit? {
+        let (first, last) = (row.sequence(0), row.sequence(1))
+        let (header, signature, proof) = (row.bytes(2), row.bytes(3), row.bytes(4))
+        var reader = WireReader(proof)
+        guard Sums.batch(key, first, last, header, signature, proof) == row.bits(5),
+            let decoded = try? CommitHeader(decoding: header), decoded.log == log,
+            decoded.first == first, decoded.last == last, let signature = Signature(signature),
+            let proof = try? CommitProof(from: &reader, count: decoded.count)
+        else {
+            found(.commit(log, first...max(first, min(last, first &+ 1023))))
+            return nil
+        }
+        return HeldCommit(header: decoded, signature: signature, proof: proof, rows: [:])
+    }
+
+    func commits(of log: LogName, after sequence: UInt64, limit: Int) throws -> [HeldCommit] {
+        guard let key = try caches.key(db, log) else { return [] }
+        return try db.rows(
+            """
+            SELECT \(Self.commitColumns) FROM batch WHERE scope = ? AND author = ? AND first > ?
+            ORDER BY first LIMIT ?
+            """, .int(key.scope), .int(key.author), .sequence(sequence), .int(Int64(limit))
+        ) { commit($0, of: log, key) }.compactMap(\.self)
+    }
+
+    func commit(of log: LogName, holding sequence: UInt64) throws -> HeldCommit? {
+        guard let key = try caches.key(db, log) else { return nil }
+        return try commits(of: log, key, overlapping: sequence...sequence).first
+    }
+
+    /// The commits that overlap a range of one log, ascending.
+    func commits(
+        of log: LogName, _ key: LogKey, overlapping range: ClosedRange<UInt64>
+    ) throws -> [HeldCommit] {
+        // A commit has at most 1,024 records, so nothing that begins earlier can reach the range.
+        let earliest = range.lowerBound - min(range.lowerBound, UInt64(CommitHeader.recordsMax))
+        return try db.rows(
+            """
+            SELECT \(Self.commitColumns) FROM batch WHERE scope = ? AND author = ?
+            AND first BETWEEN ? AND ? AND last >= ? ORDER BY first
+            """, .int(key.scope), .int(key.author), .sequence(earliest),
+            .sequence(range.upperBound), .sequence(range.lowerBound)
+        ) { commit($0, of: log, key) }.compactMap(\.self)
+    }
+
+    /// A commit with what is held of its records, named by what their bytes hash to now.
+    func withRows(_ commit: HeldCommit, _ key: LogKey) throws -> HeldCommit {
+        var rows: [UInt64: HeldCommit.Row] = [:]
+        try db.each(
+            """
+            SELECT sequence, bytes, gone FROM record WHERE scope = ? AND author = ?
+            AND sequence BETWEEN ? AND ?
+            """,
+            list: [
+                .int(key.scope), .int(key.author), .sequence(commit.header.first),
+                .sequence(commit.header.last),
+            ]
+        ) { row in
+            rows[row.sequence(0)] = HeldCommit.Row(
+                id: Record.id(of: row.bytes(1), in: mesh), isLive: row.isNull(2))
+            return true
+        }
+        return HeldCommit(
+            header: commit.header, signature: commit.signature, proof: commit.proof, rows: rows)
+    }
+
+    /// The last commit of a log that is held and whole.
+    func lastCommit(of log: LogName) throws -> HeldCommit? {
+        guard let key = try caches.key(db, log) else { return nil }
+        var found: HeldCommit?
+        try db.each(
+            """
+            SELECT \(Self.commitColumns) FROM batch WHERE scope = ? AND author = ?
+            ORDER BY first DESC
+            """, list: [.int(key.scope), .int(key.author)]
+        ) { row in
+            found = commit(row, of: log, key)
+            return found == nil
+        }
+        return found
+    }
+
+    func commits(
+        afterScrub place: ScrubPlace, limit: Int
+    ) throws -> [(HeldCommit, ScrubPlace)] {
+        guard place.numbers.count == 3 else { return [] }
+        let (scope, author) = (Int64(clamping: place.numbers[0]), Int64(clamping: place.numbers[1]))
+        var all: [(HeldCommit, ScrubPlace)] = []
+        try db.each(
+            """
+            SELECT \(Self.commitColumns), scope, author FROM batch
+            WHERE (scope, author, first) > (?, ?, ?) ORDER BY scope, author, first LIMIT ?
+            """,
+            list: [.int(scope), .int(author), .sequence(place.numbers[2]), .int(Int64(limit))]
+        ) { row in
+            let key = LogKey(scope: row.int(6), author: row.int(7))
+            guard let scope = try caches.scope(db, key.scope),
+                let author = try caches.author(db, key.author)
+            else { return true }
+            let log = LogName(scope: scope, author: author)
+            if let held = commit(row, of: log, key) {
+                let numbers = [UInt64(key.scope), UInt64(key.author), held.header.first]
+                all.append((held, ScrubPlace(numbers: numbers)))
+            }
+            return true
+        }
+        return all
+    }
+
+    // MARK: Logs
+
+    func end(
+        of log: LogName
+    ) throws -> (frontier: UInt64, header: CommitHeader, signature: Signature)? {
+        guard let key = try caches.key(db, log), let row = try logRow(key, log) else { return nil }
+        return (row.frontier, row.header, row.signature)
+    }
+
+    private struct LogRow {
+        let frontier: UInt64
+        let header: CommitHeader
+        let signature: Signature
+        let head: Digest
+    }
+
+    private func logRow(_ key: LogKey, _ log: LogName) throws -> LogRow? {
+        let row = try db.first(
+            """
+            SELECT frontier, header, signature, head, sum FROM log WHERE scope = ? AND author = ?
+            """, .int(key.scope), .int(key.author)
+        ) { row in
+            let (frontier, head) = (row.sequence(0), row.digest(3) ?? .zero)
+            let (header, signature) = (row.bytes(1), row.bytes(2))
+            guard Sums.log(key, frontier, header, signature, head) == row.bits(4),
+                let decoded = try? CommitHeader(decoding: header),
+                let signature = Signature(signature)
+            else { return nil as LogRow? }
+            return LogRow(frontier: frontier, header: decoded, signature: signature, head: head)
+        }
+        if case .some(.none) = row { found(.head(log)) }
+        return row.flatMap(\.self)
+    }
+
+    func family(_ name: FamilyName) throws -> Family {
+        if let known = caches.families[name] { return known }
+        guard let scope = try caches.scopeID(db, name.scope) else { return Family([:]) }
+        let authors = try db.rows(
+            """
+            SELECT author.id, life FROM author JOIN log ON log.author = author.id AND log.scope = ?
+            WHERE node = ?
+            """, .int(scope), .digest(name.node)
+        ) { (id: $0.int(0), life: Life($0.bits(1))) }
+        var heads: [Life: LogHead] = [:]
+        for (id, life) in authors {
+            let key = LogKey(scope: scope, author: id)
+            let log = LogName(
+                scope: name.scope, author: Author(node: name.node, life: life))
+            guard let row = try logRow(key, log) else { continue }
+            let first = try commits(of: log, key, overlapping: 1...1).first
+            heads[life] = LogHead(
+                frontier: row.frontier, id: row.head, inherits: first?.header.inherits ?? [])
+        }
+        let family = Family(heads)
+        caches.families[name] = family
+        return family
+    }
+
+    // MARK: Index of digests
+
+    func scopes() throws -> [Scope] {
+        try db.rows(
+            "SELECT name FROM scope WHERE EXISTS (SELECT 1 FROM log WHERE log.scope = scope.id)"
+        ) { Scope($0.text(0)) }.compactMap { $0 }.sorted()
+    }
+
+    func trie(of scope: Scope) throws -> AuthorTrie {
+        guard let id = try caches.scopeID(db, scope) else { return AuthorTrie() }
+        return digests.tries[id] ?? AuthorTrie()
+    }
+
+    func children(
+        of author: Author, in scope: Scope, level: Int, index: UInt64
+    ) throws -> [Digest] {
+        guard let log = try caches.key(db, LogName(scope: scope, author: author)) else {
+            return [Digest](repeating: .zero, count: Int(DigestTree.fanOut))
+        }
+        return try digests.unsaved.children(db, log, level: level, index: index)
+    }
+
+    func liveBits(of author: Author, in scope: Scope, leaf: UInt64) throws -> LeafBits {
+        guard let log = try caches.key(db, LogName(scope: scope, author: author)) else {
+            return LeafBits()
+        }
+        var bits: UInt64 = 0
+        for (offset, _) in try DigestRefresh.live(db, log, leaf) { bits |= 1 << UInt64(offset) }
+        return LeafBits(bits)
+    }
+
+    func facts(_ needs: Needs) throws -> Facts { try SQLiteFacts(self).facts(needs) }
+}

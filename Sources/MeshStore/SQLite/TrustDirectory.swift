@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import GRDB
+internal import MeshCore
+internal import MeshCrypto
+package import MeshTrust
+internal import Synchronization
+
+/// Certificates and revocations that were verified once, kept in memory beside the database.
+///
+/// A box that was enrolled again has several certificates, and they add up: what it wrote under an
+/// earlier one stands.
+package final class TrustDirectory: Sendable {
+    /// Most certificates of one node; the newest stay.
+    static let certificatesMax = 8
+
+    private struct Known {
+        var certificates: [NodeID: [Certificate]] = [:]
+        var revokedLogs: RevokedLogs?
+    }
+
+    /// The mesh's root document.
+    package let root: RootDocument
+    private let own: Certificate
+    private let known = Mutex(Known())
+
+    /// Begins with this node's own certificate.
+    package init(root: RootDocument, own: Certificate) {
+        self.root = root
+        self.own = own
+    }
+
+    /// The certificates of a node, the newest first; one that has rotted is not there.
+    func certificates(of node: NodeID, _ db: Database) throws -> [Certificate] {
+        if let list = known.withLock({ $0.certificates[node] }) { return list }
+        let stored = try db.rows("SELECT bytes FROM certificate WHERE node = ?", .digest(node)) {
+            try? Certificate(decoding: $0.bytes(0), root: root)
+        }.compactMap(\.self)
+        let list = Self.newestFirst(node == own.node ? stored + [own] : stored)
+        known.withLock {
+            if $0.certificates.count >= StoreLimits.cached { $0.certificates.removeAll() }
+            // What is not known may be any minute.
+            if !list.isEmpty { $0.certificates[node] = list }
+        }
+        return list
+    }
+
+    static func newestFirst(_ list: [Certificate]) -> [Certificate] {
+        var seen: Set<[UInt8]> = []
+        return list.filter { seen.insert($0.encoded).inserted }
+            .sorted { $1.ticket.serial.lexicographicallyPrecedes($0.ticket.serial) }
+    }
+
+    func keep(_ certificate: Certificate, _ db: Database) throws {
+        let node = certificate.node
+        var list = try certificates(of: node, db)
+        if list.contains(certificate), node != own.node { return }
+        list = Self.newestFirst(list + [certificate])
+        for (place, one) in list.enumerated() {
+            let key: [SQLValue] = [.digest(node), .digest(Blake2b.hash(one.encoded))]
+            if place < Self.certificatesMax {
+                try db.run(
+                    "INSERT OR IGNORE INTO certificate VALUES(?, ?, ?)", key[0], key[1],
+                    .bytes(one.encoded))
+            } else {
+                try db.run("DELETE FROM certificate WHERE node = ? AND hash = ?", key[0], key[1])
+            }
+        }
+        known.withLock { $0.certificates[node] = nil }
+    }
+
+    /// What stands of the logs of revoked nodes.
+    func revokedLogs(_ db: Database) throws -> RevokedLogs {
+        if let logs = known.withLock({ $0.revokedLogs }) { return logs }
+        var logs = RevokedLogs()
+        for revocation in try revocations(db) { logs.add(revocation) }
+        known.withLock { $0.revokedLogs = logs }
+        return logs
+    }
+
+    func forgetRevocations() { known.withLock { $0.revokedLogs = nil } }
+
+    /// Every revocation that was ever taken here; each is verified again, since rows can rot.
+    func revocations(_ db: Database) throws -> [Revocation] {
+        try db.rows("SELECT bytes FROM revocation ORDER BY name") { $0.bytes(0) }
+            .compactMap { try? Revocation(decoding: $0, root: root) }
+    }
+}
