@@ -40,6 +40,17 @@ class Reader:
     def long(self):
         return self.take(self.number(4))
 
+    def varint(self):
+        value = shift = 0
+        while True:
+            byte = self.number(1)
+            value |= (byte & 0x7F) << shift
+            shift += 7
+            if not byte & 0x80:
+                return value
+            if shift > 63:
+                raise Refused("a number that is too long")
+
     def finish(self):
         if self.at != len(self.data):
             raise Refused(f"{len(self.data) - self.at} bytes too many")
@@ -122,19 +133,59 @@ def root_of(present, ids, hashes, low, count):
     return blake(b"\x01" + first + root_of(present, ids, hashes, low + left, count - left))
 
 
-def read_commit(data, mesh, nodes):
-    reader = Reader(data)
-    header, signature = reader.medium(), reader.take(64)
+def expand(record, authors, used):
+    """The record as it was hashed: on the wire its context names authors by their places in a table."""
+    reader = Reader(record)
+    reader.number(1), reader.number(8), reader.medium(), reader.short()
+    front, count = reader.at, reader.varint()
+    context = bytearray(reader.data[front:reader.at])
+    for _ in range(count):
+        place = reader.varint()
+        if place > used[0]:
+            raise Refused("authors of contexts out of order")
+        used[0] = max(used[0], place + 1)
+        start = reader.at
+        context += authors[place]
+        reader.varint()
+        context += reader.data[start:reader.at]
+    return record[:front] + bytes(context) + record[reader.at:]
+
+
+def read_header(header, mesh):
+    """Everything that is signed of a commit; a life says in its first commit what it inherits."""
     fields = Reader(header)
     scope = fields.short().decode() + audience(fields)
-    author, incarnation = fields.take(32), fields.number(8)
+    author, life = fields.take(32), fields.number(8)
     first, count = fields.number(8), fields.number(2)
-    _previous, root = fields.take(32), fields.take(32)
+    previous, root, policy = fields.take(32), fields.take(32), fields.take(32)
+    inherits = [(fields.number(8), fields.varint()) for _ in range(fields.varint())]
+    if inherits and first != 1 or (first == 1) != (previous == bytes(32)):
+        raise Refused("a header that contradicts itself")
+    if any(life == earlier for earlier, _ in inherits):
+        raise Refused("a life that inherits itself")
+    tags = []
+    for _ in range(fields.number(1)):
+        tags.append(fields.number(1))
+        fields.medium()
+    if any(tag < 128 for tag in tags):
+        raise Refused("a field of a newer version that may not be passed over")
+    fields.finish()
+    return scope, author, first, count, root, policy
+
+
+def read_commit(data, mesh, nodes):
+    reader = Reader(data)
+    authors = [reader.take(40) for _ in range(reader.varint())]
+    header, signature = reader.medium(), reader.take(64)
+    scope, author, first, count, root, _policy = read_header(header, mesh)
     bits = reader.take((count + 7) // 8)
     present = [bits[i // 8] >> i % 8 & 1 == 1 for i in range(count)]
     hashes = [reader.take(32) for _ in range(reader.number(2))]
-    records = [reader.long() for _ in range(sum(present))]
+    used = [0]
+    records = [expand(reader.long(), authors, used) for _ in range(sum(present))]
     reader.finish()
+    if used[0] != len(authors):
+        raise Refused("an author that no context names")
     if author not in nodes:
         raise Refused("a commit's author has no certificate in the file")
     where = f"commit {first} of {nodes[author]} in {scope}"

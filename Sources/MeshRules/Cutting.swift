@@ -31,6 +31,9 @@ extension RecordTransaction {
             let straddling = work.commits(of: log, overlapping: (end + 1)...(end + 1)).first
             let first = min(end + 1, straddling?.header.first ?? .max)
             work.change(.removePast(log, from: first))
+            if first == 1 {
+                disowned.insert(FamilyName(scope: log.scope, node: log.author.node))
+            }
             let lowest = min(first, undone[log]?.lowerBound ?? first)
             undone[log] = lowest...Dot.sequenceMax
             if log.scope == NamespacePolicy.scope { conclusion.touchesPolicies = true }
@@ -50,7 +53,10 @@ extension RecordTransaction {
                 work.change(.removeLog(log))
             }
         }
-        let kept = work.undo.sorted { $0.key < $1.key }.flatMap(\.value)
+        var seen: Set<KeyPlace> = []
+        let kept = (Array(work.undo.values) + work.kept.values).flatMap(\.self).filter {
+            seen.insert(KeyPlace(scope: $0.scope, dot: $0.held.dot)).inserted
+        }
         var needs = Needs()
         for one in kept {
             needs.keys.insert(KeyName(scope: one.scope, key: one.held.record.key))
@@ -60,8 +66,14 @@ extension RecordTransaction {
             needs.families.insert(FamilyName(scope: one.scope, node: context.node))
         }
         undone = [:]
+        disowned = []
         if kept.isEmpty, rewrites.isEmpty { return finish() }
         return step(.reviving(kept), needs)
+    }
+
+    private struct KeyPlace: Hashable {
+        let scope: Scope
+        let dot: Dot
     }
 
     /// What lives beside it is known: it lives again, or is superseded by something else too.

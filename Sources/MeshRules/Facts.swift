@@ -103,15 +103,22 @@ package struct HeldVersion: Sendable {
 package struct HeldCommit: Sendable {
     /// A record's row.
     package struct Row: Sendable {
-        /// The record's identity.
+        /// The record's identity: as it is stored, or what its bytes hash to where the name beside
+        /// them cannot be believed.
         package let id: Digest
         /// Whether nothing supersedes it.
         package let isLive: Bool
+        /// Whether the stored name can be believed.
+        package let isNamed: Bool
+        /// Whether the bytes hash to the name.
+        package let isWhole: Bool
 
         /// Describes a row.
-        package init(id: Digest, isLive: Bool) {
+        package init(id: Digest, isLive: Bool, isNamed: Bool = true, isWhole: Bool = true) {
             self.id = id
             self.isLive = isLive
+            self.isNamed = isNamed
+            self.isWhole = isWhole
         }
     }
 
@@ -229,6 +236,8 @@ package struct Needs: Sendable {
     package var logsOf: Set<NodeID> = []
     /// What records of a log had superseded.
     package var undo: [LogName: ClosedRange<UInt64>] = [:]
+    /// What is kept of the superseded records of a node.
+    package var kept: Set<FamilyName> = []
     /// The superseded records that were kept longest, so many of each class.
     package var oldest: [UndoClass: Int] = [:]
     /// Answers to earlier requests.
@@ -248,7 +257,7 @@ package struct Needs: Sendable {
     package var isEmpty: Bool {
         keys.isEmpty && families.isEmpty && commits.isEmpty && proofs.isEmpty && records.isEmpty
             && lastCommits.isEmpty && certificates.isEmpty && logsOf.isEmpty && undo.isEmpty
-            && oldest.isEmpty && idempotency.isEmpty
+            && kept.isEmpty && oldest.isEmpty && idempotency.isEmpty
     }
 }
 
@@ -270,6 +279,8 @@ package struct Facts: Sendable {
     package var logsOf: [NodeID: [LogName: UInt64]] = [:]
     /// What is kept of what records of a log had superseded.
     package var undo: [LogName: [KeptVersion]] = [:]
+    /// What is kept of the superseded records of a node.
+    package var kept: [FamilyName: [KeptVersion]] = [:]
     /// The superseded records that were kept longest, in that order for each class.
     package var oldest: [KeptPlace] = []
     /// How much is kept of each class.

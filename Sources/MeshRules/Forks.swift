@@ -33,7 +33,11 @@ extension RecordTransaction {
         let head = work.head(commit.header.log)
         for rival in rivals { give(up: rival, to: commit, head) }
         // Of two beginnings only one says what the life had inherited.
-        if commit.header.first == 1 { work.inherit(commit.header) }
+        if commit.header.first == 1 {
+            work.inherit(commit.header)
+            disowned.insert(
+                FamilyName(scope: commit.header.scope, node: commit.header.author.node))
+        }
         return true
     }
 

@@ -179,7 +179,7 @@ extension RecordTransaction {
         for (index, sequence) in commit.sequences.enumerated() {
             let (id, record) = (admitted.ids[index], admitted.records[index])
             if let row = rows[sequence] {
-                guard row.id != id else {
+                guard row.id != id || !row.isWhole else {
                     if isFill { reconsider(record, header, sequence, row.isLive, admitted.merge, &outcome) }
                     continue
                 }

@@ -58,22 +58,47 @@ extension RecordTransaction {
         for case .record(let log, let sequence) in damage { lose(log, sequence) }
     }
 
-    /// Makes a place a hole, unless its commit shows that the record is whole and only the name
-    /// beside it has rotted.
+    /// Takes a rotten record out and keeps its neighbours provable; a live one is fetched again.
     private mutating func lose(_ log: LogName, _ sequence: UInt64) {
-        let commit = work.commits(of: log, overlapping: sequence...sequence).first
-        if let commit {
-            let ids = commit.proof.presentOffsets.compactMap {
-                commit.rows[commit.header.first + UInt64($0)]?.id
-            }
-            if let id = commit.rows[sequence]?.id, ids.count == commit.proof.presentCount,
-                commit.proof.root(present: ids) == commit.header.root
-            {
-                return work.change(.mend(log, sequence, id))
-            }
+        guard let commit = work.commits(of: log, overlapping: sequence...sequence).first else {
+            work.remove(log, sequence)
+            return work.change(.hole(log, sequence))
         }
-        if commit?.rows[sequence] != nil || commit == nil { work.remove(log, sequence) }
-        work.change(.hole(log, sequence))
+        let offset = Int(sequence - commit.header.first)
+        guard let row = commit.rows[sequence] else { return loseProof(commit, sequence) }
+        if row.isNamed {
+            // Its bytes are whole: what has rotted is the key beside them.
+            if row.isWhole { return work.change(.mend(log, sequence, row.id)) }
+            work.remove(log, sequence)
+            if row.isLive { work.change(.hole(log, sequence)) }
+            var rows = commit.rows
+            rows[sequence] = nil
+            let proof = commit.proof.present[offset]
+                ? commit.proof.dropping([offset: row.id]) : commit.proof
+            work.keep(commit.header, commit.signature, proof, rows: rows)
+        } else if isProven(commit) {
+            // Its commit shows that it is whole: what has rotted is the name beside it.
+            work.change(.mend(log, sequence, row.id))
+        } else {
+            work.remove(log, sequence)
+            loseProof(commit, sequence)
+        }
+    }
+
+    /// A leaf's hash is lost, and the neighbours' proofs with it: they stay, are served, and are
+    /// proven anew by a peer.
+    private mutating func loseProof(_ commit: HeldCommit, _ sequence: UInt64) {
+        work.removeCommit(commit.header)
+        work.change(.doubt(commit.header.log, commit.header.range))
+        work.change(.hole(commit.header.log, sequence))
+    }
+
+    private func isProven(_ commit: HeldCommit) -> Bool {
+        let ids = commit.proof.presentOffsets.compactMap {
+            commit.rows[commit.header.first + UInt64($0)]?.id
+        }
+        return ids.count == commit.proof.presentCount
+            && commit.proof.root(present: ids) == commit.header.root
     }
 
     // MARK: Room
@@ -83,7 +108,7 @@ extension RecordTransaction {
         work.undoUsage.contains { undo, usage in
             let room = RuleLimits.room(for: undo)
             return usage.rows > room.rows + RuleLimits.trimSlack
-                || usage.bytes > room.bytes + room.bytes / 8
+                || usage.bytes > room.bytes + room.bytes / 64
         }
     }
 

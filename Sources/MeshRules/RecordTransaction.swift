@@ -100,6 +100,8 @@ package struct RecordTransaction: Sendable {
     var newlyRevoked: [Revocation] = []
     /// Ranges whose records are gone, so that what they had superseded may live again.
     var undone: [LogName: ClosedRange<UInt64>] = [:]
+    /// Nodes of whose lives it is no longer known what they had inherited, or something else is.
+    var disowned: Set<FamilyName> = []
     var rewrites: [Rewrite] = []
     /// How far the next life may say that it inherits of logs that had two writers.
     var inheritsMost: [LogName: UInt64] = [:]
@@ -215,6 +217,7 @@ package struct RecordTransaction: Sendable {
         phase = .restoring(cut: cut)
         var needs = Needs()
         needs.undo = undone
+        needs.kept = disowned
         needs.lastCommits = cut
         for log in cut {
             needs.families.insert(FamilyName(scope: log.scope, node: log.author.node))

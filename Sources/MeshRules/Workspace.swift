@@ -39,6 +39,7 @@ struct Workspace {
     var undoUsage: [UndoClass: UndoUsage] { facts.undoUsage }
     var oldest: [KeptPlace] { facts.oldest }
     var undo: [LogName: [KeptVersion]] { facts.undo }
+    var kept: [FamilyName: [KeptVersion]] { facts.kept }
     var logsOf: [NodeID: [LogName: UInt64]] { facts.logsOf }
 
     func live(_ name: KeyName) -> [HeldVersion] {

@@ -139,7 +139,7 @@ package protocol RecordSnapshot: RecordIndex {
     /// store, and for a position past the epoch's end: what was told there is lost.
     func resume(_ position: FeedPosition, of epoch: [UInt8]) throws -> FeedPosition?
 
-    /// Commits of a log after a sequence, ascending, without rows.
+    /// Commits of a log that end after a sequence, ascending, without rows.
     func commits(of log: LogName, after sequence: UInt64, limit: Int) throws -> [HeldCommit]
 
     /// The commit that holds a place, without rows.

@@ -39,7 +39,7 @@ extension Store {
     package func scrub(after place: ScrubPlace, limit: Int = 64) throws -> ScrubStep {
         let mesh = identity.root.meshID
         var damage: Set<Damage> = []
-        let step = try read { snapshot in
+        let step = try records.read { snapshot in
             var bytes = 0
             let commits = try snapshot.commits(afterScrub: place, limit: limit)
             for (held, _) in commits {

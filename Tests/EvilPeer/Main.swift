@@ -157,7 +157,7 @@ final class Evil: Sendable {
             let log = LogName(
                 scope: scope,
                 author: Author(
-                    node: victim.node, incarnation: Incarnation(victim.version.incarnation)))
+                    node: victim.node, life: Life(victim.version.incarnation)))
             return [
                 LinkMessage.have(log, through: .max).encoded,
                 LinkMessage.syncTurn([1, 2, 3]).encoded,

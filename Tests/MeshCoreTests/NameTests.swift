@@ -42,14 +42,22 @@ import Testing
 }
 
 @Suite struct `A hybrid clock` {
-    @Test func `never falls when the wall clock jumps back ten years`() {
+    @Test func `does not fall when the wall clock is stepped back a little`() {
         let first = HybridTime(0).next(wall: 1_800_000_000_000)
-        let second = first.next(wall: 1_500_000_000_000)
+        let second = first.next(wall: 1_800_000_000_000 - HybridTime.leadMax)
         #expect(second > first)
     }
 
-    @Test func `stays at its end instead of overflowing`() {
-        #expect(HybridTime(.max).next(wall: .max) == HybridTime(.max))
+    @Test func `does not go on from a clock that stood years ahead and was mended`() {
+        let wrong = HybridTime(0).next(wall: 4_102_444_800_000)
+        let mended = wrong.next(wall: 1_800_000_000_000)
+        #expect(mended.milliseconds == 1_800_000_000_000)
+        #expect(mended.next(wall: 1_800_000_000_000) > mended)
+    }
+
+    @Test func `takes any number without overflowing`() {
+        #expect(HybridTime(.max).next(wall: .max).milliseconds == .max >> 16)
+        #expect(HybridTime(.max).next(wall: 0) == HybridTime(0))
     }
 }
 

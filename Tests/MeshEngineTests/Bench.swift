@@ -38,6 +38,15 @@ struct Bench: ~Copyable {
         return (id, give(.linkUp(id, machine, origin)))
     }
 
+    /// A peer sends commits, and the store judges them.
+    mutating func judge(
+        _ id: LinkID, _ message: CommitsMessage, _ outcome: IngestOutcome
+    ) -> [Effect] {
+        let bytes = LinkMessage.commits(message.encoded).encoded
+        guard let ticket = give(.message(id, bytes)).ingested.first else { return [] }
+        return give(.ingested(id, ticket, outcome))
+    }
+
     mutating func wait(_ seconds: Double) -> [Effect] {
         var effects: [Effect] = []
         for _ in 0..<Int(seconds * 5) {

@@ -35,8 +35,8 @@ import Testing
         let commit = Commit(
             signing: [record.encoded], ids: [Record.id(of: record.encoded, in: mesh.root.meshID)],
             scope: Scope("prices@site/s1")!,
-            author: Author(node: author.node, incarnation: Incarnation(1)), first: 1,
-            previous: .zero,
+            author: Author(node: author.node, life: Life(1)), first: 1,
+            previous: .zero, policy: .builtIn,
             key: TestMesh.key(1, 1), mesh: mesh.root.meshID)
         return CommitsMessage(
             scope: commit.header.scope, author: commit.header.author, after: 0, through: 1,
@@ -115,8 +115,9 @@ import Testing
 
     @Test func `closes a link on a malformed message, an unasked answer or a turn out of order`() {
         for bytes in [
-            [201], LinkMessage.syncAnswer(SyncTurn([.inStep]).encoded).encoded,
-            LinkMessage.syncTurn(SyncTurn([.inStep]).encoded).encoded,
+            [201], LinkMessage.syncAnswer(SyncTurn([.inStep([UInt8](repeating: 0, count: 16))]).encoded).encoded,
+            LinkMessage.syncTurn(SyncTurn([.inStep([UInt8](repeating: 0, count: 16))]).encoded)
+                .encoded,
             LinkMessage.commits([1, 2]).encoded,
         ] {
             var bench = Bench(own)
@@ -179,8 +180,9 @@ import Testing
         var bad = IngestOutcome()
         bad.refusal = .badSignature
         #expect(bench.give(.ingested(id, ticket, bad)).closed.isEmpty)
-        #expect(bench.give(.ingested(id, ticket, bad)).closed.isEmpty)
-        #expect(bench.give(.ingested(id, ticket, bad)).closed == [id])
+        let more = try message(peer)
+        #expect(bench.judge(id, more, bad).closed.isEmpty)
+        #expect(bench.judge(id, more, bad).closed == [id])
     }
 
     @Test
@@ -196,15 +198,16 @@ import Testing
         var stored = IngestOutcome()
         stored.stored = 1
         stored.authorSite = "s1"
-        let ticket = IngestTicket(message: try message(peer), byteCount: 1)
-        #expect(bench.give(.ingested(neighbour, ticket, stored)).sent.contains { $0.id == centre })
+        stored.frontier = 1
+        let own = try message(peer)
+        #expect(bench.judge(neighbour, own, stored).sent.contains { $0.id == centre })
         // What the centre tells of it goes to nobody who has it.
-        let echo = bench.give(.ingested(centre, ticket, stored)).sent
+        let echo = bench.judge(centre, own, stored).sent
         #expect(!echo.contains { if case .commits = $0.message { $0.id == centre } else { false } })
         // What the centre wrote the neighbour may not have heard.
         stored.authorSite = "hq"
-        let news = IngestTicket(message: try message(third), byteCount: 1)
-        #expect(bench.give(.ingested(centre, news, stored)).sent.contains { $0.id == neighbour })
+        let news = try message(third)
+        #expect(bench.judge(centre, news, stored).sent.contains { $0.id == neighbour })
     }
 
     @Test func `never has more on its way to a peer than its limit`() throws {
@@ -283,7 +286,7 @@ import Testing
             }
         }
         #expect(bench.engine.counters.events["sync_unanswered"] == 1)
-        let late = LinkMessage.syncAnswer(SyncTurn([.inStep]).encoded).encoded
+        let late = LinkMessage.syncAnswer(SyncTurn([.inStep([UInt8](repeating: 0, count: 16))]).encoded).encoded
         #expect(bench.give(.message(id, late)).closed.isEmpty)
         #expect(bench.engine.counters.events["sync_late"] == 1)
         #expect(bench.give(.message(id, late)).closed == [id])
@@ -325,14 +328,14 @@ import Testing
         var bench = Bench(own)
         let other = mesh.identity("other", site: "s2").certificate
         let (id, _) = bench.link(other, dialled: false)
-        let ticket = IngestTicket(message: try message(other), byteCount: 10)
+        let message = try message(other)
         var outcome = IngestOutcome()
-        let author = ticket.message.author
+        let author = message.author
         outcome.evidence = [
             .tail(Scope("prices@site/s1")!, author, after: 0),
             .tail(Scope("menu@all")!, author, after: 0),
         ]
-        let reads = bench.give(.ingested(id, ticket, outcome)).compactMap { effect in
+        let reads = bench.judge(id, message, outcome).compactMap { effect in
             if case .read(_, let request) = effect { request.scope.description } else { nil }
         }
         #expect(reads == ["menu@all"])

@@ -8,20 +8,21 @@ import MeshTesting
 import MeshTrust
 import Testing
 
-private func author(_ node: UInt8, _ start: UInt32 = 1) -> Author {
-    Author(node: TestMesh.bytes(node, 0), incarnation: Incarnation(start: start, random: 5))
+private func author(_ node: UInt8, _ life: UInt64 = 1) -> Author {
+    Author(node: TestMesh.bytes(node, 0), life: Life(life))
 }
 
 @Suite struct `A turn of a comparison` {
     @Test func `is read as it was written`() throws {
         let leaf = SyncPart.LeafEntry(leaf: 70, bits: LeafBits(0xff00_ff00_ff00_ff00))
         let turn = SyncTurn([
-            .summary([UInt8](repeating: 3, count: 16), .all), .inStep,
+            .summary([UInt8](repeating: 3, count: 16), .all),
+            .inStep([UInt8](repeating: 4, count: 16)),
             .scopes([SyncPart.ScopeEntry(scope: Scope("menu@all")!, root: 5)]),
             .authors(
                 scope: 0, path: .root.child(3).child(15), isAnswer: true,
                 [
-                    SyncPart.AuthorEntry(tag: 1, frontier: 300, hash: 2)
+                    SyncPart.AuthorEntry(tag: 1, frontier: 300, hash: 2, isHeld: true)
                 ]),
             .branches(scope: 1, path: .root, [UInt64](repeating: 9, count: 16)),
             .nodes(
@@ -61,7 +62,7 @@ private func author(_ node: UInt8, _ start: UInt32 = 1) -> Author {
 private struct OneLog: RecordIndex {
     let state = LogState(author: author(1), frontier: 5000, root: TestMesh.bytes(1, 1))
     func scopes() -> [Scope] { [Scope("menu@all")!] }
-    func logs(of scope: Scope) -> [LogState] { [state] }
+    func trie(of scope: Scope) -> AuthorTrie { AuthorTrie([state]) }
     func children(of author: Author, in scope: Scope, level: Int, index: UInt64) -> [Digest] {
         [Digest](repeating: TestMesh.bytes(UInt8(level), 3), count: 16)
     }
@@ -74,11 +75,11 @@ private struct ManyScopes: RecordIndex {
     let further: Int?
     private func scope(_ index: Int) -> Scope { Scope("orders@site/s\(index)")! }
     func scopes() -> [Scope] { (0..<count).map(scope).sorted() }
-    func logs(of scope: Scope) -> [LogState] {
+    func trie(of scope: Scope) -> AuthorTrie {
         let isFurther = further.map { self.scope($0) == scope } ?? false
-        return [
+        return AuthorTrie([
             LogState(author: author(1), frontier: isFurther ? 8 : 7, root: TestMesh.bytes(1, 1))
-        ]
+        ])
     }
     func children(of author: Author, in scope: Scope, level: Int, index: UInt64) -> [Digest] { [] }
     func liveBits(of author: Author, in scope: Scope, leaf: UInt64) -> LeafBits { LeafBits(1) }
@@ -116,7 +117,11 @@ private struct ManyScopes: RecordIndex {
         let first = SyncTurn([.summary([UInt8](repeating: 0, count: 16), .all)])
         let outcome = try session.answer(first, OneLog())
         #expect(outcome.reply.parts.count == 1)
+        // A log is spoken of before it is asked about.
+        let begin = SyncTurn([.authors(scope: 0, path: .root, isAnswer: false, [])])
+        _ = try session.answer(begin, OneLog())
         var writer = WireWriter()
+        writer.scope(Scope("menu@all")!)
         writer.author(OneLog().state.author)
         return (session, salt.short(Blake2b.hash(writer.bytes)))
     }
@@ -150,7 +155,7 @@ private struct ManyScopes: RecordIndex {
 
     @Test func `gets no more in an answer than a message holds, however often he asks`() throws {
         var (session, tag) = try session()
-        let entry = SyncPart.AuthorEntry(tag: tag, frontier: 5000, hash: 9)
+        let entry = SyncPart.AuthorEntry(tag: tag, frontier: 5000, hash: 9, isHeld: false)
         let part = SyncPart.authors(scope: 0, path: .root, isAnswer: false, [entry])
         let count = SyncSpecification.partsMax
         let turn = try SyncTurn(
@@ -160,13 +165,13 @@ private struct ManyScopes: RecordIndex {
         #expect(outcome.reply.parts.count > 1000)
         #expect(throws: WireError.tooLong("parts", count + 1, limit: count)) {
             try SyncTurn(
-                decoding: SyncTurn([SyncPart](repeating: .inStep, count: count + 1)).encoded)
+                decoding: SyncTurn([SyncPart](repeating: .wants(scope: 0, author: 1, []), count: count + 1)).encoded)
         }
     }
 
     @Test func `counts what he claims without overflowing`() throws {
         var (session, _) = try session()
-        let claims = (1...10).map { SyncPart.AuthorEntry(tag: $0, frontier: 1 << 62, hash: 1) }
+        let claims = (1...10).map { SyncPart.AuthorEntry(tag: $0, frontier: 1 << 62, hash: 1, isHeld: false) }
         let outcome = try session.answer(
             SyncTurn([.authors(scope: 0, path: .root, isAnswer: false, claims)]), OneLog())
         #expect(outcome.weLack == .max)
@@ -182,6 +187,76 @@ private struct ManyScopes: RecordIndex {
         #expect(throws: SyncRefusal.unknownScope) {
             try other.answer(SyncTurn([.wants(scope: 9, author: tag, [])]), OneLog())
         }
+    }
+}
+
+@Suite struct `A peer that says that it holds the same` {
+    private func answer(_ proof: (Salt) -> [UInt8]) throws -> SyncSession.Outcome {
+        let salt = Salt([7])
+        var session = SyncSession(role: .initiator, salt: salt) { _ in true }
+        _ = try session.begin(OneLog())
+        return try session.answer(SyncTurn([.inStep(proof(salt))]), OneLog())
+    }
+
+    @Test func `is believed where it shows that it has computed the same`() throws {
+        let salt = Salt([7])
+        var asking = SyncSession(role: .initiator, salt: salt) { _ in true }
+        var answering = SyncSession(role: .responder, salt: salt) { _ in true }
+        let reply = try answering.answer(try asking.begin(OneLog()), OneLog()).reply
+        #expect(try asking.answer(reply, OneLog()).isInStep)
+    }
+
+    @Test func `is not believed on its word, nor on an echo of the question`() throws {
+        #expect(throws: SyncRefusal.unproven) {
+            try answer { _ in [UInt8](repeating: 0, count: 16) }
+        }
+        var asking = SyncSession(role: .initiator, salt: Salt([7])) { _ in true }
+        guard case .summary(let echo, _)? = try asking.begin(OneLog()).parts.first else { return }
+        #expect(throws: SyncRefusal.unproven) { try answer { _ in echo } }
+    }
+}
+
+@Suite struct `A log that one end cannot take further` {
+    private func compare(
+        _ mine: UInt64, _ theirs: UInt64, held: Bool, heldThere: Bool
+    ) throws -> (mine: SyncSession.Outcome, theirs: SyncSession.Outcome) {
+        struct Index: RecordIndex {
+            let frontier: UInt64
+            func scopes() -> [Scope] { [Scope("menu@all")!] }
+            func trie(of scope: Scope) -> AuthorTrie {
+                AuthorTrie([LogState(author: author(1), frontier: frontier, root: .zero)])
+            }
+            func children(
+                of author: Author, in scope: Scope, level: Int, index: UInt64
+            ) -> [Digest] { [] }
+            func liveBits(of author: Author, in scope: Scope, leaf: UInt64) -> LeafBits {
+                LeafBits()
+            }
+        }
+        let salt = Salt([3])
+        var asking = SyncSession(role: .initiator, salt: salt, isHeld: { _ in held }) { _ in true }
+        var answering = SyncSession(role: .responder, salt: salt, isHeld: { _ in heldThere }) {
+            _ in true
+        }
+        let first = try answering.answer(
+            try asking.begin(Index(frontier: mine)), Index(frontier: theirs))
+        let second = try asking.answer(first.reply, Index(frontier: mine))
+        let third = try answering.answer(second.reply, Index(frontier: theirs))
+        let fourth = try asking.answer(third.reply, Index(frontier: mine))
+        return (fourth, third)
+    }
+
+    @Test func `is neither asked for nor sent, and its comparison ends`() throws {
+        let lacking = try compare(5, 9, held: true, heldThere: false)
+        #expect(lacking.mine.streams.isEmpty && lacking.theirs.streams.isEmpty)
+        #expect(lacking.theirs.held == 1)
+        let ahead = try compare(9, 5, held: false, heldThere: true)
+        #expect(ahead.mine.streams.isEmpty && ahead.theirs.streams.isEmpty)
+    }
+
+    @Test func `is sent once it can be taken`() throws {
+        let lacking = try compare(5, 9, held: false, heldThere: false)
+        #expect(lacking.theirs.streams == [.tail(Scope("menu@all")!, author(1), after: 5)])
     }
 }
 
@@ -216,7 +291,7 @@ private struct ManyScopes: RecordIndex {
                 LogState(
                     author: Author(
                         node: TestMesh.bytes(UInt8($0 & 255), UInt8($0 >> 8)),
-                        incarnation: Incarnation(1)),
+                        life: Life(1)),
                     frontier: $0 == changed ? 2 : 1, root: .zero)
             }
         }
@@ -225,5 +300,30 @@ private struct ManyScopes: RecordIndex {
         #expect(!one.isBucket(.root))
         let differing = zip(one.children(.root), two.children(.root)).filter { $0 != $1 }
         #expect(differing.count == 1)
+    }
+
+    @Test func `that is kept is the one that is built anew, whatever changed`() {
+        var generator = SeededGenerator(seed: 9)
+        var kept = AuthorTrie()
+        var states: [Author: LogState] = [:]
+        for step in 0..<4000 {
+            let name = author(UInt8(generator.next() % 200), generator.next() % 2)
+            if generator.next() % 5 == 0 {
+                kept.remove(name)
+                states[name] = nil
+            } else {
+                let state = LogState(author: name, frontier: generator.next() % 9, root: .zero)
+                kept.set(state)
+                states[name] = state
+            }
+            guard step % 97 == 0 else { continue }
+            let built = AuthorTrie(Array(states.values))
+            #expect(kept.root == built.root && kept.count == states.count)
+            #expect(kept.states == built.states)
+            let deep = AuthorTrie.Path.root.child(3).child(9)
+            #expect(kept.hash(deep) == built.hash(deep))
+            #expect(kept.states(under: deep) == built.states(under: deep))
+            #expect(kept.state(of: name) == states[name])
+        }
     }
 }

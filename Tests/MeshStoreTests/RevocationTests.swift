@@ -146,7 +146,7 @@ private let all: [String: NamespacePolicy] = ["orders": .orders, "prices": .pric
             try one.logs(of: thief.identity.certificate.node, before: nil).first)
         #expect(known.cut.through == 4)
         let within = Revocation.Cut(
-            scope: prices, incarnation: known.cut.incarnation, through: 3)
+            scope: prices, life: known.cut.life, through: 3)
         let document = Revocation(
             of: thief.identity.certificate.node, created: 1, reason: "", cuts: [within],
             key: mesh.revoke, mesh: mesh.root.meshID)
@@ -177,29 +177,41 @@ private let all: [String: NamespacePolicy] = ["orders": .orders, "prices": .pric
         #expect(try through(times[2] + 1) == [3])
     }
 
-    /// What was written in a run, and so what must live at its end.
+    /// What was written in a run and what each writer was shown, and so what must live at its end.
     private struct Model {
-        var versions: [Dot: (key: RecordKey, version: Version)] = [:]
+        private var versions: [Dot: (key: RecordKey, shown: Set<Dot>)] = [:]
 
-        mutating func note(_ receipts: [Receipt], _ writes: [Write], at store: Store) throws {
-            for (receipt, write) in zip(receipts, writes) {
-                let live = try #require(try store.get(write.key, in: prices)?.versions)
-                let stored = try #require(live.first { $0.dot == receipt.dot })
-                versions[receipt.dot] = (
-                    write.key,
-                    Version(
-                        dot: stored.dot, context: stored.record.context, stamp: stored.record.stamp)
-                )
+        /// What a store shows of the keys that are about to be written there.
+        func shown(_ writes: [Write], at store: Store) throws -> [Set<Dot>] {
+            try writes.map { Set(try store.get($0.key, in: prices)?.versions.map(\.dot) ?? []) }
+        }
+
+        mutating func note(_ receipts: [Receipt], _ writes: [Write], shown: [Set<Dot>]) throws {
+            for (index, receipt) in receipts.enumerated() {
+                versions[try #require(receipt.dot)] = (writes[index].key, shown[index])
             }
         }
 
-        /// The versions of a key that stand and that nothing that stands supersedes.
-        func live(_ key: RecordKey, standing: (Dot) -> Bool) -> Set<Dot> {
-            let all = versions.values.filter { $0.key == key && standing($0.version.dot) }
-            return Set(
-                all.map(\.version.dot).filter { dot in
-                    !all.contains { $0.version.supersedes(dot) }
-                })
+        /// The versions of a key that must live, and those that may. Where a life was cut off whole it
+        /// is not known any more what it knew of its node's earlier ones: those may live again.
+        func live(
+            _ key: RecordKey, end: (Author) -> UInt64?
+        ) -> (must: Set<Dot>, may: Set<Dot>) {
+            let all = versions.filter { entry in
+                entry.value.key == key && entry.key.sequence <= end(entry.key.author) ?? .max
+            }
+            let replaced = all.keys.reduce(into: Set<Dot>()) { $0.formUnion(seen($1)) }
+            let lost = Set(versions.keys.map(\.author).filter { end($0) == 0 }.map(\.node))
+            let must = Set(all.keys).subtracting(replaced)
+            return (must, must.union(all.keys.filter { lost.contains($0.author.node) }))
+        }
+
+        /// Everything that the writer of a version had seen, directly or through others.
+        private func seen(_ dot: Dot) -> Set<Dot> {
+            (versions[dot]?.shown ?? []).reduce(into: Set<Dot>()) { all, other in
+                all.insert(other)
+                all.formUnion(seen(other))
+            }
         }
     }
 
@@ -223,8 +235,9 @@ private let all: [String: NamespacePolicy] = ["orders": .orders, "prices": .pric
             let writes = try keys.map {
                 Write(.put, try RecordKey($0), body: Array("\(step)".utf8))
             }
+            let shown = try model.shown(writes, at: writer)
             let receipts = try await writer.write(WriteRequest(scope: prices, writes: writes))
-            try model.note(receipts, writes, at: writer)
+            try model.note(receipts, writes, shown: shown)
             if random.next() % 6 == 0 {
                 let place = Int(random.next() % 2)
                 thieves[place].close()
@@ -252,12 +265,12 @@ private let all: [String: NamespacePolicy] = ["orders": .orders, "prices": .pric
         }
         for name in 0..<6 {
             let key = try RecordKey("k\(name)")
-            let wanted = model.live(key) { dot in
-                dot.sequence <= standing.end(of: dot.author, in: prices) ?? .max
-            }
+            let wanted = model.live(key) { standing.end(of: $0, in: prices) }
             for store in stores {
                 let live = Set(try store.get(key, in: prices)?.versions.map(\.dot) ?? [])
-                #expect(live == wanted, "\(key) at \(store.identity.certificate.ticket.node)")
+                #expect(
+                    live.isSuperset(of: wanted.must) && live.isSubset(of: wanted.may),
+                    "\(key) at \(store.identity.certificate.ticket.node)")
             }
         }
         #expect(try stores.allSatisfy { try $0.root(of: prices) == stores[0].root(of: prices) })
@@ -312,7 +325,7 @@ private let all: [String: NamespacePolicy] = ["orders": .orders, "prices": .pric
         one = try mesh.store(identity)
         try await thief.put(prices, "k0", "last")
         #expect(try await one.reconcile(with: thief) != nil)
-        #expect(one.statistics.undoDropped.load(ordering: .relaxed) > 0)
+        #expect(one.statistics.counts.undoDropped > 0)
         try await revoke(document, at: one)
         #expect(try one.text(prices, "soup") == "4")
         #expect(try one.liveCount(in: prices) == 1)
@@ -324,17 +337,11 @@ private let all: [String: NamespacePolicy] = ["orders": .orders, "prices": .pric
         let one = try await store("a")
         let identity = mesh.identity("thief")
         try one.keep(identity.certificate)
-        let author = Author(node: identity.certificate.node, incarnation: Incarnation(1 << 32))
-        let record = Record(
-            kind: .put, stamp: HybridTime(1), key: try RecordKey("x"), context: .empty,
-            contentType: "", body: [1]
-        ).encoded
-        let commit = Commit(
-            signing: [record], ids: [Record.id(of: record, in: mesh.root.meshID)], scope: prices,
-            author: author, first: 1 << 60, previous: .zero, key: identity.nodeKey,
-            mesh: mesh.root.meshID)
-        let message = CommitsMessage(
-            scope: prices, author: author, after: 0, through: 1 << 60, commits: [commit])
+        let writer = PeerWriter(identity)
+        let author = writer.author
+        let first = writer.commit(prices, [try writer.record("w")])
+        let far = writer.commit(prices, [try writer.record("x")], first: 1 << 60)
+        let message = writer.run([first, far])
         _ = try await one.ingest([message])
         let document = Revocation(
             of: author.node, created: 1, reason: "", cuts: [], key: mesh.revoke,
@@ -352,21 +359,15 @@ private let all: [String: NamespacePolicy] = ["orders": .orders, "prices": .pric
         let one = try await store("a")
         let carrier = mesh.identity("carrier")
         try one.keep(carrier.certificate)
-        let author = Author(node: carrier.certificate.node, incarnation: Incarnation(1 << 32))
+        let writer = PeerWriter(carrier)
         func message(_ node: NodeID, _ reason: String) throws -> CommitsMessage {
             let document = Revocation(
                 of: node, created: 1, reason: reason, cuts: [], key: mesh.revoke,
                 mesh: mesh.root.meshID)
             let record = Record(
                 kind: .put, stamp: HybridTime(1), key: document.key, context: .empty,
-                contentType: Revocation.contentType, body: document.encoded
-            ).encoded
-            let commit = Commit(
-                signing: [record], ids: [Record.id(of: record, in: mesh.root.meshID)],
-                scope: Revocation.scope, author: author, first: 1, previous: .zero,
-                key: carrier.nodeKey, mesh: mesh.root.meshID)
-            return CommitsMessage(
-                scope: Revocation.scope, author: author, after: 0, through: 1, commits: [commit])
+                contentType: Revocation.contentType, body: document.encoded)
+            return writer.message(Revocation.scope, [record])
         }
         let victim = TestMesh.bytes(4, 4)
         _ = try await one.ingest([try message(victim, "real")])

@@ -116,6 +116,16 @@ package final class TestMesh {
     }
 }
 
+extension RecordIndex {
+    /// What is known of the logs of a scope.
+    package func logs(of scope: Scope) throws -> [LogState] { try trie(of: scope).states }
+}
+
+extension Context {
+    /// What someone has seen of nodes that each had one life.
+    package init(_ seen: [Dot]) { self.init(seen, lives: ScopeLives()) }
+}
+
 extension NamespacePolicy {
     package static let menu = NamespacePolicy(audience: .all, writers: .central, merge: .register)
     package static let prices = NamespacePolicy(audience: .site, writers: .site, merge: .register)
@@ -155,7 +165,7 @@ extension Store {
     }
 
     package func root(of scope: Scope) throws -> Digest {
-        try consult { $0.trie(of: scope).root }
+        try consult { try $0.trie(of: scope).root }
     }
 
     /// Compares with another store until both agree, as linked nodes do.
@@ -164,8 +174,8 @@ extension Store {
     package func reconcile(
         with other: Store, roundsMax: Int = 8
     ) async throws -> (rounds: Int, bytes: Int)? {
-        for certificate in try certificates() { try other.keep(certificate) }
-        for certificate in try other.certificates() { try keep(certificate) }
+        for certificate in try allCertificates() { try other.keep(certificate) }
+        for certificate in try other.allCertificates() { try keep(certificate) }
         let (own, peer) = (identity.certificate, other.identity.certificate)
         var bytes = 0
         for round in 1...roundsMax {

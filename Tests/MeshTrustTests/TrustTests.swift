@@ -183,7 +183,7 @@ extension String {
 
     private func cut(_ incarnation: UInt64, _ through: UInt64 = 9) throws -> Revocation.Cut {
         Revocation.Cut(
-            scope: try #require(Scope("orders@site/s1")), incarnation: Incarnation(incarnation),
+            scope: try #require(Scope("orders@site/s1")), life: Life(incarnation),
             through: through)
     }
 
@@ -236,7 +236,7 @@ extension String {
         #expect(!Revocation.fits(reason: reason + "r", cuts: []))
         let long = Scope(namespace: String(repeating: "n", count: 63), audience: .all)
         let wide = (0..<UInt64(Revocation.cutsMax)).map {
-            Revocation.Cut(scope: long, incarnation: Incarnation($0), through: 1)
+            Revocation.Cut(scope: long, life: Life($0), through: 1)
         }
         #expect(!Revocation.fits(reason: "", cuts: wide))
         #expect(try Revocation(decoding: made(most).encoded, root: mesh.root).cuts == most)
@@ -248,12 +248,12 @@ extension String {
         logs.add(made([try cut(1, 3)]))
         let scope = try #require(Scope("orders@site/s1"))
         func end(_ incarnation: UInt64) -> UInt64? {
-            logs.end(of: Author(node: node, incarnation: Incarnation(incarnation)), in: scope)
+            logs.end(of: Author(node: node, life: Life(incarnation)), in: scope)
         }
         #expect(end(1) == 3)
         #expect(end(2) == 0)
         #expect(end(7) == 0)
-        let free = Author(node: TestMesh.bytes(6, 6), incarnation: Incarnation(1))
+        let free = Author(node: TestMesh.bytes(6, 6), life: Life(1))
         #expect(logs.end(of: free, in: scope) == nil)
     }
 }

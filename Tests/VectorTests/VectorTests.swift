@@ -55,7 +55,7 @@ struct Vector {
 
     init() throws { mesh = try TestMesh() }
 
-    private func again(_ vector: Vector) throws -> [UInt8] {
+    func again(_ vector: Vector) throws -> [UInt8] {
         let bytes = vector.bytes
         switch vector.format {
         case "record": return try Record(decoding: bytes).encoded
@@ -107,7 +107,7 @@ struct Vector {
     func `are written anew where that is asked for`() throws {
         let identity = mesh.identity("till")
         let author = Author(
-            node: identity.certificate.node, incarnation: Incarnation(start: 2, random: 7))
+            node: identity.certificate.node, life: Life(0x2_0000_0007))
         try writeRecords(author, identity.nodeKey)
         try writeConversation(author, identity.nodeKey)
         try writeTrust(identity.certificate)
@@ -144,7 +144,15 @@ struct Vector {
         try good("content-message", message.encoded, "Three chunks are wanted, with a base.")
     }
 
-    private func good(_ format: String, _ bytes: [UInt8], _ comment: String) throws {
+    func good(
+        _ format: String, named name: String, _ bytes: [UInt8], _ comment: String
+    ) throws {
+        try Vector(
+            name: "\(format)-\(name)-ok.txt", format: format, expect: "ok", bytes: bytes
+        ).write(comment)
+    }
+
+    func good(_ format: String, _ bytes: [UInt8], _ comment: String) throws {
         try Vector(name: "\(format)-ok.txt", format: format, expect: "ok", bytes: bytes).write(
             comment)
         for (fault, bytes) in [
@@ -164,9 +172,8 @@ struct Vector {
     }
 
     private func writeRecords(_ author: Author, _ key: SigningKey) throws {
-        var context = Context.empty
-        let other = Author(node: TestMesh.bytes(8, 8), incarnation: Incarnation(1))
-        context.insert(Dot(author: other, sequence: 41))
+        let other = Author(node: TestMesh.bytes(8, 8), life: Life(1))
+        let context = Context([Dot(author: other, sequence: 41)], lives: ScopeLives())
         let record = Record(
             kind: .put, stamp: HybridTime(1_700_000_000_000 << 16), key: try RecordKey("soup/1"),
             context: context, contentType: "text/plain", body: Array("hot".utf8))
@@ -177,7 +184,8 @@ struct Vector {
         let ids = records.map { Record.id(of: $0, in: mesh.root.meshID) }
         let whole = Commit(
             signing: records, ids: ids, scope: Scope(namespace: "prices", audience: .site("s1")),
-            author: author, first: 5, previous: TestMesh.bytes(1, 1), key: key,
+            author: author, first: 5, previous: TestMesh.bytes(1, 1),
+            policy: NamespacePolicy.prices.id(for: "prices", in: mesh.root.meshID), key: key,
             mesh: mesh.root.meshID)
         let part = Commit(
             header: whole.header, signature: whole.signature,
@@ -190,6 +198,7 @@ struct Vector {
         try good(
             "commits", message.encoded,
             "The last of the three, with one hash for the two that are gone.")
+        try RecordVectors.writeBad(record, whole, message)
         try good(
             "policy", NamespacePolicy.orders.encoded, "A log for each site, written by the site.")
     }
@@ -199,12 +208,13 @@ struct Vector {
         let path = AuthorTrie.Path.root.child(3).child(0xa)
         let scope = SyncPart.ScopeEntry(
             scope: Scope(namespace: "menu", audience: .all), root: 0x0102_0304_0506)
-        let log = SyncPart.AuthorEntry(tag: 7, frontier: 300, hash: 9)
+        let log = SyncPart.AuthorEntry(tag: 7, frontier: 300, hash: 9, isHeld: false)
         let children: [UInt64] = [1, 0, 2] + [UInt64](repeating: 0, count: 13)
         let node = SyncPart.NodeEntry(index: 3, children: children)
         let hashes: [UInt64] = Array(0..<16)
         let parts: [SyncPart] = [
-            .summary([UInt8](repeating: 3, count: 16), .all), .inStep, .scopes([scope]),
+            .summary([UInt8](repeating: 3, count: 16), .all),
+            .inStep([UInt8](repeating: 4, count: 16)), .scopes([scope]),
             .authors(scope: 0, path: path, isAnswer: true, [log]),
             .branches(scope: 0, path: path, hashes),
             .nodes(scope: 0, author: 7, level: 2, [node]),
@@ -231,7 +241,7 @@ struct Vector {
         try good(
             "probe", probe.encoded, "A ping with one rumour of each kind, before it is sealed.")
         let beacon = Beacon(
-            epoch: 1, node: author.node, incarnation: author.incarnation, port: 7374, counter: 3)
+            epoch: 1, node: author.node, incarnation: Incarnation(start: 2, random: 7), port: 7374, counter: 3)
         try good(
             "beacon", beacon.encoded(mesh: mesh.root.meshID, key: mesh.secret.beaconKey),
             "A beacon.")
@@ -252,8 +262,8 @@ struct Vector {
         let revocation = Revocation(
             of: certificate.node, created: 1_700_000_000_000, reason: "stolen",
             cuts: [
-                .init(scope: Scope("orders@site/s1")!, incarnation: Incarnation(7), through: 9),
-                .init(scope: Scope("menu@all")!, incarnation: Incarnation(7), through: 2),
+                .init(scope: Scope("orders@site/s1")!, life: Life(7), through: 9),
+                .init(scope: Scope("menu@all")!, life: Life(7), through: 2),
             ], key: mesh.revoke, mesh: mesh.root.meshID)
         try good("revocation", revocation.encoded, "Two logs of a server stand so far.")
         try good("ticket", Array(ticket.text.utf8), "A ticket with a seed, as text.")
@@ -334,7 +344,7 @@ extension `The vectors` {
     @Test func `of digests are what the code computes, from the bytes that they name`() throws {
         let identity = mesh.identity("till")
         let author = Author(
-            node: identity.certificate.node, incarnation: Incarnation(start: 2, random: 7))
+            node: identity.certificate.node, life: Life(0x2_0000_0007))
         let computed = DigestVectors.computed(author)
         let vectors = try DigestVectors.read()
         #expect(vectors.count == computed.count)

@@ -14,6 +14,7 @@ struct Bed {
     let enrol: SigningKey
     let directory: String
     let scope = Scope(namespace: "stock", audience: .all)
+    static let policy = NamespacePolicy(audience: .all, writers: .any, merge: .register)
 
     init() throws {
         let base =
@@ -55,7 +56,7 @@ struct Bed {
 
     /// The policy of the benchmark's namespace, as a message of its author.
     func policy(_ author: DataDirectory.Identity) throws -> CommitsMessage {
-        let policy = NamespacePolicy(audience: .all, writers: .any, merge: .register)
+        let policy = Self.policy
         let record = Record(
             kind: .put, stamp: HybridTime(1), key: try NamespacePolicy.key(of: scope.namespace),
             context: .empty, contentType: NamespacePolicy.contentType, body: policy.encoded)
@@ -67,12 +68,15 @@ struct Bed {
         _ records: [Record]
     ) -> (CommitsMessage, Digest) {
         let mesh = root.meshID
-        let name = Author(
-            node: author.certificate.node, incarnation: Incarnation(start: 1, random: 7))
+        let name = Author(node: author.certificate.node, life: Life(7))
+        let policy =
+            scope == NamespacePolicy.scope
+            ? PolicyID.builtIn : Self.policy.id(for: scope.namespace, in: mesh)
         let encoded = records.map(\.encoded)
         let commit = Commit(
             signing: encoded, ids: encoded.map { Record.id(of: $0, in: mesh) }, scope: scope,
-            author: name, first: first, previous: previous, key: author.nodeKey, mesh: mesh)
+            author: name, first: first, previous: previous, policy: policy,
+            key: author.nodeKey, mesh: mesh)
         let message = CommitsMessage(
             scope: scope, author: name, after: first - 1, through: commit.header.last,
             commits: [commit])

@@ -83,7 +83,7 @@ enum ReconcileBench {
         for store in [stores.0, stores.1] {
             try store.keep(sides.0.certificate)
             try store.keep(sides.1.certificate)
-            try store.refreshDigests()
+            try store.consult { _ in }
             store.close()
         }
     }
@@ -115,7 +115,7 @@ enum ReconcileBench {
         _ bed: Bed, _ stores: (Store, Store), _ paths: (String, String), _ count: Int, seed: UInt64
     ) throws {
         var generator = SeededGenerator(seed: seed)
-        let logs = try stores.0.consult { try $0.logs(of: bed.scope) }.sorted {
+        let logs = try stores.0.consult { try $0.trie(of: bed.scope).states }.sorted {
             $0.author < $1.author
         }
         var chosen: Set<Dot> = []
@@ -127,7 +127,11 @@ enum ReconcileBench {
         for (side, store, path) in [(0, stores.0, paths.0), (1, stores.1, paths.1)] {
             let part = dots.indices.filter { $0 % 2 == side }.map { dots[$0] }
             try rot(part, path)
-            if !part.isEmpty { try store.markDamaged(part, in: bed.scope) }
+            // The scrub finds them, and has them taken out.
+            var place = ScrubPlace.beginning
+            repeat { place = try store.scrub(after: place).next } while place != .beginning
+            store.settle()
+            guard try store.damageCount() == part.count else { fatalError("damage was missed") }
         }
     }
 
@@ -139,11 +143,11 @@ enum ReconcileBench {
                 try db.execute(
                     sql: """
                         UPDATE record SET bytes = x'00' WHERE sequence = ? AND author =
-                        (SELECT id FROM author WHERE node = ? AND incarnation = ?)
+                        (SELECT id FROM author WHERE node = ? AND life = ?)
                         """,
                     arguments: [
                         Int64(dot.sequence), Data(dot.author.node.array),
-                        Int64(bitPattern: dot.author.incarnation.value),
+                        Int64(bitPattern: dot.author.life.value),
                     ])
             }
         }

@@ -141,7 +141,7 @@ enum ApplyBench {
                     }
                 }
             }
-            guard store.statistics.recordsIngested.load(ordering: .relaxed) == count + 1 else {
+            guard store.statistics.counts.ingested == count + 1 else {
                 fatalError("records are missing")
             }
             store.close()

@@ -93,7 +93,7 @@ package struct CommitsMessage: Hashable, Sendable {
         guard after > 0 || through == after || first.header.first == 1 else {
             throw .invalid("beginning of the log")
         }
-        guard through == after || first.header.first > after else {
+        guard through == after || first.header.last > after else {
             throw .invalid("beginning of the run")
         }
     }

@@ -28,6 +28,7 @@ struct SQLiteFacts {
         }
         for node in needs.logsOf { facts.logsOf[node] = try logs(of: node) }
         for (log, range) in needs.undo { facts.undo[log] = try undone(by: log, range) }
+        for name in needs.kept { facts.kept[name] = try kept(of: name) }
         for (undo, count) in needs.oldest.sorted(by: { $0.key.rawValue < $1.key.rawValue }) {
             facts.oldest += try oldest(undo, count)
         }
@@ -46,9 +47,6 @@ struct SQLiteFacts {
                     try addFamily(name.scope, dot.author.node, &facts)
                 }
             }
-        }
-        for (_, kept) in facts.undo {
-            for one in kept { try addFamily(one.scope, one.held.dot.author.node, &facts) }
         }
     }
 
@@ -120,6 +118,19 @@ struct SQLiteFacts {
             """, .int(key.author), .int(key.scope), .sequence(range.lowerBound),
             .sequence(range.upperBound)
         ).map { KeptVersion(scope: $0.log.scope, held: $0.held) }
+    }
+
+    private func kept(of name: FamilyName) throws -> [KeptVersion] {
+        var all: [KeptVersion] = []
+        for life in try snapshot.family(name).heads.keys.sorted() {
+            let log = LogName(scope: name.scope, author: Author(node: name.node, life: life))
+            guard let key = try snapshot.caches.key(db, log) else { continue }
+            all += try snapshot.records(
+                "WHERE scope = ? AND author = ? AND gone IS NOT NULL", .int(key.scope),
+                .int(key.author)
+            ).map { KeptVersion(scope: $0.log.scope, held: $0.held) }
+        }
+        return all
     }
 
     private func oldest(_ undo: UndoClass, _ count: Int) throws -> [KeptPlace] {

@@ -153,11 +153,14 @@ final class SQLiteSnapshot: RecordSnapshot {
 
     func commits(of log: LogName, after sequence: UInt64, limit: Int) throws -> [HeldCommit] {
         guard let key = try caches.key(db, log) else { return [] }
+        // One that another has in the place of several may begin before the sequence.
+        let earliest = sequence - min(sequence, UInt64(CommitHeader.recordsMax))
         return try db.rows(
             """
             SELECT \(Self.commitColumns) FROM batch WHERE scope = ? AND author = ? AND first > ?
-            ORDER BY first LIMIT ?
-            """, .int(key.scope), .int(key.author), .sequence(sequence), .int(Int64(limit))
+            AND last > ? ORDER BY first LIMIT ?
+            """, .int(key.scope), .int(key.author), .sequence(earliest), .sequence(sequence),
+            .int(Int64(limit))
         ) { commit($0, of: log, key) }.compactMap(\.self)
     }
 
@@ -181,12 +184,12 @@ final class SQLiteSnapshot: RecordSnapshot {
         ) { commit($0, of: log, key) }.compactMap(\.self)
     }
 
-    /// A commit with what is held of its records, named by what their bytes hash to now.
+    /// A commit with what is held of its records, and whether they are still what they were.
     func withRows(_ commit: HeldCommit, _ key: LogKey) throws -> HeldCommit {
         var rows: [UInt64: HeldCommit.Row] = [:]
         try db.each(
             """
-            SELECT sequence, bytes, gone FROM record WHERE scope = ? AND author = ?
+            SELECT \(Self.recordColumns) FROM record WHERE scope = ? AND author = ?
             AND sequence BETWEEN ? AND ?
             """,
             list: [
@@ -194,8 +197,12 @@ final class SQLiteSnapshot: RecordSnapshot {
                 .sequence(commit.header.last),
             ]
         ) { row in
-            rows[row.sequence(0)] = HeldCommit.Row(
-                id: Record.id(of: row.bytes(1), in: mesh), isLive: row.isNull(2))
+            let hash = Record.id(of: row.bytes(6), in: mesh)
+            let place = Self.place(row, id: row.digest(5) ?? .zero)
+            let isNamed = place.sum == row.bits(12)
+            rows[place.sequence] = HeldCommit.Row(
+                id: isNamed ? place.id : hash, isLive: place.gone == nil, isNamed: isNamed,
+                isWhole: !isNamed || hash == place.id)
             return true
         }
         return HeldCommit(
