@@ -230,7 +230,8 @@ extension RecordTransaction {
                 scope: scope, author: Author(node: context.node, life: earlier))
             frontiers[earlier] = min(head.frontier, inheritsMost[log] ?? .max)
         }
-        let all = family.lives.inheritances(frontiers)
+        let all = frontiers.filter { $0.value > 0 }
+            .map { Inheritance(life: $0.key, through: $0.value) }.sorted { $0.life < $1.life }
         // The furthest are what matters most where lives are too many to be named.
         return all.count <= CommitHeader.inheritsMax
             ? all

@@ -121,11 +121,6 @@ extension RecordIndex {
     package func logs(of scope: Scope) throws -> [LogState] { try trie(of: scope).states }
 }
 
-extension Context {
-    /// What someone has seen of nodes that each had one life.
-    package init(_ seen: [Dot]) { self.init(seen, lives: ScopeLives()) }
-}
-
 extension NamespacePolicy {
     package static let menu = NamespacePolicy(audience: .all, writers: .central, merge: .register)
     package static let prices = NamespacePolicy(audience: .site, writers: .site, merge: .register)

@@ -50,7 +50,7 @@ enum RecordVectors {
     {
         Record(
             kind: record.kind, stamp: record.stamp, key: record.key,
-            context: Context(seen, lives: ScopeLives()), contentType: record.contentType,
+            context: Context(seen), contentType: record.contentType,
             body: record.body, extensions: extensions)
     }
 

@@ -173,7 +173,7 @@ struct Vector {
 
     private func writeRecords(_ author: Author, _ key: SigningKey) throws {
         let other = Author(node: TestMesh.bytes(8, 8), life: Life(1))
-        let context = Context([Dot(author: other, sequence: 41)], lives: ScopeLives())
+        let context = Context([Dot(author: other, sequence: 41)])
         let record = Record(
             kind: .put, stamp: HybridTime(1_700_000_000_000 << 16), key: try RecordKey("soup/1"),
             context: context, contentType: "text/plain", body: Array("hot".utf8))

@@ -5,8 +5,9 @@ package import MeshCore
 /// What a record supersedes: the places up to which its writer had seen the key's versions.
 ///
 /// An entry covers its own log up to it, and what its life had inherited (`Lives`). There is one
-/// entry a life, and as few as say it. Usually that is one for each node that wrote the key; after
-/// a tail was lost and came back it is two, until a later life inherits both.
+/// entry a life. What the writer's own life had behind it goes without saying; of other nodes each
+/// life is named that a replaced version names or is of, so that no entry hangs on another, which a
+/// revocation may cut off.
 package struct Context: Hashable, Sendable {
     /// Most entries of one context.
     package static let entriesMax = 4096
@@ -19,27 +20,11 @@ package struct Context: Hashable, Sendable {
 
     private init(ascending dots: [Dot]) { self.dots = dots }
 
-    /// Takes the places that were seen and leaves out what others imply.
-    ///
-    /// - Parameter lives: of the nodes that are named.
-    package init(_ seen: [Dot], lives: ScopeLives) {
+    /// Takes the places that were seen; of one log the highest counts.
+    package init(_ seen: [Dot]) {
         var highest: [Author: UInt64] = [:]
         for dot in seen { highest[dot.author] = max(highest[dot.author] ?? 0, dot.sequence) }
-        let all = highest.map { Dot(author: $0.key, sequence: $0.value) }.sorted()
-        // Most nodes have one life here: only neighbours in the order can imply each other.
-        dots = all.enumerated().filter { index, dot in
-            !Self.neighbours(of: index, in: all).contains { other in
-                other != dot && lives.reaches(other, dot)
-            }
-        }.map(\.element)
-    }
-
-    private static func neighbours(of index: Int, in all: [Dot]) -> ArraySlice<Dot> {
-        var (low, high) = (index, index + 1)
-        let node = all[index].author.node
-        while low > 0, all[low - 1].author.node == node { low -= 1 }
-        while high < all.count, all[high].author.node == node { high += 1 }
-        return all[low..<high]
+        dots = highest.map { Dot(author: $0.key, sequence: $0.value) }.sorted()
     }
 
     /// Whether a version at `dot` is superseded.

@@ -20,9 +20,9 @@ package struct Inheritance: Hashable, Sendable {
 ///
 /// Lives are a tree, not a line. A life that was lost with a disk and comes back later from a peer
 /// is a stranger to the one that began without it: neither covers the other, whatever their numbers
-/// are. See the article `RecordFormat`.
+/// are. Each life names every earlier one that it knew, so what it knew does not hang on another
+/// life, which a revocation may cut off. See the article `RecordFormat`.
 package struct Lives: Hashable, Sendable {
-    /// For each life, how far it knows each earlier one, directly or through others.
     private var known: [Life: [Life: UInt64]] = [:]
 
     /// No life inherits anything.
@@ -30,30 +30,14 @@ package struct Lives: Hashable, Sendable {
 
     /// The lives of a node by what the first commit of each says.
     package init(_ firsts: [Life: [Inheritance]]) {
-        var rest = firsts.filter { !$0.value.isEmpty }
-        // Whoever is inherited comes first; what an author tied into a circle is taken as it stands.
-        while !rest.isEmpty {
-            let ready = rest.filter { entry in
-                !entry.value.contains { rest[$0.life] != nil && $0.life != entry.key }
-            }
-            for (life, list) in (ready.isEmpty ? rest : ready).sorted(by: { $0.key < $1.key }) {
-                add(life, inherits: list)
-                rest[life] = nil
-            }
-        }
+        for (life, list) in firsts { add(life, inherits: list) }
     }
 
-    /// Adds what the first commit of a life says; lives that it inherits were added before it.
+    /// Adds what the first commit of a life says.
     package mutating func add(_ life: Life, inherits list: [Inheritance]) {
         if list.isEmpty { return }
-        var through: [Life: UInt64] = [:]
-        for entry in list where entry.life != life {
-            through[entry.life] = max(through[entry.life] ?? 0, entry.through)
-            for (earlier, reach) in known[entry.life] ?? [:] where earlier != life {
-                through[earlier] = max(through[earlier] ?? 0, reach)
-            }
-        }
-        known[life] = through
+        known[life] = Dictionary(
+            list.map { ($0.life, $0.through) }, uniquingKeysWith: max)
     }
 
     /// How far a life knew an earlier one when it began.
@@ -67,20 +51,6 @@ package struct Lives: Hashable, Sendable {
     package func reaches(_ later: Dot, _ earlier: Dot) -> Bool {
         if later.author.life == earlier.author.life { return earlier.sequence <= later.sequence }
         return earlier.sequence <= through(earlier.author.life, of: later.author.life)
-    }
-
-    /// What a new life has to say that it inherits, as few entries as say it.
-    ///
-    /// - Parameter frontiers: how far the logs of the node are known.
-    package func inheritances(_ frontiers: [Life: UInt64]) -> [Inheritance] {
-        let all = frontiers.filter { $0.value > 0 }
-        return all.filter { entry in
-            !all.keys.contains { other in
-                other != entry.key && through(entry.key, of: other) >= entry.value
-            }
-        }
-        .map { Inheritance(life: $0.key, through: $0.value) }
-        .sorted { $0.life < $1.life }
     }
 }
 

@@ -85,7 +85,7 @@ package enum Merge {
     ) -> Context? {
         let replaced = live.filter { $0.merge == .register }
         let seen = replaced.flatMap { $0.context.dots + [$0.dot] }
-        let context = Context(seen.filter { !lives.reaches(dot, $0) }, lives: lives)
+        let context = Context(seen.filter { !lives.reaches(dot, $0) })
         return context.cut(keeping: Set(replaced.map(\.dot)))
     }
 }
