@@ -175,6 +175,13 @@ let package = Package(
             ],
             swiftSettings: settings),
         .testTarget(
+            name: "MeshRulesTests",
+            dependencies: [
+                "MeshTesting", "MeshCore", "MeshCrypto", "MeshTrust", "MeshReplication",
+                "MeshRules", "MeshStore", "MeshOracle",
+            ],
+            swiftSettings: settings),
+        .testTarget(
             name: "MeshMembershipTests",
             dependencies: ["MeshTesting", "MeshCore", "MeshCrypto", "MeshMembership"],
             swiftSettings: settings),

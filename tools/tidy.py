@@ -14,6 +14,8 @@ PURE = {
     "MeshCrypto": {"CSodium", "MeshCore"},
     "MeshTrust": {"MeshCore", "MeshCrypto"},
     "MeshReplication": {"MeshCore", "MeshCrypto", "MeshTrust"},
+    "MeshRules": {"MeshCore", "MeshCrypto", "MeshTrust", "MeshReplication", "MeshContent"},
+    "MeshOracle": set(),
     "MeshLink": {"MeshCore", "MeshCrypto", "MeshTrust"},
     "MeshDiscovery": {"MeshCore", "MeshCrypto"},
     "MeshMembership": {"MeshCore", "MeshCrypto"},

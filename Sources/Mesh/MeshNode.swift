@@ -276,6 +276,10 @@ public final class MeshNode: Sendable {
                 beacon.encoded(
                     mesh: store.identity.root.meshID, key: store.identity.secret.beaconKey))
         case .datagram(let address, let bytes): send(bytes, to: address)
+        case .correctClock(let duration):
+            logger.notice(
+                "Peers agree on another time", metadata: ["seconds": "\(duration.seconds)"])
+            store.correctClock(by: duration.nanoseconds / 1_000_000)
         case .note(let text, let id):
             logger.notice("\(text)", metadata: ["link.id": "\(id?.number ?? 0)"])
         case .compare, .ingest, .read, .keep, .show, .heed, .remember, .depart:

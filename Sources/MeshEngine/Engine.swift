@@ -31,6 +31,7 @@ package struct Engine: ~Copyable {
     var heardLogs: [LogName: UInt64] = [:]
     /// Logs that cannot be taken further now.
     package internal(set) var waits: LogWaits
+    private var clockCheck = ClockCheck()
     var lackingWAN: Instant?
     var brokenWAN: Instant?
     var nextBeacon: Instant
@@ -171,6 +172,9 @@ package struct Engine: ~Copyable {
             nextBeacon = now.advanced(by: entropy.jittered(pause, by: 0.2))
         }
         membership.tick(now)
+        if let correction = clockCheck.judge(links.values.compactMap(\.clockOffset)) {
+            emit(.correctClock(by: correction))
+        }
         for id in links.keys.sorted() {
             keepAlive(id, now)
             graft(id, now)

@@ -153,6 +153,8 @@ package enum Effect: Sendable {
     case depart(NodeID, [UInt8]?)
     /// Send a beacon on every interface.
     case beacon(counter: UInt64)
+    /// Give stamps by a clock that is so much behind this host's.
+    case correctClock(by: Duration)
     /// Something an operator should see in the log.
     case note(String, LinkID?)
 }

@@ -58,6 +58,12 @@ extension Engine {
             counters.add("commits_gap")
             wantSync(id)
         }
+        for message in outcome.outvoted {
+            transmit(id, message)
+            if let author = link(to: message.author.node), author != id {
+                transmit(author, message)
+            }
+        }
         if !outcome.evidence.isEmpty, let link = links[id] {
             let room = max(0, limits.streams - link.streams.count)
             links[id]?.streams += outcome.evidence.prefix(room)

@@ -57,6 +57,9 @@ public struct Oracle: Sendable {
         var isForfeit = false
         /// Whether a revocation has surely cut it off.
         var isCut = false
+        /// Whether it stands though its author was revoked: what only a life that was cut off whole
+        /// had replaced may be shown again.
+        var mayReturn = false
     }
 
     private var writes: [Write] = []
@@ -82,7 +85,10 @@ public struct Oracle: Sendable {
     ) -> WriteID {
         var replaces: Set<WriteID> = []
         if kind == .register {
-            for seen in saw where writes.indices.contains(seen) && writes[seen].kind == .register {
+            // What its server holds and does not show was replaced there before.
+            let held = (byCell[cell] ?? []).filter { writes[$0].holders.contains(disk) }
+            for seen in Set(saw).union(held)
+            where writes.indices.contains(seen) && writes[seen].kind == .register {
                 replaces.insert(seen)
                 replaces.formUnion(writes[seen].replaces)
             }
@@ -108,7 +114,7 @@ public struct Oracle: Sendable {
     /// A server showed a cell.
     public mutating func observe(_ cell: Cell, shows values: [WriteID], on disk: DiskID) {
         for value in values where writes.indices.contains(value) {
-            writes[value].wasShown = true
+            if !revoked.contains(disk) { writes[value].wasShown = true }
             writes[value].holders.insert(disk)
             for replaced in writes[value].replaces { writes[replaced].holders.insert(disk) }
         }
@@ -121,8 +127,13 @@ public struct Oracle: Sendable {
     public mutating func lose(_ disk: DiskID, but kept: Set<WriteID> = []) {
         for id in writes.indices where writes[id].holders.contains(disk) && !kept.contains(id) {
             writes[id].holders.remove(disk)
-            if writes[id].holders.isEmpty { writes[id].isForfeit = true }
+            forfeitIfLost(id)
         }
+    }
+
+    /// What only a revoked server holds is nothing that anybody else will ever get.
+    private mutating func forfeitIfLost(_ id: WriteID) {
+        if writes[id].holders.isSubset(of: revoked) { writes[id].isForfeit = true }
     }
 
     /// What a disk is known to hold, for an image of it.
@@ -140,6 +151,7 @@ public struct Oracle: Sendable {
     public mutating func revoke(_ disks: Set<DiskID>, witness shown: [Cell: [WriteID]]) {
         revoked.formUnion(disks)
         for id in writes.indices where disks.contains(writes[id].disk) {
+            writes[id].mayReturn = true
             let isShown = shown[writes[id].cell]?.contains(id) ?? false
             if isShown { continue }
             let isReplaced = (byCell[writes[id].cell] ?? []).contains { writes[$0].replaces.contains(id) }
@@ -150,7 +162,9 @@ public struct Oracle: Sendable {
                 writes[id].isCut = true
             }
         }
-        for disk in disks { lose(disk) }
+        for id in writes.indices where !writes[id].holders.isDisjoint(with: disks) {
+            forfeitIfLost(id)
+        }
     }
 
     /// A follower of a server's feed was told of a cell, and looked at it.
@@ -197,7 +211,7 @@ public struct Oracle: Sendable {
         let write = writes[id]
         if write.isDeletion { return "which is a deletion" }
         if write.isCut { return "which was refused, or was cut off with its author" }
-        if write.kind == .log { return nil }
+        if write.kind == .log || write.mayReturn { return nil }
         let replacer = (byCell[write.cell] ?? []).first { other in
             writes[other].replaces.contains(id) && stands(other)
         }

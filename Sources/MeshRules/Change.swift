@@ -40,6 +40,8 @@ package enum Change: Sendable {
     case filled(LogName, ClosedRange<UInt64>)
     /// A row that cannot be believed goes, by the store's own number.
     case discard(row: UInt64)
+    /// Followers are told that a key changed, though nothing came that would tell them.
+    case notice(KeyName)
     /// A header is kept as proof that an author wrote two things in one place.
     case evidence(CommitHeader, Signature)
     /// A revocation is known for good.

@@ -60,6 +60,9 @@ extension RecordTransaction {
         var needs = Needs()
         for one in kept {
             needs.keys.insert(KeyName(scope: one.scope, key: one.held.record.key))
+            for dot in one.held.record.context.dots + [one.held.dot] {
+                needs.families.insert(FamilyName(scope: one.scope, node: dot.author.node))
+            }
         }
         for one in rewrites {
             needs.keys.insert(KeyName(scope: one.scope, key: one.record.key))

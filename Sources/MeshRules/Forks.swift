@@ -12,15 +12,16 @@ extension RecordTransaction {
     ///
     /// - Returns: whether the new commit takes the place of those that are here.
     mutating func settleFork(
-        _ commit: Commit, _ rivals: [HeldCommit], _ outcome: inout IngestOutcome
+        _ admitted: Admitted, _ rivals: [HeldCommit], _ outcome: inout IngestOutcome
     ) -> Bool {
+        let commit = admitted.commit
         outcome.isFork = true
         conclusion.counts.forks += 1
         for rival in rivals { work.change(.evidence(rival.header, rival.signature)) }
         work.change(.evidence(commit.header, commit.signature))
-        let id = commit.header.id(in: context.mesh)
-        let winners = rivals.filter { $0.header.id(in: context.mesh) < id }
+        let winners = rivals.filter { prevails($0.header, over: commit.header) }
         if !winners.isEmpty {
+            if commit.header.author.node == context.node { saveOwn(admitted) }
             for winner in winners {
                 let live = winner.rows.filter(\.value.isLive).keys.sorted()
                 outcome.evidence.append(
@@ -31,7 +32,7 @@ extension RecordTransaction {
         }
         if commit.header.scope == Revocation.scope { conclusion.hasLostRevocations = true }
         let head = work.head(commit.header.log)
-        for rival in rivals { give(up: rival, to: commit, head) }
+        for rival in rivals { give(up: rival, to: commit, head, &outcome) }
         // Of two beginnings only one says what the life had inherited.
         if commit.header.first == 1 {
             work.inherit(commit.header)
@@ -41,9 +42,15 @@ extension RecordTransaction {
         return true
     }
 
-    private mutating func give(up rival: HeldCommit, to winner: Commit, _ head: LogHead) {
+    private mutating func give(
+        up rival: HeldCommit, to winner: Commit, _ head: LogHead, _ outcome: inout IngestOutcome
+    ) {
         let header = rival.header
-        if header.author.node == context.node { saveOwn(rival) }
+        if header.author.node == context.node {
+            saveOwn(rival)
+        } else if let message = handedOver(rival) {
+            outcome.outvoted.append(message)
+        }
         for sequence in rival.rows.keys.sorted() { work.remove(header.log, sequence) }
         work.removeCommit(header)
         let range = header.range
@@ -57,24 +64,80 @@ extension RecordTransaction {
         }
     }
 
+    /// Of two histories one is kept whole, as far as can be told: the commit that follows what stands
+    /// before it prevails; where both do, or neither, the lower identity.
+    private func prevails(_ one: CommitHeader, over other: CommitHeader) -> Bool {
+        if one.first == other.first, one.previous != other.previous {
+            let before = work.commits(of: one.log, overlapping: (one.first - 1)...(one.first - 1))
+            if let id = before.first?.header.id(in: context.mesh), one.first > 1 {
+                if one.previous == id { return true }
+                if other.previous == id { return false }
+            }
+        }
+        return one.id(in: context.mesh) < other.id(in: context.mesh)
+    }
+
+    /// A commit that goes, with what lives of it, for its author.
+    private func handedOver(_ rival: HeldCommit) -> CommitsMessage? {
+        let header = rival.header
+        let live = work.records(of: header.log, in: header.range).filter(\.isLive).map(\.held)
+        let wanted = Set(live.map { Int($0.dot.sequence - header.first) })
+        var dropped: [Int: Digest] = [:]
+        for (sequence, row) in rival.rows { dropped[Int(sequence - header.first)] = row.id }
+        let present = Set(rival.proof.presentOffsets)
+        guard !wanted.isEmpty, wanted.isSubset(of: present), present.isSubset(of: dropped.keys)
+        else { return nil }
+        let commit = Commit(
+            header: header, signature: rival.signature,
+            proof: rival.proof.dropping(
+                dropped.filter { present.contains($0.key) && !wanted.contains($0.key) }),
+            records: live.map(\.record.encoded))
+        return CommitsMessage(
+            scope: header.scope, author: header.author, after: 0, through: 0, commits: [commit])
+    }
+
     /// What this node acknowledged is not lost with the place that it had: it is written again in a
     /// life that has not seen what took that place.
     private mutating func saveOwn(_ rival: HeldCommit) {
-        let header = rival.header
-        let kept = inheritsMost[header.log] ?? .max
-        inheritsMost[header.log] = min(kept, header.first - 1)
-        for (held, isLive) in work.records(of: header.log, in: header.range) where isLive {
-            rewrites.append(
-                Rewrite(
-                    scope: header.scope, policy: header.policy, record: held.record,
-                    merge: held.merge))
-        }
-        beginLife()
+        let live = work.records(of: rival.header.log, in: rival.header.range).filter(\.isLive)
+        guard let merge = live.first?.held.merge else { return beginLife() }
+        save(live.map(\.held.record), of: rival.header, merge)
     }
 
-    /// Writes again what lost its place, as its app had written it.
+    /// Nor is what a copy of this node acknowledged, which may be no more: a machine was put back.
+    private mutating func saveOwn(_ loser: Admitted) {
+        save(loser.records, of: loser.commit.header, loser.merge)
+        let range = loser.commit.header.range
+        // Nothing of it has superseded anything here; it is written once all is settled.
+        undone[loser.commit.header.log] =
+            undone[loser.commit.header.log].map {
+                min($0.lowerBound, range.lowerBound)...max($0.upperBound, range.upperBound)
+            } ?? range
+    }
+
+    private mutating func save(
+        _ records: [Record], of header: CommitHeader, _ merge: MergeKind
+    ) {
+        // The two histories part here, or where an earlier loss has shown that they did.
+        let family = work.family(FamilyName(scope: header.scope, node: context.node))
+        let earlier = family.heads.values.flatMap(\.inherits)
+            .filter { $0.life == header.author.life }.map(\.through)
+        let most = ([header.first - 1, inheritsMost[header.log] ?? .max] + earlier).min() ?? 0
+        inheritsMost[header.log] = most
+        rewrites += records.map {
+            Rewrite(scope: header.scope, policy: header.policy, record: $0, merge: merge)
+        }
+        let knows = family.heads[life].map { head in
+            head.inherits.first { $0.life == header.author.life }?.through ?? 0
+        }
+        if header.author.life == life || knows.map({ $0 > most }) ?? true { beginLife() }
+    }
+
+    /// Writes again what lost its place, as its app had written it, unless another copy has.
     mutating func rewrite() {
         for one in rewrites {
+            let live = work.live(KeyName(scope: one.scope, key: one.record.key))
+            if live.contains(where: { $0.record == one.record }) { continue }
             _ = draft(one.scope, one.policy)
             if let draft = drafts[one.scope], draft.policy != one.policy {
                 sealDrafts()

@@ -14,7 +14,9 @@ extension RecordTransaction {
         if let name = BuiltIn.policyKey(of: scope.namespace) { needs.keys.insert(name) }
         var ranges: [ClosedRange<UInt64>] = []
         for (commit, list) in zip(message.commits, records) {
-            ranges.append(commit.header.range)
+            // With the one before: of two in one place the one that follows it prevails.
+            let first = commit.header.first
+            ranges.append((message.isRun ? first : max(first, 2) - 1)...commit.header.last)
             for record in list {
                 needs.keys.insert(KeyName(scope: scope, key: record.key))
                 for dot in record.context.dots {
@@ -174,13 +176,19 @@ extension RecordTransaction {
         let existing = work.commits(of: header.log, overlapping: header.range)
         let known = existing.first { $0.header == header }
         let rivals = existing.filter { $0.header != header }
-        if !rivals.isEmpty, !settleFork(commit, rivals, &outcome) { return false }
+        if !rivals.isEmpty, !settleFork(admitted, rivals, &outcome) { return false }
         var rows = known?.rows ?? orphans(of: header)
         for (index, sequence) in commit.sequences.enumerated() {
             let (id, record) = (admitted.ids[index], admitted.records[index])
             if let row = rows[sequence] {
                 guard row.id != id || !row.isWhole else {
-                    if isFill { reconsider(record, header, sequence, row.isLive, admitted.merge, &outcome) }
+                    if isFill {
+                        let held = HeldVersion(
+                            dot: Dot(author: header.author, sequence: sequence), id: id,
+                            record: record, merge: admitted.merge)
+                        let isLive = reconsider(held, in: header.scope, row.isLive, &outcome)
+                        rows[sequence] = HeldCommit.Row(id: id, isLive: isLive)
+                    }
                     continue
                 }
                 // The commit says what belongs here: what stood here was something else.
@@ -243,24 +251,28 @@ extension RecordTransaction {
     }
 
     /// A peer fills a place that is no hole here: one of both has not seen what follows from it.
+    ///
+    /// - Returns: whether the record lives now.
     private mutating func reconsider(
-        _ record: Record, _ header: CommitHeader, _ sequence: UInt64, _ isLive: Bool,
-        _ merge: MergeKind, _ outcome: inout IngestOutcome
-    ) {
-        let version = Version(
-            dot: Dot(author: header.author, sequence: sequence), context: record.context,
-            stamp: record.stamp, merge: merge)
-        let lives = work.lives(in: header.scope)
-        let others = work.live(KeyName(scope: header.scope, key: record.key))
-        if isLive {
-            for old in others where version.supersedes(old.version, lives: lives) {
-                work.supersede(old, in: header.scope, by: version.dot)
+        _ held: HeldVersion, in scope: Scope, _ isLive: Bool, _ outcome: inout IngestOutcome
+    ) -> Bool {
+        let lives = work.lives(in: scope)
+        let name = KeyName(scope: scope, key: held.record.key)
+        let others = work.live(name)
+        if let winner = others.first(where: { $0.version.supersedes(held.version, lives: lives) })
+        {
+            outcome.evidence.append(Self.request(scope, winner.dot))
+            if isLive { work.supersede(held, in: scope, by: winner.dot) }
+        } else {
+            // What had superseded it may be gone, and nobody here have noticed.
+            if !isLive { work.revive(KeptVersion(scope: scope, held: held)) }
+            for old in others where held.version.supersedes(old.version, lives: lives) {
+                work.supersede(old, in: scope, by: held.dot)
+                work.change(.notice(name))
             }
-        } else if let winner = others.first(where: {
-            $0.version.supersedes(version, lives: lives)
-        }) {
-            outcome.evidence.append(Self.request(header.scope, winner.dot))
+            return true
         }
+        return false
     }
 
     static func request(_ scope: Scope, _ dot: Dot) -> StreamRequest {

@@ -30,6 +30,8 @@ struct Apps {
 
     var oracle = Oracle()
     private var named = 0
+    /// What was done last, for a person who looks for a mistake.
+    private(set) var narrated = ""
 
     static func cell(_ scope: Scope, _ key: RecordKey) -> Oracle.Cell {
         Oracle.Cell(scope: scope.description, key: key.description)
@@ -74,6 +76,7 @@ struct Apps {
         let isCentral = node.identity.certificate.ticket.isCentral
         if policy.writers == .central, !isCentral { return nil }
         let scope = policy.scope(of: namespace, site: node.site)
+        narrated = ""
         let count = random.next() % 6 == 0 ? 1 + Int(random.next() % 20) : 1
         var shown: [RecordKey: [Oracle.WriteID]] = [:]
         var writes: [Write] = []
@@ -88,6 +91,7 @@ struct Apps {
             if kind == .delete, seen.isEmpty { continue }
             let cell = Self.cell(scope, key)
             if isFirst { oracle.observe(cell, shows: seen, on: node.index) }
+            narrated += "\(node.name) writes \(kind) of \(cell), having seen \(seen); "
             let id = oracle.write(
                 cell, policy.merge == .log ? .log : .register, isDeletion: kind == .delete,
                 saw: seen, on: node.index)
@@ -242,10 +246,17 @@ struct Apps {
             let held = [one, other].compactMap { node in
                 node.engine?.waits.all[log].map { "\(node.name) holds it: \($0.cause)" }
             }
+            let shown = [one, other].map { node in
+                (try? node.store?.states(scope, after: nil, limit: 100).map { state in
+                    "\(state.key): " + state.versions.map { "\($0.dot) over \($0.record.context.dots)" }
+                        .joined(separator: " + ")
+                }) ?? []
+            }
+            let odd = Set(shown[0]).symmetricDifference(shown[1]).sorted()
             let frontiers = [mine, theirs].map { states in
                 states[log.author].map { "\($0.frontier)" } ?? "-"
             }
-            return "\(log.author) to \(frontiers.joined(separator: "/")) \(held.joined(separator: ", "))"
+            return "\(log.author) to \(frontiers.joined(separator: "/")) \(held.joined(separator: ", ")) \(odd)"
         }.joined(separator: "; ")
     }
 }

@@ -156,6 +156,9 @@ extension Simulation {
             trace(bytes.prefix(32))
             send(bytes, from: node, to: address)
         case .beacon(let counter): sendBeacon(node, counter: counter)
+        case .correctClock(let duration):
+            node.store?.correctClock(by: duration.nanoseconds / 1_000_000)
+            mark(.clockCorrected)
         case .note(let text, _): say("\(node.name): \(text)")
         case .compare, .ingest, .read, .keep, .show, .heed, .remember, .depart:
             if let work = StoreWork(effect) { submit(node, work) }
@@ -202,6 +205,7 @@ extension Simulation {
         guard let store = node.store else { return }
         do {
             guard let prepared = try apps.request(node, store, namespace, &random) else { return }
+            say("\(apps.narrated) as \(prepared.ids)")
             write(node, prepared)
         } catch { if !node.disk.isDead { fail("\(node.name): \(error)") } }
     }
@@ -250,6 +254,8 @@ extension Simulation {
     func revoke(_ revocation: Revocation, at node: SimulatedNode) {
         guard let store = node.store else { return }
         guard case .success? = Self.wait({ store.revoke(revocation, done: $0) }) else {
+            // Its power fails in this very write: the operator brings it in once more.
+            if node.disk.isDead { return crash(node, power: true) }
             return fail("\(node.name) does not take a revocation")
         }
         heed(node, store)

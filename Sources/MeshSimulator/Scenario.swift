@@ -209,6 +209,8 @@ package enum Mark: String, CaseIterable, Sendable {
     case compared
     /// A clock stood years off.
     case clockWrong = "clock-wrong"
+    /// A server gave its stamps by its peers' clocks, since its own was wrong.
+    case clockCorrected = "clock-corrected"
     /// A node was away for years.
     case yearsAway = "years-away"
     /// Records past a revoked node's cut were taken away.

@@ -59,6 +59,7 @@ package final class Store: Sendable {
         var jobs: [Job] = []
         var isBusy = false
         var isClosed = false
+        var isEnded = false
         var hasFailed = false
         var idle: [@Sendable () -> Void] = []
         var observers = Observers()
@@ -373,7 +374,11 @@ package final class Store: Sendable {
 
     /// Finishes what waits, marks a clean stop, and checkpoints.
     package func close() {
-        waiting.withLock { $0.isClosed = true }
+        let isFirst = waiting.withLock { waiting in
+            defer { (waiting.isClosed, waiting.isEnded) = (true, true) }
+            return !waiting.isEnded
+        }
+        guard isFirst else { return }
         settle()
         let token = random(16)
         let isClean = !waiting.withLock { $0.hasFailed } && proof?.leave(token) == true

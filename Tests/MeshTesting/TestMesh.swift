@@ -50,14 +50,15 @@ package final class TestMesh {
 
     /// A new node's keys and certificate.
     package func identity(
-        _ name: String, site: String = "s1", central: Bool = false, grants: [Grant]? = nil
+        _ name: String, site: String = "s1", central: Bool = false, grants: [Grant]? = nil,
+        key: SigningKey? = nil
     ) -> DataDirectory.Identity {
         let seed = nextSeed
         nextSeed += 1
         func secret(_ use: UInt8) -> Bytes32 {
             Blake2b.hash([use, UInt8(truncatingIfNeeded: seed), UInt8(seed >> 8)])
         }
-        let node = SigningKey(seed: secret(1))
+        let node = key ?? SigningKey(seed: secret(1))
         let ticketKey = SigningKey(seed: secret(2))
         let link = AgreementKey(secret: secret(3))
         let ticket = Ticket(
@@ -209,7 +210,9 @@ extension Store {
                 let chunk = try self.next(next)
                 for message in chunk.messages {
                     let decoded = try CommitsMessage(decoding: message.encoded)
-                    evidence += try await other.ingest([decoded]).flatMap(\.evidence)
+                    let outcomes = try await other.ingest([decoded])
+                    evidence += outcomes.flatMap(\.evidence)
+                    _ = try await ingest(outcomes.flatMap(\.outvoted))
                 }
                 rest = chunk.rest
             }

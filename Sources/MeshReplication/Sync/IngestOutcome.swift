@@ -20,6 +20,9 @@ package struct IngestOutcome: Sendable {
     package var isDuplicate = false
     /// Live records that supersede what was offered, to be sent back as evidence.
     package var evidence: [StreamRequest] = []
+    /// Commits that lost their place here to one of the same author: for their author, who writes
+    /// again in another life what was acknowledged in them.
+    package var outvoted: [CommitsMessage] = []
     /// Whether the author was seen to have written two things in one place.
     package var isFork = false
 

@@ -16,6 +16,8 @@ final class SQLiteChanges {
     private(set) var counters = StoredCounters()
     private var dirty: Set<DirtyLeaf> = []
     private var lastDirty: DirtyLeaf?
+    /// Records that cuts took away, since it was asked.
+    private var cutCount = 0
     /// Changed leaves since digests were brought up to date.
     private(set) var dirtyCount: Int
 
@@ -92,6 +94,8 @@ final class SQLiteChanges {
         case .mend(let log, let sequence, let id): try mend(log, sequence, id, db)
         case .hole, .doubt, .filled: try note(change, db)
         case .discard(let number): try discard(number, db)
+        case .notice(let name):
+            try tell(try caches.makeScope(db, name.scope), name.key.utf8, db)
         case .evidence(let header, let signature): try keepEvidence(header, signature, db)
         case .revocation(let revocation):
             try db.run(
@@ -222,28 +226,41 @@ final class SQLiteChanges {
         try markDirty(key, sequence, db)
     }
 
+    func takeCutCount() -> Int {
+        defer { cutCount = 0 }
+        return cutCount
+    }
+
+    /// - Returns: how many rows went.
+    @discardableResult
     private func remove(
         _ log: LogName, _ condition: String, _ value: SQLValue, _ db: Database
-    ) throws {
+    ) throws -> Int {
         let key = try caches.makeKey(db, log)
         let condition = "scope = ? AND author = ? AND \(condition)"
         let values: [SQLValue] = [.int(key.scope), .int(key.author), value]
-        for row in try rows(condition, values, db) { try noteGone(row, db) }
+        let gone = try rows(condition, values, db)
+        for row in gone { try noteGone(row, db) }
         try db.each("DELETE FROM record WHERE \(condition)", list: values) { _ in false }
+        return gone.count
     }
 
     /// Tells followers of the feed that a key changed, and marks the leaf.
     private func noteGone(_ row: Row, _ db: Database) throws {
         if let undo = row.undo { return count(undo, rows: -1, bytes: -row.byteCount) }
-        counters.arrival += 1
-        try db.run(
-            "INSERT OR REPLACE INTO notice VALUES(?, ?, ?)", .int(row.scope), .text(row.key),
-            .sequence(counters.arrival))
+        try tell(row.scope, row.key, db)
         try markDirty(LogKey(scope: row.scope, author: row.author), row.sequence, db)
     }
 
+    private func tell(_ scope: Int64, _ key: [UInt8], _ db: Database) throws {
+        counters.arrival += 1
+        try db.run(
+            "INSERT OR REPLACE INTO notice VALUES(?, ?, ?)", .int(scope), .text(key),
+            .sequence(counters.arrival))
+    }
+
     private func removePast(_ log: LogName, _ first: UInt64, _ db: Database) throws {
-        try remove(log, "sequence >= ?", .sequence(first), db)
+        cutCount += try remove(log, "sequence >= ?", .sequence(first), db)
         let key = try caches.makeKey(db, log)
         for (table, column) in [("damage", "sequence"), ("batch", "first")] {
             try db.run(

@@ -121,8 +121,9 @@ package final class SQLiteRecords: RecordStore {
             case .more(let list, let more):
                 try changes.apply(list, db)
                 needs = more
-            case .done(let list, let conclusion):
+            case .done(let list, var conclusion):
                 try changes.apply(list, db)
+                conclusion.counts.recordsRevoked = changes.takeCutCount()
                 changes.note(stamp: conclusion.stamp)
                 let hasChanged = changes.counters.arrival != before
                 if hasChanged || !list.isEmpty { try changes.counters.save(db) }
