@@ -91,7 +91,8 @@ let package = Package(
         target(
             "MeshHTTP",
             [
-                "MeshCore", "MeshCrypto", "MeshTrust", "MeshRules", "MeshReplication", "MeshMembership",
+                "MeshCore", "MeshCrypto", "MeshTrust", "MeshRules", "MeshReplication",
+                "MeshMembership",
                 "MeshContent", "MeshEngine", "MeshStore", "Mesh", "MeshAPI",
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOHTTP1", package: "swift-nio"),
@@ -125,7 +126,8 @@ let package = Package(
         .executableTarget(
             name: "meshbench",
             dependencies: [
-                "MeshCore", "MeshCrypto", "MeshTrust", "MeshReplication", "MeshRules", "MeshContent",
+                "MeshCore", "MeshCrypto", "MeshTrust", "MeshReplication", "MeshRules",
+                "MeshContent",
                 "MeshStore",
                 .product(name: "GRDB", package: "GRDB.swift"),
             ], path: "tools/meshbench", swiftSettings: settings),
@@ -146,7 +148,9 @@ let package = Package(
             ], path: "Tests/EvilPeer", swiftSettings: settings),
         .target(
             name: "MeshTesting",
-            dependencies: ["MeshCore", "MeshCrypto", "MeshTrust", "MeshReplication", "MeshRules", "MeshStore"],
+            dependencies: [
+                "MeshCore", "MeshCrypto", "MeshTrust", "MeshReplication", "MeshRules", "MeshStore",
+            ],
             path: "Tests/MeshTesting", swiftSettings: settings),
         .testTarget(
             name: "MeshCoreTests", dependencies: ["MeshCore"],
@@ -170,7 +174,8 @@ let package = Package(
         .testTarget(
             name: "MeshStoreTests",
             dependencies: [
-                "MeshTesting", "MeshCore", "MeshCrypto", "MeshTrust", "MeshReplication", "MeshRules",
+                "MeshTesting", "MeshCore", "MeshCrypto", "MeshTrust", "MeshReplication",
+                "MeshRules",
                 "MeshStore",
             ],
             swiftSettings: settings),
@@ -197,7 +202,8 @@ let package = Package(
         .testTarget(
             name: "MeshEngineTests",
             dependencies: [
-                "MeshTesting", "MeshCore", "MeshCrypto", "MeshTrust", "MeshReplication", "MeshRules", "MeshLink",
+                "MeshTesting", "MeshCore", "MeshCrypto", "MeshTrust", "MeshReplication",
+                "MeshRules", "MeshLink",
                 "MeshMembership", "MeshStore", "MeshEngine",
             ], swiftSettings: settings),
         .testTarget(
@@ -206,7 +212,8 @@ let package = Package(
         .testTarget(
             name: "MeshTransportTests",
             dependencies: [
-                "MeshTesting", "MeshCore", "MeshCrypto", "MeshTrust", "MeshReplication", "MeshRules", "MeshLink",
+                "MeshTesting", "MeshCore", "MeshCrypto", "MeshTrust", "MeshReplication",
+                "MeshRules", "MeshLink",
                 "MeshStore", "MeshTransport", "Mesh",
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"),

@@ -4,9 +4,9 @@ internal import MeshCore
 
 /// Whether this host's clock is wrong, by what its peers say of theirs.
 ///
-/// Of two clocks neither is the judge of the other; where most of at least two peers agree that this
-/// one is off, it is, and stamps follow theirs. Stamps break ties only, so a lie of many moves
-/// nothing but the order of siblings.
+/// Of two clocks neither is the judge of the other; where most of at least two peers agree that
+/// this one is off, it is, and stamps follow theirs. Stamps break ties only, so a lie of many
+/// moves nothing but the order of siblings.
 struct ClockCheck {
     /// A difference that nobody needs to hear of.
     static let tolerance = Duration.seconds(120)

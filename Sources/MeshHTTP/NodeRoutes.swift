@@ -53,7 +53,10 @@ extension Routes {
     // MARK: Namespaces
 
     func namespaces() throws -> NamespacesView {
-        NamespacesView(namespaces: try store.policies().map { view($0.namespace, $0.policy, $0.id, $0.isCurrent) })
+        NamespacesView(
+            namespaces: try store.policies().map {
+                view($0.namespace, $0.policy, $0.id, $0.isCurrent)
+            })
     }
 
     private func view(
@@ -136,7 +139,9 @@ extension Routes {
                 TokenView(name: wanted.name, allow: grants.map(\.text), secret: secret),
                 status: .created)
         case (.delete, let name?):
-            guard try store.tokens.revoke(name) else { throw Problem.notFound("no token '\(name)'") }
+            guard try store.tokens.revoke(name) else {
+                throw Problem.notFound("no token '\(name)'")
+            }
             return Response(status: .noContent)
         default: throw Problem.notFound("tokens take GET, POST and DELETE")
         }
@@ -202,7 +207,6 @@ extension Routes {
     func metrics() async throws -> String {
         let snapshot = await node.snapshot()
         let statistics = store.statistics
-        let counts = statistics.counts
         var lines: [String] = []
         func metric(_ name: String, _ kind: String, _ help: String, _ value: some Numeric) {
             lines += [
@@ -215,48 +219,12 @@ extension Routes {
         metric(
             "store_transactions_total", "counter", "Transactions on disk.",
             statistics.transactions.load(ordering: .relaxed))
-        metric(
-            "store_records_written_total", "counter", "Records written by apps here.",
-            counts.written)
-        metric(
-            "store_records_ingested_total", "counter", "Records taken from peers.",
-            counts.ingested)
-        metric(
-            "store_signatures_total", "counter", "Commits signed.",
-            counts.signatures)
-        metric(
-            "store_verifications_total", "counter", "Commits whose signature was verified.",
-            counts.verifications)
+        for (name, help, count) in Self.counted(statistics.counts) {
+            metric(name, "counter", help, count)
+        }
         metric(
             "store_refused_jobs_total", "counter", "Writes refused because too many waited.",
             statistics.refusedJobs.load(ordering: .relaxed))
-        metric(
-            "store_damaged_total", "counter", "Records found damaged.",
-            counts.damaged)
-        metric(
-            "store_forks_total", "counter", "Places where an author wrote two things.",
-            counts.forks)
-        metric(
-            "store_records_revoked_total", "counter", "Records taken away past a revocation's cut.",
-            counts.recordsRevoked)
-        metric(
-            "store_records_restored_total", "counter",
-            "Records brought back that such records had superseded.",
-            counts.recordsRestored)
-        metric(
-            "undo_dropped_total", "counter",
-            "Superseded records that are no longer kept for a revocation.",
-            counts.undoDropped)
-        metric(
-            "store_rewritten_total", "counter",
-            "Records written again that had lost their place to a copy of this node.",
-            counts.rewritten)
-        metric(
-            "store_waiting_total", "counter",
-            "Commits that came before what they name, and waited.", counts.waiting)
-        metric(
-            "store_contexts_cut_total", "counter",
-            "Writes to keys with more writers than a context names.", counts.contextsCut)
         metric("store_bytes", "gauge", "Bytes of the database.", try store.diskBytes())
         let content = try await node.content.report().map(\.own)
         metric("content_channels", "gauge", "Channels known here.", content.count)
@@ -274,5 +242,65 @@ extension Routes {
             lines.append("mesh_events_total{event=\"\(name)\"} \(count)")
         }
         return lines.joined(separator: "\n") + "\n"
+    }
+
+    /// What the rules count, by metric, with its help.
+    private static func counted(
+        _ counts: RuleCounts
+    ) -> [(name: String, help: String, count: Int)] {
+        [
+            (
+                "store_records_written_total", "Records written by apps here.",
+                counts.written
+            ),
+            (
+                "store_records_ingested_total", "Records taken from peers.",
+                counts.ingested
+            ),
+            (
+                "store_signatures_total", "Commits signed.",
+                counts.signatures
+            ),
+            (
+                "store_verifications_total", "Commits whose signature was verified.",
+                counts.verifications
+            ),
+            (
+                "store_damaged_total", "Records found damaged.",
+                counts.damaged
+            ),
+            (
+                "store_forks_total", "Places where an author wrote two things.",
+                counts.forks
+            ),
+            (
+                "store_records_revoked_total", "Records taken away past a revocation's cut.",
+                counts.recordsRevoked
+            ),
+            (
+                "store_records_restored_total",
+                "Records brought back that such records had superseded.",
+                counts.recordsRestored
+            ),
+            (
+                "undo_dropped_total",
+                "Superseded records that are no longer kept for a revocation.",
+                counts.undoDropped
+            ),
+            (
+                "store_rewritten_total",
+                "Records written again that had lost their place to a copy of this node.",
+                counts.rewritten
+            ),
+            (
+                "store_waiting_total", "Commits that came before what they name, and waited.",
+                counts.waiting
+            ),
+            (
+                "store_contexts_cut_total",
+                "Writes to keys with more writers than a context names.",
+                counts.contextsCut
+            ),
+        ]
     }
 }

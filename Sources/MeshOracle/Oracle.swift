@@ -3,10 +3,10 @@
 /// What apps may rely on, judged from what apps did and saw.
 ///
 /// It knows no dot, context, digest or rule of this project: only who wrote what where, what the
-/// writer had been shown when it wrote, what was acknowledged, what was shown since, and which disks
-/// were lost. One write replaces another if its app had been shown the other, or one that replaces
-/// it. From that alone follows what must be shown once all servers agree. It imports nothing, so that
-/// it can be held beside any store, also beside logs of real servers.
+/// writer had been shown when it wrote, what was acknowledged, what was shown since, and which
+/// disks were lost. One write replaces another if its app had been shown the other, or one that
+/// replaces it. From that alone follows what must be shown once all servers agree. It imports
+/// nothing, so that it can be held beside any store, also beside logs of real servers.
 public struct Oracle: Sendable {
     /// A write of an app, by the order in which they were made.
     public typealias WriteID = Int
@@ -154,7 +154,9 @@ public struct Oracle: Sendable {
             writes[id].mayReturn = true
             let isShown = shown[writes[id].cell]?.contains(id) ?? false
             if isShown { continue }
-            let isReplaced = (byCell[writes[id].cell] ?? []).contains { writes[$0].replaces.contains(id) }
+            let isReplaced = (byCell[writes[id].cell] ?? []).contains {
+                writes[$0].replaces.contains(id)
+            }
             if isReplaced || writes[id].isDeletion {
                 // The witness may have known it, and what replaced it.
                 writes[id].isForfeit = true

@@ -71,8 +71,8 @@ extension RecordTransaction {
     /// least proven by a header that its author has signed, so that nobody can make up a place that
     /// was never written, and harm a key with it.
     ///
-    /// A header is proof enough, and is needed: what was superseded is not sent, so of two logs that
-    /// name each other neither might go on first.
+    /// A header is proof enough, and is needed: what was superseded is not sent, so of two logs
+    /// that name each other neither might go on first.
     private func require(_ dot: Dot, in scope: Scope) throws(Obstacle) {
         let log = LogName(scope: scope, author: dot.author)
         if max(work.head(log).frontier, witnessed[log] ?? 0) >= dot.sequence { return }

@@ -64,8 +64,8 @@ extension RecordTransaction {
         }
     }
 
-    /// Of two histories one is kept whole, as far as can be told: the commit that follows what stands
-    /// before it prevails; where both do, or neither, the lower identity.
+    /// Of two histories one is kept whole, as far as can be told: the commit that follows what
+    /// stands before it prevails; where both do, or neither, the lower identity.
     private func prevails(_ one: CommitHeader, over other: CommitHeader) -> Bool {
         if one.first == other.first, one.previous != other.previous {
             let before = work.commits(of: one.log, overlapping: (one.first - 1)...(one.first - 1))

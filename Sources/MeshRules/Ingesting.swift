@@ -70,7 +70,9 @@ extension RecordTransaction {
         let admitted = try judge(message, records, certificates, head, &outcome)
         let whole = apply(message, admitted, head, &outcome)
         conclusion.counts.ingested += outcome.stored
-        if whole, message.isRun, let last = admitted.last { advance(message, last.commit, head, &outcome) }
+        if whole, message.isRun, let last = admitted.last {
+            advance(message, last.commit, head, &outcome)
+        }
         beginLifeIfLost(message, outcome)
     }
 
@@ -259,8 +261,7 @@ extension RecordTransaction {
         let lives = work.lives(in: scope)
         let name = KeyName(scope: scope, key: held.record.key)
         let others = work.live(name)
-        if let winner = others.first(where: { $0.version.supersedes(held.version, lives: lives) })
-        {
+        if let winner = others.first(where: { $0.version.supersedes(held.version, lives: lives) }) {
             outcome.evidence.append(Self.request(scope, winner.dot))
             if isLive { work.supersede(held, in: scope, by: winner.dot) }
         } else {

@@ -73,7 +73,8 @@ extension RecordTransaction {
             if row.isLive { work.change(.hole(log, sequence)) }
             var rows = commit.rows
             rows[sequence] = nil
-            let proof = commit.proof.present[offset]
+            let proof =
+                commit.proof.present[offset]
                 ? commit.proof.dropping([offset: row.id]) : commit.proof
             work.keep(commit.header, commit.signature, proof, rows: rows)
         } else if isProven(commit) {

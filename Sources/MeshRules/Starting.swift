@@ -72,8 +72,9 @@ package struct StartDecision: Hashable, Sendable {
         }
     }
 
-    /// A node that lost its store does not know how often it started. The clock's seconds are higher
-    /// than any count of starts; where the clock is wrong, peers tell of the higher number.
+    /// A node that lost its store does not know how often it started. The clock's seconds are
+    /// higher than any count of starts; where the clock is wrong, peers tell of the higher
+    /// number.
     private static func following(
         _ last: Incarnation?, wall: UInt64, chance: UInt32
     ) -> Incarnation {

@@ -23,7 +23,9 @@ struct Workspace {
         facts = new
         lives = [:]
         policies = [:]
-        for (name, family) in new.families { lives[name.scope, default: ScopeLives()][node: name.node] = family.lives }
+        for (name, family) in new.families {
+            lives[name.scope, default: ScopeLives()][node: name.node] = family.lives
+        }
     }
 
     /// Hands over what is to be changed; what was known is out of date with it.
@@ -99,12 +101,14 @@ struct Workspace {
     mutating func change(_ change: Change) { changes.append(change) }
 
     mutating func insert(
-        _ held: HeldVersion, in scope: Scope, bytes: [UInt8], superseded: (by: Dot, undo: UndoClass)? = nil
+        _ held: HeldVersion, in scope: Scope, bytes: [UInt8],
+        superseded: (by: Dot, undo: UndoClass)? = nil
     ) {
         changes.append(
             .insert(
                 NewRecord(
-                    log: LogName(scope: scope, author: held.dot.author), sequence: held.dot.sequence,
+                    log: LogName(scope: scope, author: held.dot.author),
+                    sequence: held.dot.sequence,
                     key: held.record.key, id: held.id, bytes: bytes, merge: held.merge,
                     superseded: superseded)))
         guard superseded == nil else { return }
@@ -133,7 +137,9 @@ struct Workspace {
         changes.append(.remove(log, sequence))
         let dot = Dot(author: log.author, sequence: sequence)
         for name in facts.keys.keys
-        where name.scope == log.scope && facts.keys[name]?.contains(where: { $0.dot == dot }) == true {
+        where name.scope == log.scope
+            && facts.keys[name]?.contains(where: { $0.dot == dot }) == true
+        {
             forget(dot, of: name)
         }
         if log.scope == NamespacePolicy.scope { policies = [:] }

@@ -63,7 +63,8 @@ extension RecordTransaction {
                 isNeeded
                     ? apply(write, in: request.scope, policy)
                     : Receipt(
-                        dot: nil, live: live(write.key, in: request.scope).map(\.dot), isNew: false))
+                        dot: nil, live: live(write.key, in: request.scope).map(\.dot), isNew: false)
+            )
         }
         if let (name, hash) = request.idempotency {
             work.remember(name, StoredAnswer(request: hash, receipts: receipts))

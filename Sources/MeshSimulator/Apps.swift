@@ -11,8 +11,8 @@ internal import MeshTrust
 
 /// The apps of every simulated mesh: what they write, and what they have been shown.
 ///
-/// An app reads a key, is shown all its values, and writes. The oracle is told what the app knew and
-/// what it was answered, and nothing else.
+/// An app reads a key, is shown all its values, and writes. The oracle is told what the app knew
+/// and what it was answered, and nothing else.
 struct Apps {
     /// The namespaces that the centre makes at the start.
     static let namespaces: [String: NamespacePolicy] = [
@@ -248,7 +248,8 @@ struct Apps {
             }
             let shown = [one, other].map { node in
                 (try? node.store?.states(scope, after: nil, limit: 100).map { state in
-                    "\(state.key): " + state.versions.map { "\($0.dot) over \($0.record.context.dots)" }
+                    "\(state.key): "
+                        + state.versions.map { "\($0.dot) over \($0.record.context.dots)" }
                         .joined(separator: " + ")
                 }) ?? []
             }
@@ -256,7 +257,8 @@ struct Apps {
             let frontiers = [mine, theirs].map { states in
                 states[log.author].map { "\($0.frontier)" } ?? "-"
             }
-            return "\(log.author) to \(frontiers.joined(separator: "/")) \(held.joined(separator: ", ")) \(odd)"
+            return
+                "\(log.author) to \(frontiers.joined(separator: "/")) \(held.joined(separator: ", ")) \(odd)"
         }.joined(separator: "; ")
     }
 }

@@ -49,8 +49,8 @@ extension Store {
         return policy
     }
 
-    /// Every policy that is known of a namespace, the current one first: two sides of a cut may have
-    /// made one each, and what was written under either stands.
+    /// Every policy that is known of a namespace, the current one first: two sides of a cut may
+    /// have made one each, and what was written under either stands.
     package func knownPolicies(of namespace: String) throws -> [KnownPolicy] {
         guard let name = BuiltIn.policyKey(of: namespace),
             let state = try read({ try $0.state(of: name) })

@@ -9,8 +9,8 @@ package import MeshTrust
 /// Where records are kept: the port between the rules and a database.
 ///
 /// Facts for a whole job go out in one trip and changes for a whole transaction come in, so a
-/// database on the network is an adapter and not a rewrite. An adapter judges nothing. `SQLiteRecords`
-/// is what servers run; the tests compare it with one that is a few dictionaries.
+/// database on the network is an adapter and not a rewrite. An adapter judges nothing.
+/// `SQLiteRecords` is what servers run; the tests compare it with one that is a few dictionaries.
 package protocol RecordStore: Sendable {
     /// Takes the right to write; whoever had it before has it no more.
     ///
@@ -135,8 +135,8 @@ package protocol RecordSnapshot: RecordIndex {
     /// Entries of the feed after a position, in order.
     func feed(after position: FeedPosition, limit: Int) throws -> [FeedEntry]
 
-    /// Where whoever follows with a cursor of an epoch goes on; nil for an epoch that is not of this
-    /// store, and for a position past the epoch's end: what was told there is lost.
+    /// Where whoever follows with a cursor of an epoch goes on; nil for an epoch that is not of
+    /// this store, and for a position past the epoch's end: what was told there is lost.
     func resume(_ position: FeedPosition, of epoch: [UInt8]) throws -> FeedPosition?
 
     /// Commits of a log that end after a sequence, ascending, without rows.

@@ -24,9 +24,9 @@ package struct KeyState: Sendable {
     /// Live versions, deletions among them, in the order of display.
     package let versions: [StoredVersion]
 
-    /// Puts versions in the order of display. Of values the one with the latest stamp comes first; of
-    /// entries of a log the one that was held here first, since any order by stamp or hash could be
-    /// chosen by a thief.
+    /// Puts versions in the order of display. Of values the one with the latest stamp comes
+    /// first; of entries of a log the one that was held here first, since any order by stamp or
+    /// hash could be chosen by a thief.
     init(_ key: RecordKey, _ versions: [StoredVersion]) {
         self.key = key
         self.versions = versions.sorted { one, other in
@@ -152,7 +152,8 @@ extension Store {
         }
     }
 
-    /// Where a follower goes on that has come to a position of an epoch; nil where it must list anew.
+    /// Where a follower goes on that has come to a position of an epoch; nil where it must list
+    /// anew.
     package func resume(_ position: FeedPosition, of epoch: [UInt8]) throws -> FeedPosition? {
         try read { try $0.resume(position, of: epoch) }
     }

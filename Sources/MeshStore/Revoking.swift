@@ -47,7 +47,8 @@ extension Store {
             var needs = Needs()
             needs.logsOf = [node]
             let logs = try snapshot.facts(needs).logsOf[node] ?? [:]
-            return try logs.compactMap { log, frontier -> (cut: Revocation.Cut, frontier: UInt64)? in
+            return try logs.compactMap {
+                log, frontier -> (cut: Revocation.Cut, frontier: UInt64)? in
                 if DocumentAdmission.appliesTo(log.scope) { return nil }
                 let (first, isLive) = try Self.first(snapshot, log, frontier, since)
                 let through = first.map { $0 - 1 } ?? frontier

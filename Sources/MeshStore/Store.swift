@@ -12,8 +12,8 @@ internal import Synchronization
 /// other, and are answered once the transaction is durable.
 ///
 /// Jobs that wait together share one transaction, one signature for each scope and one sync to
-/// disk. After an error of the disk nothing more is acknowledged: what waits is refused, `failed` is
-/// called, and the process is to end and come up again through recovery.
+/// disk. After an error of the disk nothing more is acknowledged: what waits is refused, `failed`
+/// is called, and the process is to end and come up again through recovery.
 package final class Store: Sendable {
     /// What others want to hear of the store.
     package struct Observers: Sendable {

@@ -115,7 +115,9 @@ import Testing
 
     @Test func `closes a link on a malformed message, an unasked answer or a turn out of order`() {
         for bytes in [
-            [201], LinkMessage.syncAnswer(SyncTurn([.inStep([UInt8](repeating: 0, count: 16))]).encoded).encoded,
+            [201],
+            LinkMessage.syncAnswer(SyncTurn([.inStep([UInt8](repeating: 0, count: 16))]).encoded)
+                .encoded,
             LinkMessage.syncTurn(SyncTurn([.inStep([UInt8](repeating: 0, count: 16))]).encoded)
                 .encoded,
             LinkMessage.commits([1, 2]).encoded,
@@ -286,7 +288,9 @@ import Testing
             }
         }
         #expect(bench.engine.counters.events["sync_unanswered"] == 1)
-        let late = LinkMessage.syncAnswer(SyncTurn([.inStep([UInt8](repeating: 0, count: 16))]).encoded).encoded
+        let late = LinkMessage.syncAnswer(
+            SyncTurn([.inStep([UInt8](repeating: 0, count: 16))]).encoded
+        ).encoded
         #expect(bench.give(.message(id, late)).closed.isEmpty)
         #expect(bench.engine.counters.events["sync_late"] == 1)
         #expect(bench.give(.message(id, late)).closed == [id])

@@ -218,7 +218,8 @@ private func author(_ node: UInt8, _ life: UInt64 = 1) -> Author {
                 if generator.next() % 5 == 0 {
                     // A life that knows nothing of what its node wrote before.
                     let node = writers[place].author.node
-                    writers[place] = Writer(author: Author(node: node, life: Life(UInt64(number) + 50)))
+                    writers[place] = Writer(
+                        author: Author(node: node, life: Life(UInt64(number) + 50)))
                 }
                 for version in all where generator.next() % 2 == 0 {
                     writers[place].live = add(version, to: writers[place].live, lives)
@@ -228,7 +229,9 @@ private func author(_ node: UInt8, _ life: UInt64 = 1) -> Author {
                 write(&writers[place], &history, stamp: 1)
                 lives = history.lives
                 guard let version = history.versions.first else { continue }
-                seen[version.dot] = before.reduce(into: Set(before)) { $0.formUnion(seen[$1] ?? []) }
+                seen[version.dot] = before.reduce(into: Set(before)) {
+                    $0.formUnion(seen[$1] ?? [])
+                }
                 all.append(version)
             }
             let live = Set(all.reduce([]) { add($1, to: $0, lives) }.map(\.dot))

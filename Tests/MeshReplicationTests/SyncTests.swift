@@ -165,13 +165,17 @@ private struct ManyScopes: RecordIndex {
         #expect(outcome.reply.parts.count > 1000)
         #expect(throws: WireError.tooLong("parts", count + 1, limit: count)) {
             try SyncTurn(
-                decoding: SyncTurn([SyncPart](repeating: .wants(scope: 0, author: 1, []), count: count + 1)).encoded)
+                decoding: SyncTurn(
+                    [SyncPart](repeating: .wants(scope: 0, author: 1, []), count: count + 1)
+                ).encoded)
         }
     }
 
     @Test func `counts what he claims without overflowing`() throws {
         var (session, _) = try session()
-        let claims = (1...10).map { SyncPart.AuthorEntry(tag: $0, frontier: 1 << 62, hash: 1, isHeld: false) }
+        let claims = (1...10).map {
+            SyncPart.AuthorEntry(tag: $0, frontier: 1 << 62, hash: 1, isHeld: false)
+        }
         let outcome = try session.answer(
             SyncTurn([.authors(scope: 0, path: .root, isAnswer: false, claims)]), OneLog())
         #expect(outcome.weLack == .max)

@@ -150,7 +150,9 @@ private let all: [String: NamespacePolicy] = ["orders": .orders, "prices": .pric
         #expect(try await one.reconcile(with: two) != nil)
         #expect(try one.values(prices, "k").count == 2)
         try await one.put(prices, "k", "settled")
-        #expect(try one.get(RecordKey("k"), in: prices)?.versions.first?.record.context.dots.count == 300)
+        #expect(
+            try one.get(RecordKey("k"), in: prices)?.versions.first?.record.context.dots.count
+                == 300)
         try await one.delete(prices, "k")
         #expect(try await two.reconcile(with: one) != nil)
         #expect(try two.values(prices, "k").isEmpty)
@@ -212,7 +214,8 @@ private let all: [String: NamespacePolicy] = ["orders": .orders, "prices": .pric
         #expect(try one.values(scope, "c") == ["entry"])
     }
 
-    @Test func `keeps a log waiting for its policy, which is taken once it has come`() async throws {
+    @Test func `keeps a log waiting for its policy, which is taken once it has come`() async throws
+    {
         let mesh = try TestMesh()
         let centre = try mesh.store(mesh.identity("centre", site: "hq", central: true))
         let store = try mesh.store(mesh.identity("s"))

@@ -124,7 +124,9 @@ enum StoreKind: String, CaseIterable, Sendable {
     func `holds what the other kind holds after any history`(seed: UInt64) async throws {
         let mesh = try TestMesh()
         let centre = try await mesh.centre(all)
-        let stores = [try mesh.store(mesh.identity("one")), try mesh.dictionaryStore(mesh.identity("two"))]
+        let stores = [
+            try mesh.store(mesh.identity("one")), try mesh.dictionaryStore(mesh.identity("two")),
+        ]
         let thief = try mesh.store(mesh.identity("thief"))
         for store in stores + [thief] { #expect(try await store.reconcile(with: centre) != nil) }
         var random = SeededGenerator(seed: seed)

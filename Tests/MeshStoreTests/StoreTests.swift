@@ -40,8 +40,7 @@ private let all: [String: NamespacePolicy] = ["menu": .menu, "orders": .orders, 
         for round in 0..<3 { #expect(try store.text(menu, "soup/\(round)") == "hot") }
     }
 
-    @Test func `begins a new life unless a clean stop in this boot proves its tail`() throws
-    {
+    @Test func `begins a new life unless a clean stop in this boot proves its tail`() throws {
         let mesh = try TestMesh()
         let identity = mesh.identity("n")
         let first = try mesh.store(identity)
@@ -180,7 +179,8 @@ private let all: [String: NamespacePolicy] = ["menu": .menu, "orders": .orders, 
         await #expect(throws: StoreError.preconditionFailed(current: first.etag)) {
             try await store.write(WriteRequest(scope: menu, writes: [stale]))
         }
-        let good = Write(.put, try RecordKey("a"), body: Array("2".utf8), condition: .matches(first.etag))
+        let good = Write(
+            .put, try RecordKey("a"), body: Array("2".utf8), condition: .matches(first.etag))
         _ = try await store.write(WriteRequest(scope: menu, writes: [good]))
         #expect(try store.text(menu, "a") == "2")
     }
@@ -247,7 +247,8 @@ private let all: [String: NamespacePolicy] = ["menu": .menu, "orders": .orders, 
         try await store.put(menu, "b", "2")
         try await store.put(menu, "b", "3")
         let (changes, reached) = try store.changes(after: position, limit: 10)
-        #expect(changes.map { String(decoding: $0.version?.record.body ?? [], as: UTF8.self) } == ["3"])
+        #expect(
+            changes.map { String(decoding: $0.version?.record.body ?? [], as: UTF8.self) } == ["3"])
         #expect(try store.changes(after: reached, limit: 10).changes.isEmpty)
     }
 }

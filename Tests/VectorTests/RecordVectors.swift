@@ -8,7 +8,9 @@ import MeshTesting
 /// One vector for each way in which a record, a header or a message of commits is refused as it is
 /// read; what is refused later, by the rules, has its tests in `MeshRulesTests`.
 enum RecordVectors {
-    private static let later = Extensions([.init(tag: 200, bytes: [1]), .init(tag: 201, bytes: [2])])
+    private static let later = Extensions([
+        .init(tag: 200, bytes: [1]), .init(tag: 201, bytes: [2]),
+    ])
 
     /// Writes the vectors from good ones.
     static func writeBad(_ record: Record, _ whole: Commit, _ message: CommitsMessage) throws {
@@ -38,7 +40,8 @@ enum RecordVectors {
         _ bytes: [UInt8], _ old: [UInt8], _ new: [UInt8]
     ) -> [UInt8] {
         var bytes = bytes
-        for start in 0...(bytes.count - old.count) where Array(bytes[start..<start + old.count]) == old {
+        for start in 0...(bytes.count - old.count)
+        where Array(bytes[start..<start + old.count]) == old {
             bytes.replaceSubrange(start..<start + old.count, with: new)
             return bytes
         }

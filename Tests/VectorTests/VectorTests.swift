@@ -241,7 +241,8 @@ struct Vector {
         try good(
             "probe", probe.encoded, "A ping with one rumour of each kind, before it is sealed.")
         let beacon = Beacon(
-            epoch: 1, node: author.node, incarnation: Incarnation(start: 2, random: 7), port: 7374, counter: 3)
+            epoch: 1, node: author.node, incarnation: Incarnation(start: 2, random: 7), port: 7374,
+            counter: 3)
         try good(
             "beacon", beacon.encoded(mesh: mesh.root.meshID, key: mesh.secret.beaconKey),
             "A beacon.")

@@ -107,7 +107,7 @@ private func check(_ written: [UInt8], _ read: [UInt8]) {
 /// A mesh and an index that stand still, for the decoders that need one.
 private struct Fixed: RecordIndex {
     static let scope = Scope(namespace: "a", audience: .all)
-    static let author = Author(node: Blake2b.hash([1]), incarnation: Incarnation(1))
+    static let author = Author(node: Blake2b.hash([1]), life: Life(1))
     static let key = SigningKey(seed: Blake2b.hash([9]))
     static let root = RootDocument(
         name: "fuzz", created: 0, threshold: 1, roots: [key], enrol: [key.publicKey.id],
@@ -139,8 +139,8 @@ private struct Fixed: RecordIndex {
     }()
 
     func scopes() -> [Scope] { [Self.scope] }
-    func logs(of scope: Scope) -> [LogState] {
-        [LogState(author: Self.author, frontier: 5000, root: Blake2b.hash([2]))]
+    func trie(of scope: Scope) -> AuthorTrie {
+        AuthorTrie([LogState(author: Self.author, frontier: 5000, root: Blake2b.hash([2]))])
     }
     func children(of author: Author, in scope: Scope, level: Int, index: UInt64) -> [Digest] {
         [Digest](repeating: Blake2b.hash([UInt8(level & 255)]), count: 16)

@@ -108,9 +108,9 @@ package struct Record: Hashable, Sendable {
 
 /// The authors that the contexts of a message name, each once, in the order of their first use.
 ///
-/// On the wire a context's entry is a number here and a sequence, three bytes instead of 45. What is
-/// hashed, signed and stored names the author itself, so a record proves itself with nothing beside
-/// it.
+/// On the wire a context's entry is a number here and a sequence, three bytes instead of 45. What
+/// is hashed, signed and stored names the author itself, so a record proves itself with nothing
+/// beside it.
 struct AuthorTable {
     private(set) var authors: [Author] = []
     private var places: [Author: Int] = [:]

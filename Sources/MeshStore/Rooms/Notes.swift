@@ -54,7 +54,7 @@ package final class Notes: Sendable {
                         PRIMARY KEY(kind, name)) WITHOUT ROWID
                         """)
             }
-        } catch where StoreError(error) == .diskFull {
+        } catch  where StoreError(error) == .diskFull {
             // What is there is read; what is not waits for room.
         }
         return queue

@@ -103,8 +103,10 @@ struct SQLiteFacts {
             """, .digest(node)
         ) { row in
             Scope(row.text(0)).map {
-                (LogName(scope: $0, author: Author(node: node, life: Life(row.bits(1)))),
-                    row.sequence(2))
+                (
+                    LogName(scope: $0, author: Author(node: node, life: Life(row.bits(1)))),
+                    row.sequence(2)
+                )
             }
         }
         return Dictionary(rows.compactMap(\.self), uniquingKeysWith: max)

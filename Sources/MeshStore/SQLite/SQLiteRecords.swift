@@ -210,8 +210,8 @@ package final class SQLiteRecords: RecordStore {
     }
 }
 
-/// The digests of all scopes as a comparison reads them: the tries in memory, with what the disk had
-/// no room for.
+/// The digests of all scopes as a comparison reads them: the tries in memory, with what the disk
+/// had no room for.
 struct SQLiteDigests {
     private(set) var tries: [Int64: AuthorTrie] = [:]
     /// Nodes of trees that could not be stored.

@@ -61,7 +61,8 @@ final class SQLiteSnapshot: RecordSnapshot {
             return nil
         }
         let log = LogName(scope: scope, author: author)
-        guard isWhole, hash == place.id, let record = try? Record(decoding: bytes), row.bytes(4) == record.key.utf8
+        guard isWhole, hash == place.id, let record = try? Record(decoding: bytes),
+            row.bytes(4) == record.key.utf8
         else {
             found(.record(log, place.sequence))
             return nil

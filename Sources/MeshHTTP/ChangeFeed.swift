@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import MeshAPI
+internal import MeshCore
+internal import MeshRules
+internal import MeshStore
+internal import NIOCore
+
+/// One client's way through the changes.
+struct ChangeFeed {
+    private static let pause = Duration.seconds(15)
+
+    let routes: Routes
+    var position: FeedPosition
+    let namespace: String?
+    let access: Access
+    let isNDJSON: Bool
+
+    /// A line that tells both ends that the connection stands.
+    var heartbeat: ByteBuffer { ByteBuffer(string: isNDJSON ? "\n" : ": still here\n\n") }
+
+    /// The next changes that this client may see; nil when there are none.
+    mutating func next() throws -> ByteBuffer? {
+        while true {
+            let (changes, reached) = try routes.store.changes(after: position, limit: 100)
+            guard reached > position else { return nil }
+            position = reached
+            var buffer = ByteBuffer()
+            for change in changes { try append(change, to: &buffer) }
+            if buffer.readableBytes > 0 { return buffer }
+        }
+    }
+
+    private func append(_ change: StoredChange, to buffer: inout ByteBuffer) throws {
+        let name = change.scope.namespace
+        guard name == namespace ?? name, !name.hasPrefix("_") || namespace == name,
+            access.mayRead(name)
+        else { return }
+        let state = try routes.store.get(change.key, in: change.scope)
+        var view: RecordView
+        if let state, let version = change.version ?? state.versions.first {
+            view = routes.view(change.scope, state, version)
+            view.cursor = routes.cursor(change.position)
+        } else {
+            view = routes.viewGone(change)
+        }
+        let line = try MeshJSON.encode(view)
+        if isNDJSON {
+            buffer.writeBytes(line)
+            buffer.writeString("\n")
+        } else {
+            buffer.writeString("id: \(view.cursor ?? "")\nevent: change\ndata: ")
+            buffer.writeBytes(line)
+            buffer.writeString("\n\n")
+        }
+    }
+
+    /// True when something changed, false now and then in between; ends with the node.
+    static func wakes(_ positions: AsyncStream<FeedPosition>) -> AsyncStream<Bool> {
+        let (wakes, waker) = AsyncStream.makeStream(
+            of: Bool.self, bufferingPolicy: .bufferingNewest(1))
+        let listener = Task {
+            for await _ in positions { waker.yield(true) }
+            waker.finish()
+        }
+        let timer = Task {
+            while !Task.isCancelled {
+                try? await Task.sleep(for: pause)
+                waker.yield(false)
+            }
+        }
+        waker.onTermination = { _ in
+            listener.cancel()
+            timer.cancel()
+        }
+        return wakes
+    }
+}
