@@ -59,7 +59,9 @@ import Testing
 
 @Suite struct `A full disk` {
     @Test(.enabled("mounting a small disk needs root") { geteuid() == 0 })
-    func `refuses writes, serves reads, and takes writes again when there is room`() throws {
+    func `refuses writes, serves reads, also after a start, and takes writes when there is room`()
+        throws
+    {
         let disk = try #require(try Scratch(mebibytes: 8))
         let node = try Node(in: disk)
         _ = try Programs.ctl(
@@ -77,6 +79,13 @@ import Testing
         }
         #expect(statuses.last == 507)
         #expect(try node.curl("/v1/records/menu/first").body == "kept")
+        // Power comes back to a disk that is still full: reads go on, writes are refused.
+        node.kill()
+        try node.start()
+        #expect(try node.curl("/v1/records/menu/first").body == "kept")
+        #expect(
+            try node.curl("/v1/records/menu/late", "-X", "PUT", "--data-binary", "@\(body)").status
+                == 507)
         // Everything that was acknowledged is there.
         for (index, status) in statuses.enumerated() where status == 201 {
             #expect(try node.curl("/v1/records/menu/k\(index)").status == 200)

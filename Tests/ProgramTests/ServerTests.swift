@@ -325,6 +325,20 @@ import Testing
         #expect(unjoined.code == 1 && unjoined.errors.contains("meshctl join"))
     }
 
+    @Test func `take names of one letter, seen from where the operator stands`() throws {
+        let scratch = try Scratch()
+        for words in [
+            "mesh create k --name m", "ticket create --keys k --site s --node n --out t",
+            "join t --data d",
+        ] {
+            let result = try Programs.run(
+                "/usr/bin/env",
+                ["-C", scratch.path, "\(Programs.build)/meshctl"]
+                    + words.split(separator: " ").map(String.init))
+            #expect(result.code == 0, "\(words): \(result.errors)")
+        }
+    }
+
     @Test func `do not take a ticket twice`() throws {
         let scratch = try Scratch()
         let keys = "\(scratch.path)/keys"

@@ -201,7 +201,7 @@ package final class DiskShelf: ContentShelf {
 
     /// Makes an empty file of some size, where there is none or an unfinished one.
     static func makeFile(_ path: String, _ size: UInt64) -> Bool {
-        try? makeFolder((path as NSString).deletingLastPathComponent)
+        try? makeFolder(DataDirectory.folder(of: path))
         chmod(path, 0o644)
         let file = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0o644)
         guard file >= 0 else { return false }

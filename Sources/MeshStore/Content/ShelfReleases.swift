@@ -72,7 +72,7 @@ extension DiskShelf {
 
     private func lay(_ file: Manifest.File, _ number: Int, _ tree: Tree) throws(StoreError) {
         let path = "\(tree.path)/\(file.path)"
-        try Self.makeFolder((path as NSString).deletingLastPathComponent)
+        try Self.makeFolder(DataDirectory.folder(of: path))
         if let same = files[Self.content(of: file)], isSound(file, at: same) {
             unlink(path)
             if Glibc.link(same, path) == 0 { return }
@@ -148,7 +148,7 @@ extension DiskShelf {
             let path = "\(tree.path)/\(file.path)"
             // What is linked from another tree was synced with that.
             if isAlone(path) { try sync(path) }
-            folders.insert((path as NSString).deletingLastPathComponent)
+            folders.insert(DataDirectory.folder(of: path))
         }
         for folder in folders.sorted() { try sync(folder) }
     }

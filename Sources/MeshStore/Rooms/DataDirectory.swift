@@ -144,6 +144,13 @@ package struct DataDirectory: Sendable {
         return Array(data)
     }
 
+    /// The folder in which a file lies: "." for a bare name. Foundation's own traps on names of one
+    /// letter.
+    package static func folder(of path: String) -> String {
+        guard let slash = path.lastIndex(of: "/") else { return "." }
+        return slash == path.startIndex ? "/" : String(path[..<slash])
+    }
+
     /// Writes a file whole or not at all: to another name, synced, then renamed.
     package static func write(_ bytes: [UInt8], to path: String, mode: UInt32) throws {
         let temporary = path + ".new"
@@ -161,8 +168,8 @@ package struct DataDirectory: Sendable {
                 "\(path) cannot be renamed: \(String(cString: strerror(errno)))")
         }
         // The name itself is durable once its folder is.
-        let parent = (path as NSString).deletingLastPathComponent
-        let folder = open(parent.isEmpty ? "." : parent, O_RDONLY | O_DIRECTORY)
+        let parent = DataDirectory.folder(of: path)
+        let folder = open(parent, O_RDONLY | O_DIRECTORY)
         guard folder >= 0 else { return }
         defer { close(folder) }
         fsync(folder)
