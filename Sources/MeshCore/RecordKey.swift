@@ -36,6 +36,12 @@ public struct RecordKey: Hashable, Comparable, Sendable {
     /// Takes a key from text, by the same rules.
     public init(_ text: String) throws(KeyError) { try self.init(validating: Array(text.utf8)) }
 
+    /// Hashes the bytes as one piece: an array of its own accord hashes them one by one, and a batch
+    /// looks each of its keys up several times.
+    public func hash(into hasher: inout Hasher) {
+        utf8.withUnsafeBytes { hasher.combine(bytes: $0) }
+    }
+
     /// Orders as the bytes do.
     public static func < (lhs: RecordKey, rhs: RecordKey) -> Bool {
         lhs.utf8.lexicographicallyPrecedes(rhs.utf8)

@@ -17,6 +17,9 @@ package struct KeyName: Hashable, Sendable {
         self.scope = scope
         self.key = key
     }
+
+    /// Hashes the key alone: a transaction names many keys and few scopes.
+    package func hash(into hasher: inout Hasher) { hasher.combine(key) }
 }
 
 /// The logs of one node in one scope: one a life.

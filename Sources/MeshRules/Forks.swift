@@ -138,12 +138,9 @@ extension RecordTransaction {
         for one in rewrites {
             let live = work.live(KeyName(scope: one.scope, key: one.record.key))
             if live.contains(where: { $0.record == one.record }) { continue }
-            _ = draft(one.scope, one.policy)
-            if let draft = drafts[one.scope], draft.policy != one.policy {
-                sealDrafts()
-                _ = self.draft(one.scope, one.policy)
-            }
-            append(one.record, one.merge, to: one.scope)
+            makeRoom(in: one.scope, one.policy, records: 1, bytes: one.record.encoded.count + 4)
+            append(
+                one.record, at: nextPlace(in: one.scope, one.policy), one.merge, to: one.scope)
             conclusion.counts.rewritten += 1
         }
         rewrites = []

@@ -26,6 +26,12 @@ struct Draft {
         ids.append(id)
         byteCount += bytes.count + 4
     }
+
+    /// A version was superseded; where it is of this commit, it is never sent.
+    mutating func noteSuperseded(_ version: HeldVersion) {
+        guard version.dot.author == author, version.dot.sequence >= first else { return }
+        superseded[Int(version.dot.sequence - first)] = version.id
+    }
 }
 
 /// Writes of this node's apps.
@@ -49,13 +55,8 @@ extension RecordTransaction {
         let plan = try plan(request, policy.policy.merge)
         // A batch is never split: all of it is in one commit, and stands or falls with it
         // everywhere.
-        if let draft = drafts[request.scope],
-            draft.policy != policy.id || draft.author != author
-                || draft.byteCount + plan.byteCount > RuleLimits.draftBytes
-                || draft.records.count + request.writes.count > CommitHeader.recordsMax
-        {
-            seal(draft)
-        }
+        makeRoom(
+            in: request.scope, policy.id, records: request.writes.count, bytes: plan.byteCount)
         var receipts: [Receipt] = []
         receipts.reserveCapacity(request.writes.count)
         for (write, isNeeded) in zip(request.writes, plan.isNeeded) {
@@ -184,13 +185,13 @@ extension RecordTransaction {
     private mutating func apply(
         _ write: Write, in scope: Scope, _ policy: Workspace.NamedPolicy
     ) -> Receipt {
-        let dot = draft(scope, policy.id).next
+        let dot = nextPlace(in: scope, policy.id)
         let versions = live(write.key, in: scope)
         let record = Record(
             kind: write.kind, stamp: nextStamp(), key: write.key,
             context: contextOfWrite(versions, at: dot, in: scope, policy.policy.merge),
             contentType: write.contentType, body: write.body)
-        append(record, policy.policy.merge, to: scope)
+        append(record, at: dot, policy.policy.merge, to: scope)
         return Receipt(
             dot: dot, live: live(write.key, in: scope).map(\.dot), isNew: versions.isEmpty)
     }
@@ -240,30 +241,39 @@ extension RecordTransaction {
                 .sorted { $0.life < $1.life }
     }
 
-    /// The draft of a scope, begun where there is none.
-    mutating func draft(_ scope: Scope, _ policy: PolicyID) -> Draft {
-        if let draft = drafts[scope] { return draft }
+    /// Closes the draft of a scope where it cannot take so many records more.
+    mutating func makeRoom(in scope: Scope, _ policy: PolicyID, records: Int, bytes: Int) {
+        guard let draft = drafts[scope],
+            draft.policy != policy || draft.author != author
+                || draft.byteCount + bytes > RuleLimits.draftBytes
+                || draft.records.count + records > CommitHeader.recordsMax
+        else { return }
+        seal(draft)
+    }
+
+    /// The place of the next record of a scope; its draft is begun where there is none.
+    mutating func nextPlace(in scope: Scope, _ policy: PolicyID) -> Dot {
+        // Whoever holds a copy of a draft as it grows has all of it copied, record by record.
+        if let place = drafts[scope]?.next { return place }
         let log = LogName(scope: scope, author: author)
         let draft = Draft(
             scope: scope, author: author, policy: policy, first: work.head(log).frontier + 1)
         drafts[scope] = draft
-        return draft
+        return draft.next
     }
 
     /// Adds a record to the scope's draft and puts it among the versions of its key.
-    mutating func append(_ record: Record, _ merge: MergeKind, to scope: Scope) {
-        guard let draft = drafts[scope] else { preconditionFailure("a draft was begun") }
-        let dot = draft.next
+    mutating func append(_ record: Record, at dot: Dot, _ merge: MergeKind, to scope: Scope) {
         let bytes = record.encoded
         let id = Record.id(of: bytes, in: context.mesh)
         drafts[scope]?.append(bytes, id)
         let held = HeldVersion(dot: dot, id: id, record: record, merge: merge)
-        let lives = livesOfWriter(in: scope)
-        for version in live(record.key, in: scope)
-        where held.version.supersedes(version.version, lives: lives) {
-            work.supersede(version, in: scope, by: dot)
-            if version.dot.author == draft.author, version.dot.sequence >= draft.first {
-                drafts[scope]?.superseded[Int(version.dot.sequence - draft.first)] = version.id
+        let versions = live(record.key, in: scope)
+        if !versions.isEmpty {
+            let lives = livesOfWriter(in: scope)
+            for version in versions where held.version.supersedes(version.version, lives: lives) {
+                work.supersede(version, in: scope, by: dot)
+                drafts[scope]?.noteSuperseded(version)
             }
         }
         work.insert(held, in: scope, bytes: bytes)
