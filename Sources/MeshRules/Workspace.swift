@@ -171,16 +171,16 @@ struct Workspace {
         lives[first.scope, default: ScopeLives()][node: first.author.node] = family.lives
     }
 
-    /// A commit that is kept; later jobs of the transaction find it.
+    /// A commit that is kept; later jobs of the transaction find it, if they asked for its log.
     mutating func keep(
         _ header: CommitHeader, _ signature: Signature, _ proof: CommitProof,
-        rows: [UInt64: HeldCommit.Row]
+        rows: @autoclosure () -> [UInt64: HeldCommit.Row]
     ) {
         changes.append(.commit(header, signature, proof))
         guard facts.commits[header.log] != nil else { return }
         facts.commits[header.log]?.removeAll { $0.header.first == header.first }
         facts.commits[header.log]?.append(
-            HeldCommit(header: header, signature: signature, proof: proof, rows: rows))
+            HeldCommit(header: header, signature: signature, proof: proof, rows: rows()))
         facts.commits[header.log]?.sort { $0.header.first < $1.header.first }
     }
 

@@ -20,6 +20,16 @@ struct Draft {
     /// The place of the next record.
     var next: Dot { Dot(author: author, sequence: first + UInt64(records.count)) }
 
+    /// Its records as a store holds them.
+    var rows: [UInt64: HeldCommit.Row] {
+        var rows: [UInt64: HeldCommit.Row] = [:]
+        for (offset, id) in ids.enumerated() {
+            rows[first + UInt64(offset)] = HeldCommit.Row(
+                id: id, isLive: superseded[offset] == nil)
+        }
+        return rows
+    }
+
     /// Takes one more record.
     mutating func append(_ bytes: [UInt8], _ id: Digest) {
         records.append(bytes)
@@ -37,6 +47,7 @@ struct Draft {
 /// Writes of this node's apps.
 extension RecordTransaction {
     func add(_ request: WriteRequest, to needs: inout Needs) {
+        needs.keys.reserveCapacity(needs.keys.count + request.writes.count)
         for write in request.writes {
             needs.keys.insert(KeyName(scope: request.scope, key: write.key))
         }
@@ -126,6 +137,7 @@ extension RecordTransaction {
         _ request: WriteRequest, _ merge: MergeKind
     ) throws(WriteRefusal) -> (isNeeded: [Bool], byteCount: Int) {
         var keys: [RecordKey: KeyPlan] = [:]
+        keys.reserveCapacity(request.writes.count)
         var isNeeded: [Bool] = []
         var byteCount = 0
         for (index, write) in request.writes.enumerated() {
@@ -296,12 +308,7 @@ extension RecordTransaction {
             first: draft.first, previous: head.id, policy: draft.policy, inherits: inherits,
             key: context.key, mesh: context.mesh)
         conclusion.counts.signatures += 1
-        var rows: [UInt64: HeldCommit.Row] = [:]
-        for (offset, id) in draft.ids.enumerated() {
-            rows[draft.first + UInt64(offset)] = HeldCommit.Row(
-                id: id, isLive: draft.superseded[offset] == nil)
-        }
-        work.keep(whole.header, whole.signature, whole.proof, rows: rows)
+        work.keep(whole.header, whole.signature, whole.proof, rows: draft.rows)
         work.set(
             log,
             LogHead(

@@ -38,6 +38,7 @@ struct SQLiteFacts {
     }
 
     private func addKeys(_ needs: Needs, _ facts: inout Facts) throws {
+        facts.keys.reserveCapacity(needs.keys.count)
         for name in needs.keys {
             let versions = try snapshot.versions(of: name).map(\.held)
             facts.keys[name] = versions
