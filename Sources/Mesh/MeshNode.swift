@@ -73,10 +73,8 @@ public final class MeshNode: Sendable {
         }
         if !configuration.allowVolatile { try directory.checkFileSystem() }
         let lock = try directory.lock()
-        let name = "mesh-\(identity.certificate.node.description.prefix(32))"
         store = try Store(
             path: directory.database, identity: identity, lock: lock,
-            proof: TailProof(path: "/dev/shm/\(name)"),
             wallMilliseconds: { UInt64(max(0, Date().timeIntervalSince1970 * 1000)) })
         self.configuration = configuration
         self.logger = logger
@@ -155,7 +153,7 @@ public final class MeshNode: Sendable {
         if let error = failure.withLock({ $0 }) { throw error }
     }
 
-    /// Says goodbye, finishes what waits for the disk, and marks a clean stop.
+    /// Says goodbye, and finishes what waits for the disk.
     private func shutDown(
         _ listeners: [any Channel], _ beacons: BeaconPort, _ datagrams: DatagramPort
     ) async {

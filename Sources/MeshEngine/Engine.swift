@@ -220,6 +220,8 @@ extension Engine {
         join(id, peer.certificate, origin, now)
         links[id]?.askedFor.insert(peer.certificate.node)
         receive(id, certificate: peer.certificate.encoded)
+        links[id]?.streams.append(.losers(of: peer.certificate.node))
+        pump(id)
         if origin.dialled != nil { beginSync(id, now) }
     }
 

@@ -59,9 +59,9 @@ extension Engine {
             wantSync(id)
         }
         for message in outcome.outvoted {
-            transmit(id, message)
-            if let author = link(to: message.author.node), author != id {
-                transmit(author, message)
+            for (other, link) in links.sorted(by: { $0.key < $1.key })
+            where link.peer.certificate.allows(.read, message.scope) {
+                transmit(other, message)
             }
         }
         if !outcome.evidence.isEmpty, let link = links[id] {
@@ -159,7 +159,7 @@ extension Engine {
         guard !link.streams.isEmpty else { return finishStreams(id) }
         guard link.credit.hasRoom else { return }
         let request = link.streams.removeFirst()
-        guard link.peer.certificate.allows(.read, request.scope) else {
+        if let scope = request.scope, !link.peer.certificate.allows(.read, scope) {
             links[id] = link
             counters.add("stream_not_granted")
             return pump(id)

@@ -58,8 +58,13 @@ public struct Oracle: Sendable {
         /// Whether a revocation has surely cut it off.
         var isCut = false
         /// Whether it stands though its author was revoked: what only a life that was cut off whole
-        /// had replaced may be shown again.
+        /// had replaced may be shown again. Likewise where two machines of one identity wrote.
         var mayReturn = false
+        /// In which history it was written, where a machine has gone on from an earlier moment, so
+        /// that another write may be in the same place; nil where no machine has.
+        var history: Int?
+        /// Whether it is of one of several histories.
+        var isForked: Bool { history != nil }
     }
 
     private var writes: [Write] = []
@@ -67,6 +72,9 @@ public struct Oracle: Sendable {
     /// Cells in which a server that keeps to no rule has written: only agreement is asked for.
     private var spoiled: Set<Cell> = []
     private var revoked: Set<DiskID> = []
+    private var forked: [DiskID: Int] = [:]
+    /// Cells in which somebody replaced a value of a machine that has written twice.
+    private var confused: Set<Cell> = []
     private var told: [String: [Cell: [WriteID]]] = [:]
 
     /// Nothing has happened.
@@ -95,8 +103,11 @@ public struct Oracle: Sendable {
         }
         writes.append(
             Write(
-                cell: cell, kind: kind, isDeletion: isDeletion, replaces: replaces, disk: disk))
+                cell: cell, kind: kind, isDeletion: isDeletion, replaces: replaces, disk: disk,
+                history: forked[disk]))
+        if forked[disk] != nil { writes[writes.count - 1].mayReturn = true }
         byCell[cell, default: []].append(writes.count - 1)
+        confuse(cell, replaces, disk)
         // Whoever is revoked and has not heard of it writes for nobody.
         writes[writes.count - 1].isCut = revoked.contains(disk)
         return writes.count - 1
@@ -118,6 +129,27 @@ public struct Oracle: Sendable {
             writes[value].holders.insert(disk)
             for replaced in writes[value].replaces { writes[replaced].holders.insert(disk) }
         }
+    }
+
+    /// A machine goes on with its memory from an earlier moment, at which its disk held `kept`: it
+    /// writes a second time in places in which it had written before. What one of the two histories
+    /// replaced may be shown again.
+    public mutating func fork(_ disks: Set<DiskID>, but kept: Set<WriteID>) {
+        for id in writes.indices where disks.contains(writes[id].disk) && !kept.contains(id) {
+            if writes[id].history == nil { writes[id].history = 0 }
+            writes[id].mayReturn = true
+        }
+        for disk in disks { forked[disk, default: 0] += 1 }
+        for id in writes.indices { confuse(writes[id].cell, writes[id].replaces, writes[id].disk) }
+    }
+
+    /// Where another server has replaced what one of the two histories says, nobody can tell which
+    /// of them its writer had seen.
+    private mutating func confuse(_ cell: Cell, _ replaced: Set<WriteID>, _ disk: DiskID) {
+        guard forked[disk] == nil, replaced.contains(where: { writes[$0].isForked }) else {
+            return
+        }
+        confused.insert(cell)
     }
 
     /// A server that keeps to no rule has written to a cell as it liked.
@@ -154,11 +186,14 @@ public struct Oracle: Sendable {
             writes[id].mayReturn = true
             let isShown = shown[writes[id].cell]?.contains(id) ?? false
             if isShown { continue }
-            let isReplaced = (byCell[writes[id].cell] ?? []).contains {
-                writes[$0].replaces.contains(id)
+            // Where the witness shows nothing that replaces it, it knew neither; but a deletion
+            // does not show.
+            let isKnown = (byCell[writes[id].cell] ?? []).contains { other in
+                writes[other].replaces.contains(id)
+                    && (writes[other].isDeletion
+                        || shown[writes[id].cell]?.contains(other) ?? false)
             }
-            if isReplaced || writes[id].isDeletion {
-                // The witness may have known it, and what replaced it.
+            if isKnown || writes[id].isDeletion {
                 writes[id].isForfeit = true
             } else {
                 writes[id].isCut = true
@@ -189,9 +224,13 @@ public struct Oracle: Sendable {
     /// - Returns: what is wrong; nil if nothing is.
     public func judge(_ shown: [Cell: [WriteID]], reads: (String) -> Bool) -> String? {
         for (cell, values) in shown.sorted(by: { $0.key < $1.key }) {
-            if Set(values).count != values.count { return "\(cell) shows a value twice" }
             if spoiled.contains(cell) { continue }
             for value in values {
+                // A machine that wrote twice may have written a value again that stood after all.
+                let isOnce = values.count { $0 == value } == 1
+                if !isOnce, !(writes.indices.contains(value) && writes[value].isForked) {
+                    return "\(cell) shows \(value) twice"
+                }
                 guard writes.indices.contains(value), writes[value].cell == cell else {
                     return "\(cell) shows \(value), which nobody wrote there"
                 }
@@ -215,7 +254,8 @@ public struct Oracle: Sendable {
         if write.isCut { return "which was refused, or was cut off with its author" }
         if write.kind == .log || write.mayReturn { return nil }
         let replacer = (byCell[write.cell] ?? []).first { other in
-            writes[other].replaces.contains(id) && stands(other)
+            // A machine that goes on from an earlier moment finds replaced what it had not.
+            writes[other].replaces.contains(id) && stands(other) && !writes[other].isForked
         }
         return replacer.map { "which \($0) had seen and replaced" }
     }
@@ -224,6 +264,17 @@ public struct Oracle: Sendable {
     private func stands(_ id: WriteID) -> Bool {
         let write = writes[id]
         return (write.isAcknowledged || write.wasShown) && !write.isForfeit && !write.isCut
+            && !isConfused(write)
+    }
+
+    /// Whether it cannot be told what a write of one of several histories replaced, or what
+    /// replaced it: where another server, or another history, wrote the same cell.
+    private func isConfused(_ write: Write) -> Bool {
+        guard let history = write.history, write.kind == .register else { return false }
+        return confused.contains(write.cell)
+            || (byCell[write.cell] ?? []).contains {
+                writes[$0].history ?? history != history
+            }
     }
 
     /// Whether every server must show a value.

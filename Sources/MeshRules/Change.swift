@@ -44,12 +44,17 @@ package enum Change: Sendable {
     case notice(KeyName)
     /// A header is kept as proof that an author wrote two things in one place.
     case evidence(CommitHeader, Signature)
+    /// Something has lost its place. Its author notes each record that he writes again; all others
+    /// keep the commit for him, with what lived of it.
+    case loser(Digest, of: NodeID, CommitsMessage?)
     /// A revocation is known for good.
     case revocation(Revocation)
     /// An answer is kept under its name.
     case answer(String, StoredAnswer)
     /// This node writes in another life from now on.
     case life(Life)
+    /// The feed begins another epoch, and nobody goes on from an earlier one.
+    case epoch([UInt8])
 }
 
 /// A record on its way into a store.
@@ -94,6 +99,8 @@ package struct Conclusion: Sendable {
     package var wantsTrim = false
     /// The life in which this node writes now.
     package var life: Life
+    /// The epoch of the feed that began; nil if none did.
+    package var epoch: [UInt8]?
     /// The last stamp that was given.
     package var stamp: HybridTime
     /// How far logs go by headers of their authors that were verified, though they wait.

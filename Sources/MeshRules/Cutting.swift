@@ -47,7 +47,7 @@ extension RecordTransaction {
             if let last = work.lastCommit(of: log) {
                 let head = LogHead(
                     frontier: last.header.last, id: last.header.id(in: context.mesh),
-                    inherits: work.head(log).inherits)
+                    inherits: work.head(log).inherits, forksAt: work.head(log).forksAt)
                 work.change(.head(log, head, last.header, last.signature))
             } else {
                 work.change(.removeLog(log))

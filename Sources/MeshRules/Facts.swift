@@ -44,15 +44,20 @@ package struct LogHead: Hashable, Sendable {
     package var id: Digest
     /// What the life inherited when it began.
     package var inherits: [Inheritance]
+    /// From which place on two machines are known to have written; nil where none is.
+    package var forksAt: UInt64?
 
     /// A log of which nothing is known.
     package static let none = LogHead(frontier: 0, id: .zero, inherits: [])
 
     /// Describes a log.
-    package init(frontier: UInt64, id: Digest, inherits: [Inheritance]) {
+    package init(
+        frontier: UInt64, id: Digest, inherits: [Inheritance], forksAt: UInt64? = nil
+    ) {
         self.frontier = frontier
         self.id = id
         self.inherits = inherits
+        self.forksAt = forksAt
     }
 }
 
@@ -66,14 +71,20 @@ package struct Family: Sendable {
     /// Describes a family.
     package init(_ heads: [Life: LogHead]) {
         self.heads = heads
-        lives = Lives(heads.mapValues(\.inherits))
+        lives = Self.lives(heads)
+    }
+
+    private static func lives(_ heads: [Life: LogHead]) -> Lives {
+        Lives(heads.mapValues(\.inherits), forks: heads.compactMapValues(\.forksAt))
     }
 
     /// Notes what is known of a log now.
     package mutating func set(_ life: Life, _ head: LogHead) {
-        let isNew = heads[life]?.inherits != head.inherits
+        let old = heads[life]
         heads[life] = head
-        if isNew { lives = Lives(heads.mapValues(\.inherits)) }
+        if old?.inherits != head.inherits || old?.forksAt != head.forksAt {
+            lives = Self.lives(heads)
+        }
     }
 }
 
@@ -229,7 +240,7 @@ package struct Needs: Sendable {
     package var commits: [LogName: [ClosedRange<UInt64>]] = [:]
     /// The same commits, without their rows.
     package var proofs: [LogName: [ClosedRange<UInt64>]] = [:]
-    /// Records of ranges of a log, live or not.
+    /// Records of ranges of a log, live or not, and of the commits asked for that overlap them.
     package var records: [LogName: [ClosedRange<UInt64>]] = [:]
     /// The last commit that is held of each log.
     package var lastCommits: Set<LogName> = []
@@ -245,6 +256,8 @@ package struct Needs: Sendable {
     package var oldest: [UndoClass: Int] = [:]
     /// Answers to earlier requests.
     package var idempotency: Set<String> = []
+    /// Names of what may have lost its place, of which is asked whether it is known to.
+    package var losers: Set<Digest> = []
 
     /// Nothing.
     package init() {}
@@ -260,7 +273,7 @@ package struct Needs: Sendable {
     package var isEmpty: Bool {
         keys.isEmpty && families.isEmpty && commits.isEmpty && proofs.isEmpty && records.isEmpty
             && lastCommits.isEmpty && certificates.isEmpty && logsOf.isEmpty && undo.isEmpty
-            && kept.isEmpty && oldest.isEmpty && idempotency.isEmpty
+            && kept.isEmpty && oldest.isEmpty && idempotency.isEmpty && losers.isEmpty
     }
 }
 
@@ -290,6 +303,9 @@ package struct Facts: Sendable {
     package var undoUsage: [UndoClass: UndoUsage] = [:]
     /// Answers to earlier requests, by name.
     package var idempotency: [String: StoredAnswer] = [:]
+    /// Which of these are known: at their author records that were written again, elsewhere commits
+    /// that are kept for him.
+    package var losers: Set<Digest> = []
     /// Every revocation that is known: always there, asked for or not.
     package var revoked = RevokedLogs()
     /// What was found rotten on the way.

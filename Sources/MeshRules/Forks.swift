@@ -17,16 +17,16 @@ extension RecordTransaction {
         let commit = admitted.commit
         outcome.isFork = true
         conclusion.counts.forks += 1
-        for rival in rivals { work.change(.evidence(rival.header, rival.signature)) }
-        work.change(.evidence(commit.header, commit.signature))
+        note(rivals, and: commit)
         let winners = rivals.filter { prevails($0.header, over: commit.header) }
         if !winners.isEmpty {
-            if commit.header.author.node == context.node { saveOwn(admitted) }
-            for winner in winners {
-                let live = winner.rows.filter(\.value.isLive).keys.sorted()
+            keep(admitted, &outcome)
+            // A header alone is only told as evidence: its sender shows nothing of it.
+            if !commit.records.isEmpty {
                 outcome.evidence.append(
-                    .dots(
-                        winner.header.scope, winner.header.author, SyncPart.entries(live)))
+                    .commits(
+                        commit.header.scope, commit.header.author,
+                        holding: winners.map(\.header.first).sorted()))
             }
             return false
         }
@@ -49,32 +49,71 @@ extension RecordTransaction {
         if header.author.node == context.node {
             saveOwn(rival)
         } else if let message = handedOver(rival) {
-            outcome.outvoted.append(message)
+            keep(message, &outcome)
         }
         for sequence in rival.rows.keys.sorted() { work.remove(header.log, sequence) }
         work.removeCommit(header)
         let range = header.range
-        let old = undone[header.log]
-        undone[header.log] =
-            old.map { min($0.lowerBound, range.lowerBound)...max($0.upperBound, range.upperBound) }
-            ?? range
+        undo(header.log, range)
         // The log ended with the rival: now it ends with what took its place.
         if head.id == header.id(in: context.mesh) {
             move(header.log, to: winner.header, winner.signature)
         }
     }
 
-    /// Of two histories one is kept whole, as far as can be told: the commit that follows what
-    /// stands before it prevails; where both do, or neither, the lower identity.
+    /// The headers are kept as evidence. What one of the two machines is taken to have seen in
+    /// silence is known no more, so what went for that lives again.
+    mutating func note(_ rivals: [HeldCommit], and commit: Commit) {
+        for rival in rivals { work.change(.evidence(rival.header, rival.signature)) }
+        work.change(.evidence(commit.header, commit.signature))
+        let log = commit.header.log
+        let place = rivals.map(\.header.first).reduce(commit.header.first, min)
+        if work.fork(log, at: place) { undo(log, place...Dot.sequenceMax) }
+    }
+
+    private mutating func undo(_ log: LogName, _ range: ClosedRange<UInt64>) {
+        undone[log] =
+            undone[log].map {
+                min($0.lowerBound, range.lowerBound)...max($0.upperBound, range.upperBound)
+            } ?? range
+    }
+
+    /// Of two in one place the lower identity lives. The answer hangs on the two alone, so all
+    /// servers come to the same, in whatever order they hear.
     private func prevails(_ one: CommitHeader, over other: CommitHeader) -> Bool {
-        if one.first == other.first, one.previous != other.previous {
-            let before = work.commits(of: one.log, overlapping: (one.first - 1)...(one.first - 1))
-            if let id = before.first?.header.id(in: context.mesh), one.first > 1 {
-                if one.previous == id { return true }
-                if other.previous == id { return false }
-            }
+        one.id(in: context.mesh) < other.id(in: context.mesh)
+    }
+
+    /// What lost its place is its author's to write again. Whoever is not he keeps it until it links
+    /// with him, and tells all others, so that one of them does.
+    private mutating func keep(_ message: CommitsMessage, _ outcome: inout IngestOutcome) {
+        let name = Blake2b.hash(message.encoded)
+        guard !work.isLoser(name) else { return }
+        work.change(.loser(name, of: message.author.node, message))
+        outcome.outvoted.append(message)
+    }
+
+    private mutating func keep(_ loser: Admitted, _ outcome: inout IngestOutcome) {
+        let (commit, header) = (loser.commit, loser.commit.header)
+        if commit.records.isEmpty { return }
+        if header.author.node == context.node {
+            save(Array(zip(loser.ids, loser.records)), of: header, loser.merge)
+        } else {
+            keep(filling(commit), &outcome)
         }
-        return one.id(in: context.mesh) < other.id(in: context.mesh)
+    }
+
+    /// By what it is known that a commit, or its records, lost their place.
+    func losers(_ commit: Commit) -> [Digest] {
+        commit.header.author.node == context.node
+            ? commit.records.map { Record.id(of: $0, in: context.mesh) }
+            : [Blake2b.hash(filling(commit).encoded)]
+    }
+
+    private func filling(_ commit: Commit) -> CommitsMessage {
+        CommitsMessage(
+            scope: commit.header.scope, author: commit.header.author, after: 0, through: 0,
+            commits: [commit])
     }
 
     /// A commit that goes, with what lives of it, for its author.
@@ -92,8 +131,7 @@ extension RecordTransaction {
             proof: rival.proof.dropping(
                 dropped.filter { present.contains($0.key) && !wanted.contains($0.key) }),
             records: live.map(\.record.encoded))
-        return CommitsMessage(
-            scope: header.scope, author: header.author, after: 0, through: 0, commits: [commit])
+        return filling(commit)
     }
 
     /// What this node acknowledged is not lost with the place that it had: it is written again in a
@@ -101,36 +139,41 @@ extension RecordTransaction {
     private mutating func saveOwn(_ rival: HeldCommit) {
         let live = work.records(of: rival.header.log, in: rival.header.range).filter(\.isLive)
         guard let merge = live.first?.held.merge else { return beginLife() }
-        save(live.map(\.held.record), of: rival.header, merge)
-    }
-
-    /// Nor is what a copy of this node acknowledged, which may be no more: a machine was put back.
-    private mutating func saveOwn(_ loser: Admitted) {
-        save(loser.records, of: loser.commit.header, loser.merge)
-        let range = loser.commit.header.range
-        // Nothing of it has superseded anything here; it is written once all is settled.
-        undone[loser.commit.header.log] =
-            undone[loser.commit.header.log].map {
-                min($0.lowerBound, range.lowerBound)...max($0.upperBound, range.upperBound)
-            } ?? range
+        save(live.map { ($0.held.id, $0.held.record) }, of: rival.header, merge)
     }
 
     private mutating func save(
-        _ records: [Record], of header: CommitHeader, _ merge: MergeKind
+        _ records: [(id: Digest, record: Record)], of header: CommitHeader, _ merge: MergeKind
     ) {
-        // The two histories part here, or where an earlier loss has shown that they did.
+        for (id, record) in records where !work.isLoser(id) {
+            work.change(.loser(id, of: context.node, nil))
+            rewrites.append(
+                Rewrite(scope: header.scope, policy: header.policy, record: record, merge: merge))
+        }
         let family = work.family(FamilyName(scope: header.scope, node: context.node))
-        let earlier = family.heads.values.flatMap(\.inherits)
-            .filter { $0.life == header.author.life }.map(\.through)
-        let most = ([header.first - 1, inheritsMost[header.log] ?? .max] + earlier).min() ?? 0
-        inheritsMost[header.log] = most
-        rewrites += records.map {
-            Rewrite(scope: header.scope, policy: header.policy, record: $0, merge: merge)
+        let inherited = family.heads[life]?.inherits.first { $0.life == header.author.life }
+        // A life that says that it has seen what the other machine wrote has not.
+        if header.author.life == life
+            || inherited?.through ?? 0 >= work.head(header.log).forksAt ?? .max
+        {
+            beginLife()
         }
-        let knows = family.heads[life].map { head in
-            head.inherits.first { $0.life == header.author.life }?.through ?? 0
+    }
+
+    /// Whether something comes in the life in which this process writes, though it has not written
+    /// it: its machine was put back, or a copy of it is at work. Which of two in that life had seen
+    /// the other cannot be told then.
+    func isStranger(_ dot: Dot, beside other: Dot) -> Bool {
+        dot.author == Author(node: context.node, life: input.life) && other.author == dot.author
+    }
+
+    /// Has a record written again beside what seems to replace it.
+    mutating func save(_ held: HeldVersion, in scope: Scope) {
+        guard let policy = work.policies(of: scope.namespace, mesh: context.mesh).first else {
+            return
         }
-        if header.author.life == life || knows.map({ $0 > most }) ?? true { beginLife() }
+        rewrites.append(
+            Rewrite(scope: scope, policy: policy.id, record: held.record, merge: held.merge))
     }
 
     /// Writes again what lost its place, as its app had written it, unless another copy has.

@@ -14,9 +14,8 @@ extension RecordTransaction {
         if let name = BuiltIn.policyKey(of: scope.namespace) { needs.keys.insert(name) }
         var ranges: [ClosedRange<UInt64>] = []
         for (commit, list) in zip(message.commits, records) {
-            // With the one before: of two in one place the one that follows it prevails.
-            let first = commit.header.first
-            ranges.append((message.isRun ? first : max(first, 2) - 1)...commit.header.last)
+            ranges.append(commit.header.range)
+            if !message.isRun { needs.losers.formUnion(losers(commit)) }
             for record in list {
                 needs.keys.insert(KeyName(scope: scope, key: record.key))
                 for dot in record.context.dots {
@@ -25,11 +24,10 @@ extension RecordTransaction {
             }
         }
         needs.commits[message.log, default: []] += ranges
-        // Our own commits that lose their place to a copy's are written again. A place that is
+        needs.lastCommits.insert(message.log)
+        // Commits that lose their place go to their author with their records. A place that is
         // filled may still have its row, whose commit has rotted.
-        if node == context.node || !message.isRun {
-            needs.records[message.log, default: []] += ranges
-        }
+        needs.records[message.log, default: []] += ranges
     }
 
     /// Judges and applies a peer's message. What is refused as a forgery leaves no trace; where a
@@ -68,10 +66,11 @@ extension RecordTransaction {
             return beginLifeIfLost(message, outcome)
         }
         let admitted = try judge(message, records, certificates, head, &outcome)
+        if message.isRun, isFork(admitted, after: head, of: message.log) { outcome.isFork = true }
         let whole = apply(message, admitted, head, &outcome)
         conclusion.counts.ingested += outcome.stored
         if whole, message.isRun, let last = admitted.last {
-            advance(message, last.commit, head, &outcome)
+            advance(message, last.commit, &outcome)
         }
         beginLifeIfLost(message, outcome)
     }
@@ -137,26 +136,35 @@ extension RecordTransaction {
     }
 
     private mutating func advance(
-        _ message: CommitsMessage, _ last: Commit, _ head: LogHead, _ outcome: inout IngestOutcome
+        _ message: CommitsMessage, _ last: Commit, _ outcome: inout IngestOutcome
     ) {
-        let next = message.commits.first { $0.header.first == head.frontier + 1 }
-        if let next, next.header.previous != head.id {
-            // Its author wrote two histories; the places where they differ are settled one by one.
-            outcome.isFork = true
-            conclusion.counts.forks += 1
-        }
         outcome.hasAdvanced = true
         if witnessed[message.log] ?? .max <= last.header.last { witnessed[message.log] = nil }
         move(message.log, to: last.header, last.signature)
     }
 
+    /// Whether a log goes on otherwise than it ends here: then its author wrote two histories.
+    private mutating func isFork(
+        _ admitted: [Admitted], after head: LogHead, of log: LogName
+    ) -> Bool {
+        let next = admitted.first { $0.commit.header.first == head.frontier + 1 }
+        guard let next, next.commit.header.previous != head.id else { return false }
+        conclusion.counts.forks += 1
+        if let last = work.lastCommit(of: log), last.header.last == head.frontier {
+            note([last], and: next.commit)
+        }
+        return true
+    }
+
     /// Moves the end of a log.
     mutating func move(_ log: LogName, to header: CommitHeader, _ signature: Signature) {
-        let inherits = header.first == 1 ? header.inherits : work.head(log).inherits
+        let head = work.head(log)
+        let inherits = header.first == 1 ? header.inherits : head.inherits
         work.set(
             log,
             LogHead(
-                frontier: header.last, id: header.id(in: context.mesh), inherits: inherits),
+                frontier: header.last, id: header.id(in: context.mesh), inherits: inherits,
+                forksAt: head.forksAt),
             header, signature)
     }
 
@@ -237,12 +245,14 @@ extension RecordTransaction {
         let live = work.live(KeyName(scope: scope, key: held.record.key))
         switch Merge.integrate(held.version, into: live.map(\.version), lives: lives) {
         case .superseded(let winner):
+            if isStranger(held.dot, beside: winner) { save(held, in: scope) }
             let undo = UndoClass(scope, of: held.dot, by: winner)
             work.insert(held, in: scope, bytes: bytes, superseded: (winner, undo))
             if isFill { outcome.evidence.append(Self.request(scope, winner)) }
             return false
         case .lives(let superseded):
             for old in live where superseded.contains(old.dot) {
+                if isStranger(held.dot, beside: old.dot) { save(old, in: scope) }
                 work.supersede(old, in: scope, by: held.dot)
             }
             work.insert(held, in: scope, bytes: bytes)
@@ -265,6 +275,10 @@ extension RecordTransaction {
             outcome.evidence.append(Self.request(scope, winner.dot))
             if isLive { work.supersede(held, in: scope, by: winner.dot) }
         } else {
+            if isLive, work.head(LogName(scope: scope, author: held.dot.author)).forksAt != nil {
+                // Whoever sends it does not know that two machines wrote there.
+                outcome.evidence.append(.evidence(scope, held.dot.author))
+            }
             // What had superseded it may be gone, and nobody here have noticed.
             if !isLive { work.revive(KeptVersion(scope: scope, held: held)) }
             for old in others where held.version.supersedes(old.version, lives: lives) {

@@ -144,6 +144,10 @@ package enum RuleLimits {
     package static let draftBytes = 96 * 1024
     /// Headers of one log that are kept as evidence that its author wrote two things in one place.
     package static let evidence = 2
+    /// Commits of one node that lost their place and are kept for it; the oldest goes.
+    package static let losers = 256
+    /// Records of this node of which is remembered that they were written again.
+    package static let savedLosers = 50_000
     /// Logs that wait, of which is remembered how far they go; what is forgotten is shown again.
     static let witnessed = 10_000
     /// Superseded records that one trim takes away of each class, at most.

@@ -29,8 +29,11 @@ package struct RuleContext: Sendable {
 package struct RuleInput: Sendable {
     /// The life in which this node has written until now.
     package let life: Life
-    /// A number that no life has had, for the case that a new one begins.
+    /// A number that no life has had, and a name that no epoch has had, for the case that new ones
+    /// begin.
     package let spareLife: Life
+    /// See `spareLife`.
+    package let spareEpoch: [UInt8]
     /// The last stamp that was given.
     package let stamp: HybridTime
     /// Milliseconds since 1970.
@@ -40,11 +43,12 @@ package struct RuleInput: Sendable {
 
     /// Names what is so.
     package init(
-        life: Life, spareLife: Life, stamp: HybridTime, wall: UInt64,
+        life: Life, spareLife: Life, spareEpoch: [UInt8], stamp: HybridTime, wall: UInt64,
         witnessed: [LogName: UInt64] = [:]
     ) {
         self.life = life
         self.spareLife = spareLife
+        self.spareEpoch = spareEpoch
         self.stamp = stamp
         self.wall = wall
         self.witnessed = witnessed
@@ -103,8 +107,6 @@ package struct RecordTransaction: Sendable {
     /// Nodes of whose lives it is no longer known what they had inherited, or something else is.
     var disowned: Set<FamilyName> = []
     var rewrites: [Rewrite] = []
-    /// How far the next life may say that it inherits of logs that had two writers.
-    var inheritsMost: [LogName: UInt64] = [:]
     var conclusion: Conclusion
     /// How far logs go by verified headers.
     var witnessed: [LogName: UInt64]
@@ -209,7 +211,7 @@ package struct RecordTransaction: Sendable {
             needs.logsOf = Set(newlyRevoked.map(\.node))
             return .more(work.takeChanges(), needs)
         }
-        if !undone.isEmpty { return lookForUndo(cut: []) }
+        if !undone.isEmpty || !rewrites.isEmpty { return lookForUndo(cut: []) }
         return finish()
     }
 
@@ -246,10 +248,15 @@ package struct RecordTransaction: Sendable {
     }
 
     /// From now on this node writes in another life.
+    ///
+    /// Another machine has written in the present one, or this one was put back: then followers of
+    /// the feed were told of changes that never were here, at positions that others have now.
     mutating func beginLife() {
         guard life == input.life else { return }
         sealDrafts()
         life = input.spareLife
         work.change(.life(life))
+        work.change(.epoch(input.spareEpoch))
+        conclusion.epoch = input.spareEpoch
     }
 }

@@ -12,18 +12,13 @@ package struct StoredStart: Sendable {
     package let incarnation: Incarnation
     /// The epoch of its feed.
     package let epoch: [UInt8]
-    /// The token of a clean stop; nil after any other end.
-    package let token: [UInt8]?
 
     /// Describes what was left.
-    package init(
-        node: NodeID, life: Life, incarnation: Incarnation, epoch: [UInt8], token: [UInt8]?
-    ) {
+    package init(node: NodeID, life: Life, incarnation: Incarnation, epoch: [UInt8]) {
         self.node = node
         self.life = life
         self.incarnation = incarnation
         self.epoch = epoch
-        self.token = token
     }
 }
 
@@ -37,39 +32,34 @@ package struct StartDecision: Hashable, Sendable {
     package let incarnation: Incarnation
     /// The epoch of its feed.
     package let epoch: [UInt8]
-    /// Whether the tail of its logs is proven whole.
-    package let isProven: Bool
 
     /// Judges what was left.
     ///
-    /// The tail is proven whole only by a clean stop whose token still lies outside the data
-    /// directory, in memory: it goes with a reboot, and is taken away before the first write. Any
-    /// other start, a restored image or a copy among them, begins a new life and a new epoch of the
-    /// feed, so that no place and no position means two things.
+    /// Each process writes in a life of its own and begins an epoch of the feed, so no place and no
+    /// position means two things, whatever was copied, put back or lost while it was away. Nothing
+    /// that a process could leave behind would prove that its tail is whole: what a clean stop
+    /// leaves, on disk or in memory, comes back with the machine that is put back.
     ///
     /// - Parameters:
     ///   - stored: nil for an empty store.
-    ///   - token: what lay outside.
     ///   - random: 24 bytes by chance.
     ///   - wall: milliseconds since 1970.
+    ///   - memory: what a process remembers that was put back with the memory of its machine, and
+    ///     so does not start at all; nil for every real start.
     package init(
-        _ stored: StoredStart?, node: NodeID, token: [UInt8]?, random: [UInt8], wall: UInt64
+        _ stored: StoredStart?, node: NodeID, random: [UInt8], wall: UInt64,
+        memory: StoredStart? = nil
     ) {
-        var reader = WireReader(random)
-        let newLife = Life((try? reader.u64()) ?? 0)
-        let newEpoch = (try? reader.take(8)) ?? []
-        let chance = (try? reader.u32()) ?? 0
         self.node = node
-        isProven = token != nil && stored?.token == token
-        if isProven, let stored {
-            life = stored.life
-            incarnation = stored.incarnation
-            epoch = stored.epoch
-        } else {
-            life = newLife
-            incarnation = Self.following(stored?.incarnation, wall: wall, chance: chance)
-            epoch = newEpoch
+        if let memory {
+            (life, incarnation, epoch) = (memory.life, memory.incarnation, memory.epoch)
+            return
         }
+        var reader = WireReader(random)
+        life = Life((try? reader.u64()) ?? 0)
+        epoch = (try? reader.take(8)) ?? []
+        let chance = (try? reader.u32()) ?? 0
+        incarnation = Self.following(stored?.incarnation, wall: wall, chance: chance)
     }
 
     /// A node that lost its store does not know how often it started. The clock's seconds are

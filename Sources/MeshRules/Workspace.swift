@@ -63,6 +63,8 @@ struct Workspace {
 
     func answer(_ name: String) -> StoredAnswer? { facts.idempotency[name] }
 
+    func isLoser(_ name: Digest) -> Bool { facts.losers.contains(name) }
+
     func lastCommit(of log: LogName) -> HeldCommit? { facts.lastCommits[log] }
 
     func commits(of log: LogName, overlapping range: ClosedRange<UInt64>) -> [HeldCommit] {
@@ -158,6 +160,21 @@ struct Workspace {
         family.set(log.author.life, head)
         facts.families[name] = family
         lives[log.scope, default: ScopeLives()][node: log.author.node] = family.lives
+    }
+
+    /// Two machines wrote in a log from a place on, or from an earlier one than was known.
+    ///
+    /// - Returns: whether that is news.
+    mutating func fork(_ log: LogName, at place: UInt64) -> Bool {
+        let name = FamilyName(scope: log.scope, node: log.author.node)
+        var family = family(name)
+        var head = family.heads[log.author.life] ?? .none
+        guard place < head.forksAt ?? .max else { return false }
+        head.forksAt = place
+        family.set(log.author.life, head)
+        facts.families[name] = family
+        lives[log.scope, default: ScopeLives()][node: log.author.node] = family.lives
+        return true
     }
 
     /// What the first commit of a log says of the node's earlier lives; it is kept with the commit.

@@ -240,9 +240,8 @@ extension RecordTransaction {
         let family = work.family(FamilyName(scope: scope, node: context.node))
         var frontiers: [Life: UInt64] = [:]
         for (earlier, head) in family.heads where earlier != life {
-            let log = LogName(
-                scope: scope, author: Author(node: context.node, life: earlier))
-            frontiers[earlier] = min(head.frontier, inheritsMost[log] ?? .max)
+            // What another machine wrote was not seen by whoever goes on here.
+            frontiers[earlier] = min(head.frontier, (head.forksAt ?? .max) - 1)
         }
         let all = frontiers.filter { $0.value > 0 }
             .map { Inheritance(life: $0.key, through: $0.value) }.sorted { $0.life < $1.life }
@@ -313,7 +312,7 @@ extension RecordTransaction {
             log,
             LogHead(
                 frontier: whole.header.last, id: whole.header.id(in: context.mesh),
-                inherits: draft.first == 1 ? inherits : head.inherits),
+                inherits: draft.first == 1 ? inherits : head.inherits, forksAt: head.forksAt),
             whole.header, whole.signature)
         let proof = whole.proof.dropping(draft.superseded)
         let commit = Commit(

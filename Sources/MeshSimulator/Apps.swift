@@ -22,6 +22,13 @@ struct Apps {
         "desk": NamespacePolicy(audience: .site, writers: .site, merge: .register),
     ]
 
+    /// Ways in which a central server may define the namespace `club`, of which each alone is right.
+    static let definitions = [
+        NamespacePolicy(audience: .all, writers: .any, merge: .register),
+        NamespacePolicy(audience: .site, writers: .site, merge: .register),
+        NamespacePolicy(audience: .all, writers: .any, merge: .log),
+    ]
+
     /// A request with what the oracle calls its writes.
     struct Prepared {
         let request: WriteRequest
@@ -145,14 +152,16 @@ struct Apps {
 
     /// Follows a node's feed to its end, looking at each key that it tells of.
     ///
-    /// - Returns: whether any key held several values.
-    mutating func follow(_ node: SimulatedNode, _ store: Store) throws -> Bool {
+    /// - Returns: whether any key held several values, and whether the follower began anew.
+    mutating func follow(
+        _ node: SimulatedNode, _ store: Store
+    ) throws -> (hasSiblings: Bool, isAnew: Bool) {
         if node.follower.epoch != store.epoch {
             let resumed =
                 node.follower.epoch.isEmpty
                 ? nil : try store.resume(node.follower.position, of: node.follower.epoch)
             node.follower.epoch = store.epoch
-            guard let resumed else { return try listAnew(node, store) }
+            guard let resumed else { return (try listAnew(node, store), true) }
             node.follower.position = resumed
         }
         var hasSiblings = false
@@ -165,7 +174,7 @@ struct Apps {
                 oracle.observe(cell, shows: values, on: node.index)
                 oracle.tell(node.name, cell, shows: values)
             }
-            guard position > node.follower.position else { return hasSiblings }
+            guard position > node.follower.position else { return (hasSiblings, false) }
             node.follower.position = position
         }
     }

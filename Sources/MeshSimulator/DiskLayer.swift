@@ -319,8 +319,11 @@ private func setFileMethods(_ methods: UnsafeMutablePointer<sqlite3_io_methods>)
     methods.pointee.xWrite = { file, buffer, count, offset in
         guard let handle = handle(file), let buffer else { return SQLITE_IOERR }
         let bytes = Array(UnsafeRawBufferPointer(start: buffer, count: Int(count)))
-        return handle.disk.write(handle.name, at: Int(offset), bytes)
-            ? SQLITE_OK : SQLITE_IOERR
+        switch handle.disk.write(handle.name, at: Int(offset), bytes) {
+        case .done: return SQLITE_OK
+        case .full: return SQLITE_FULL
+        case .failed: return SQLITE_IOERR
+        }
     }
     methods.pointee.xTruncate = { file, size in
         guard let handle = handle(file) else { return SQLITE_IOERR }

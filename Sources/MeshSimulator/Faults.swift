@@ -3,6 +3,8 @@
 internal import MeshCore
 internal import MeshEngine
 internal import MeshOracle
+internal import MeshReplication
+internal import MeshRules
 internal import MeshStore
 
 /// What a scenario makes happen, by the line or by chance.
@@ -21,13 +23,18 @@ extension Simulation {
             if isOutward { network.cutOutward.insert(site) } else { network.cutInward.insert(site) }
         case .loss(let part): network.loss = part
         case .mix(let time): mix(until: now.advanced(by: time))
-        case .kill, .stop, .start, .pause, .resume, .power, .wipe, .image, .restore, .clock, .sleep,
-            .revoke:
+        case .cable(let name, let isOut): if let node = named(name) { cable(node, isOut: isOut) }
+        case .image, .restore, .wipe, .snapshot, .revert, .copy, .retire: performOnMachine(action)
+        case .disk, .rot, .scrub: performOnDisk(action)
+        case .lie(let name, let lie): if let node = named(name) { tell(lie, from: node) }
+        case .define(let name, let namespace, let way):
+            if let node = named(name) { define(namespace, Apps.definitions[way], at: node) }
+        case .kill, .stop, .start, .pause, .resume, .power, .clock, .sleep, .revoke:
             performOnNode(action)
         }
     }
 
-    private func named(_ name: String) -> SimulatedNode? {
+    func named(_ name: String) -> SimulatedNode? {
         let found = node(name)
         if found == nil { fail("the scenario names '\(name)', which is not there") }
         return found
@@ -40,6 +47,28 @@ extension Simulation {
         flush()
     }
 
+    func cable(_ node: SimulatedNode, isOut: Bool) {
+        if isOut {
+            network.unplugged.insert(node.index)
+        } else {
+            network.unplugged.remove(node.index)
+            flush()
+        }
+    }
+
+    /// A central server defines a namespace.
+    func define(_ namespace: String, _ policy: NamespacePolicy, at node: SimulatedNode) {
+        guard let store = node.store, (try? store.policy(of: namespace)) == nil,
+            let key = try? NamespacePolicy.key(of: namespace)
+        else { return }
+        let write = Write(.put, key, body: policy.encoded)
+        let request = WriteRequest(scope: NamespacePolicy.scope, writes: [write])
+        self.write(node, request) { _ in
+            self.definitions[namespace, default: []].insert(policy)
+            if self.definitions[namespace]?.count ?? 0 > 1 { self.mark(.defined) }
+        }
+    }
+
     private func performOnNode(_ action: Scenario.Action) {
         switch action {
         case .kill(let name): if let node = named(name) { crash(node, power: false) }
@@ -48,9 +77,6 @@ extension Simulation {
         case .pause(let name): named(name)?.isPaused = true
         case .resume(let name): if let node = named(name) { resume(node) }
         case .power(let name, let writes): if let node = named(name) { power(node, writes) }
-        case .wipe(let name): if let node = named(name) { wipe(node) }
-        case .image(let name): if let node = named(name) { image(node) }
-        case .restore(let name): if let node = named(name) { restore(node) }
         case .clock(let name, let step):
             named(name)?.clock.jump(by: step)
             mark(.clockWrong)
@@ -92,26 +118,6 @@ extension Simulation {
         }
     }
 
-    private func wipe(_ node: SimulatedNode) {
-        crash(node, power: true)
-        node.disk.wipe()
-        node.wasEmptied = true
-        apps.oracle.lose(node.index)
-    }
-
-    private func image(_ node: SimulatedNode) {
-        node.image = node.disk.image
-        node.imageHeld = apps.oracle.held(on: node.index)
-    }
-
-    private func restore(_ node: SimulatedNode) {
-        guard let image = node.image else { return }
-        crash(node, power: true)
-        node.disk.restore(image)
-        node.wasEmptied = true
-        apps.oracle.lose(node.index, but: node.imageHeld)
-    }
-
     /// Years pass for everyone but a node that is off; the others do what they do in a few seconds.
     private func sleep(_ node: SimulatedNode, _ years: Int) {
         stop(node)
@@ -129,88 +135,16 @@ extension Simulation {
         }
     }
 
-    // MARK: By chance
-
-    private func mix(until end: Instant) {
-        network.duplicated = 0.02
-        network.truncated = 0.01
-        network.changed = 0.0005
-        network.loss = [0, 0.02, 0.1, 0.3][Int(random.next() % 4)]
-        work(until: end)
-        trouble(until: end)
-    }
-
-    private func work(until end: Instant) {
-        guard now < end else { return }
-        let node = pick(nodes)
-        let namespace = pick(["notes", "notes", "orders", "desk", "prices"])
-        if node.isUp, !node.isPaused { write(node, namespace) }
-        schedule(after: random.jittered(.milliseconds(400), by: 0.9)) { self.work(until: end) }
-    }
-
-    private func pick<T>(_ all: [T]) -> T { all[Int(random.next() % UInt64(all.count))] }
-
-    private func trouble(until end: Instant) {
-        guard now < end else { return }
-        schedule(after: random.jittered(.seconds(5), by: 0.9)) { self.trouble(until: end) }
-        let node = pick(nodes)
-        let name = node.name
-        let back = random.jittered(.seconds(8), by: 0.9)
-        func later(_ action: Scenario.Action) { schedule(after: back) { self.perform(action) } }
-        switch random.next() % 17 {
-        case 0, 1:
-            perform(.wan(site: node.site, isCut: true))
-            later(.wan(site: node.site, isCut: false))
-        case 2:
-            perform(.oneWay(site: node.site, isOutward: chance(0.5)))
-            later(.wan(site: node.site, isCut: false))
-        case 3, 4:
-            perform(.kill(name))
-            later(.start(name))
-        case 5:
-            perform(.stop(name))
-            later(.start(name))
-        case 6, 7, 8:
-            perform(.power(name, afterWrites: Int(random.next() % 40)))
-            schedule(after: .seconds(6)) { later(.start(name)) }
-        case 9:
-            perform(.pause(name))
-            later(.resume(name))
-        case 10:
-            perform(.clock(name, by: chance(0.5) ? .seconds(315_569_520) : .seconds(-315_569_520)))
-        case 11:
-            network.unplugged.insert(node.index)
-            schedule(after: back) {
-                self.network.unplugged.remove(node.index)
-                self.flush()
-            }
-        case 12: perform(.image(name))
-        case 13:
-            perform(node.image == nil || chance(0.5) ? .wipe(name) : .restore(name))
-            later(.start(name))
-        case 14: perform(.sleep(name, years: 3))
-        case 15: revokeByChance(node)
-        default: network.loss = pick([0, 0.02, 0.1, 0.3])
-        }
-    }
-
-    /// Now and then a server of a site is stolen, and the centre hears of it.
-    private func revokeByChance(_ node: SimulatedNode) {
-        let centre = nodes[0]
-        guard chance(0.3), node !== centre, centre.isUp, !centre.isPaused,
-            !isRevoked(node.id)
-        else { return }
-        perform(.revoke(node.name, through: centre.name))
-    }
-
     /// Ends every fault; everything that is down comes up.
     func healEverything() {
         say("healing everything")
         let changed = network.off
         network = SimulatedNetwork()
         network.off = changed
-        for node in nodes {
+        for node in nodes where node.isCopy { retire(node) }
+        for node in nodes where !node.isCopy {
             node.disk.failAfter(writes: nil)
+            node.disk.set(nil)
             if node.isPaused { resume(node) }
             start(node)
             if node.wasEmptied { mark(.refilled) }

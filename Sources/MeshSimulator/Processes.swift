@@ -15,18 +15,24 @@ internal import Synchronization
 /// A process: what the shell of a real node does around the engine, on virtual time.
 extension Simulation {
     func start(_ node: SimulatedNode) {
-        guard !node.isUp else { return }
+        guard !node.isUp, !node.isRetired else { return }
         network.off.remove(node.index)
         node.life += 1
         node.isPaused = false
         node.inbox = []
-        do throws(StoreError) { try node.openStore(seed: random.next()) } catch {
+        do throws(StoreError) { try node.openStore(seed: random.next(), memory: node.memory) } catch {
+            if node.isRotten { return replaceDisk(node) }
+            if isPassing(error) {
+                mark(.diskFailed)
+                return schedule(after: .seconds(2)) { self.start(node) }
+            }
             guard node.disk.isDead else { return fail("\(node.name) does not start: \(error)") }
             // The power failed once more, in the middle of the recovery.
             _ = node.disk.cutPower(&random)
             mark(.diedRecovering)
             return schedule(after: .seconds(2)) { self.start(node) }
         }
+        node.memory = nil
         guard let store = node.store else { return }
         let ticket = node.identity.certificate.ticket
         let incarnation = store.incarnation
@@ -87,10 +93,12 @@ extension Simulation {
         if power {
             forget(node)
             network.off.insert(node.index)
+            let isLiar = node.disk.fault == .lying
             let loss = node.disk.cutPower(&random)
-            if loss.lost > 0 { mark(.writesLost) }
+            if loss.lost > 0 { mark(isLiar ? .diskLied : .writesLost) }
+            // What it had said would last is on other disks, or nowhere.
+            if isLiar { lose(node, but: []) }
             if loss.torn > 0 { mark(.writesTorn) }
-            _ = node.token.take()
             say("\(node.name) lost its power: \(loss)")
         } else {
             node.disk.thaw()
@@ -111,8 +119,9 @@ extension Simulation {
         node.life += 1
         if node.disk.isDead {
             network.off.insert(node.index)
+            let isLiar = node.disk.fault == .lying
             _ = node.disk.cutPower(&random)
-            _ = node.token.take()
+            if isLiar { lose(node, but: []) }
         }
         for number in ends.keys.sorted() { if let end = ends[number] { close(end, "goodbye") } }
         node.ends = [:]
@@ -169,7 +178,8 @@ extension Simulation {
 
     private func submit(_ node: SimulatedNode, _ work: StoreWork) {
         let life = node.life
-        let took = Duration.microseconds(Int(200 + random.next() % 2000))
+        let factor = node.disk.fault == .slow ? 100 : 1
+        let took = Duration.microseconds(Int(200 + random.next() % 2000) * factor)
         node.storeFree = max(now, node.storeFree).advanced(by: took)
         schedule(at: node.storeFree) {
             guard node.life == life, let store = node.store else { return }
@@ -196,7 +206,7 @@ extension Simulation {
             mark(.compared)
         }
         let life = node.life
-        heed(node, store)
+        collect(node, store)
         if let answer, node.life == life { post(node, answer) }
     }
 
@@ -207,17 +217,33 @@ extension Simulation {
             guard let prepared = try apps.request(node, store, namespace, &random) else { return }
             say("\(apps.narrated) as \(prepared.ids)")
             write(node, prepared)
-        } catch { if !node.disk.isDead { fail("\(node.name): \(error)") } }
+        } catch { failed(node, error) }
     }
 
     private func write(_ node: SimulatedNode, _ prepared: Apps.Prepared) {
         write(node, prepared.request) { result in
             switch result {
-            case .success:
+            case .success(let receipts):
                 self.apps.acknowledge(prepared)
+                if prepared.request.idempotency != nil {
+                    node.answered.append((prepared.request, receipts))
+                }
                 if self.network.cut.contains(node.site) { self.mark(.wroteWhileCut) }
             case .failure(let error):
+                if error == .diskFull { self.mark(.diskFull) }
                 if Self.isRefusal(error) { self.apps.refuse(prepared) }
+            }
+        }
+    }
+
+    /// An app whose answer was lost asks again: it is answered the same, and nothing is written.
+    func retry(_ node: SimulatedNode) {
+        guard !node.answered.isEmpty else { return }
+        let (request, receipts) = node.answered[Int(random.next() % UInt64(node.answered.count))]
+        write(node, request) { result in
+            self.mark(.retried)
+            if case .success(let again) = result, again != receipts {
+                self.fail("\(node.name) did again what an app had asked for once")
             }
         }
     }
@@ -240,7 +266,7 @@ extension Simulation {
         let life = node.life
         let result = Self.wait { store.write(request, done: $0) }
         store.settle()
-        if node.disk.isDead { return crash(node, power: true) }
+        if endsWithDisk(node) { return }
         follow(node)
         let commits = node.outbox.take()
         schedule(after: .microseconds(Int(100 + random.next() % 3000))) {
@@ -254,23 +280,38 @@ extension Simulation {
     func revoke(_ revocation: Revocation, at node: SimulatedNode) {
         guard let store = node.store else { return }
         guard case .success? = Self.wait({ store.revoke(revocation, done: $0) }) else {
-            // Its power fails in this very write: the operator brings it in once more.
-            if node.disk.isDead { return crash(node, power: true) }
+            // Its disk fails in this very write: the operator brings it in once more.
+            if node.disk.fault == .full || endsWithDisk(node) { return }
             return fail("\(node.name) does not take a revocation")
         }
-        heed(node, store)
+        collect(node, store)
     }
 
     /// What the store did by itself, as the engine hears it and the audit sees it.
-    private func heed(_ node: SimulatedNode, _ store: Store) {
+    func collect(_ node: SimulatedNode, _ store: Store) {
         store.settle()
-        if node.disk.isDead { return crash(node, power: true) }
+        if endsWithDisk(node) { return }
         let inputs = node.outbox.take()
-        let counts = store.statistics.counts
-        if counts.recordsRevoked > 0 { mark(.recordsRevoked) }
-        if counts.recordsRestored > 0 { mark(.recordsRestored) }
+        count(node, store)
         follow(node)
         for input in inputs { post(node, input) }
+    }
+
+    /// What the store counted since it was looked at last.
+    private func count(_ node: SimulatedNode, _ store: Store) {
+        let (now, before) = (store.statistics.counts, node.counted)
+        node.counted = now
+        for (counter, what) in Self.counted where now[keyPath: counter] > before[keyPath: counter] {
+            mark(what)
+        }
+    }
+
+    private static var counted: [(KeyPath<RuleCounts, Int>, Mark)] {
+        [
+            (\.recordsRevoked, .recordsRevoked), (\.recordsRestored, .recordsRestored),
+            (\.forks, .forked), (\.rewritten, .rewritten), (\.damaged, .rotFound),
+            (\.waiting, .logWaited),
+        ]
     }
 
     private static func wait<T: Sendable>(
@@ -290,9 +331,9 @@ extension Simulation {
     func follow(_ node: SimulatedNode) {
         guard let store = node.store, failure == nil else { return }
         do {
-            if try apps.follow(node, store) { mark(.siblings) }
-        } catch {
-            if !node.disk.isDead { fail("\(node.name): \(error)") }
-        }
+            let seen = try apps.follow(node, store)
+            if seen.hasSiblings { mark(.siblings) }
+            if seen.isAnew { mark(.feedAnew) }
+        } catch { failed(node, error) }
     }
 }

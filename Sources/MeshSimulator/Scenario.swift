@@ -4,7 +4,7 @@ internal import MeshCore
 
 /// What happens to a mesh, and when: read from a file that the lab runs too, on real processes.
 ///
-/// A line is `sites N [servers N]`, `marks NAME…`, `end TIME`, or `at TIME ACTION`; `#` begins a
+/// A line is `sites N [servers N]`, `centres N`, `marks NAME…`, `end TIME`, or `at TIME ACTION`; `#` begins a
 /// comment. The centre is `centre`, sites are `s1`, `s2`, …, their servers `s1-1`, `s1-2`, ….
 package struct Scenario: Sendable {
     /// Something that an operator, an app or bad luck does.
@@ -29,6 +29,23 @@ package struct Scenario: Sendable {
         case wipe(String)
         /// Somebody copies the disk; somebody puts the copy back.
         case image(String), restore(String)
+        /// A virtual machine is saved with its memory; it is put back to that.
+        case snapshot(String), revert(String)
+        /// A second machine starts from a copy of the disk, under the name with a `+`; it is taken
+        /// away again.
+        case copy(String), retire(String)
+        /// Something is wrong with a disk that still works, or not any more.
+        case disk(String, DiskFault?)
+        /// A bit of the database flips.
+        case rot(String)
+        /// The store looks through all that it holds.
+        case scrub(String)
+        /// A server with a valid key signs what is not so.
+        case lie(String, Lie)
+        /// A central server defines a namespace, in one of several ways.
+        case define(String, namespace: String, way: Int)
+        /// A machine's cable is pulled out, or put in again.
+        case cable(String, isOut: Bool)
         /// The wall clock jumps.
         case clock(String, by: Duration)
         /// The wall clocks of everyone but this node, which is off meanwhile, go on by years.
@@ -66,6 +83,8 @@ package struct Scenario: Sendable {
     package private(set) var sites = 1...1
     /// How many servers a site has.
     package private(set) var servers = 2...2
+    /// How many central servers there are.
+    package private(set) var centres = 1...1
     /// What must have happened, so that the run shows anything.
     package private(set) var marks: Set<String> = []
     /// What happens, in order.
@@ -100,6 +119,11 @@ package struct Scenario: Sendable {
                 guard let servers = Self.range(words[3], most: 200) else { return false }
                 self.servers = servers
             }
+        case "centres":
+            guard words.count == 2, let centres = Self.range(words[1], most: 4) else {
+                return false
+            }
+            self.centres = centres
         case "marks":
             for word in words.dropFirst() {
                 guard Mark(rawValue: word) != nil else {
@@ -143,6 +167,22 @@ package struct Scenario: Sendable {
         case ("wipe", 1): return .wipe(rest[0])
         case ("image", 1): return .image(rest[0])
         case ("restore", 1): return .restore(rest[0])
+        case ("snapshot", 1): return .snapshot(rest[0])
+        case ("revert", 1): return .revert(rest[0])
+        case ("copy", 1): return .copy(rest[0])
+        case ("retire", 1): return .retire(rest[0])
+        case ("disk", 2):
+            if rest[1] == "well" { return .disk(rest[0], nil) }
+            return DiskFault(rawValue: rest[1]).map { .disk(rest[0], $0) }
+        case ("rot", 1): return .rot(rest[0])
+        case ("scrub", 1): return .scrub(rest[0])
+        case ("lie", 2): return Lie(rawValue: rest[1]).map { .lie(rest[0], $0) }
+        case ("define", 3):
+            guard let way = Int(rest[2]), Apps.definitions.indices.contains(way) else { return nil }
+            return .define(rest[0], namespace: rest[1], way: way)
+        case ("cable", 2):
+            guard rest[0] == "out" || rest[0] == "in" else { return nil }
+            return .cable(rest[1], isOut: rest[0] == "out")
         case ("clock", 2): return time(rest[1]).map { .clock(rest[0], by: $0) }
         case ("sleep", 2):
             guard rest[1].hasSuffix("y"), let years = Int(rest[1].dropLast()) else { return nil }
@@ -199,7 +239,7 @@ package enum Mark: String, CaseIterable, Sendable {
     case writesTorn = "writes-torn"
     /// A process began a new life.
     case lifeNew = "life-new"
-    /// A process went on with its life after a clean stop.
+    /// A process went on in its life, since its machine was put back with its memory.
     case lifeKept = "life-kept"
     /// A node that had lost its database, or had an old one, was filled again.
     case refilled
@@ -219,4 +259,28 @@ package enum Mark: String, CaseIterable, Sendable {
     case recordsRestored = "records-restored"
     /// A site was cut off and wrote.
     case wroteWhileCut = "wrote-while-cut"
+    /// Two machines of one identity wrote in the same places.
+    case forked
+    /// What lost its place to a copy was written again by its author.
+    case rewritten
+    /// A disk was full, and writes were refused.
+    case diskFull = "disk-full"
+    /// A write to a disk failed, and the process ended.
+    case diskFailed = "disk-failed"
+    /// A disk lost what it had said would last.
+    case diskLied = "disk-lied"
+    /// A rotten row was found, and taken out.
+    case rotFound = "rot-found"
+    /// A database whose structure had rotted was replaced by an empty one.
+    case diskReplaced = "disk-replaced"
+    /// A server with a valid key signed what is not so.
+    case lied
+    /// Records waited for what they say that they have seen.
+    case logWaited = "log-waited"
+    /// A namespace had two definitions, which were made apart.
+    case defined
+    /// An app asked again for what was done already.
+    case retried
+    /// A follower of a feed was told to begin anew.
+    case feedAnew = "feed-anew"
 }

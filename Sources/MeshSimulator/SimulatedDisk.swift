@@ -12,7 +12,14 @@ final class SimulatedDisk: Sendable {
     static let sectorByteCount = 512
     private static let prefix = "/simulated/"
 
+    /// What came of a write.
+    enum Written: Sendable {
+        case done, full, failed
+    }
+
     private struct Change {
+        /// Counts the changes of all files, so that they can be undone in order.
+        let number: Int
         let offset: Int
         let before: [UInt8]
         let after: [UInt8]
@@ -29,6 +36,10 @@ final class SimulatedDisk: Sendable {
         var files: [String: File] = [:]
         var writesLeft: Int?
         var isDead = false
+        var fault: DiskFault?
+        var changes = 0
+        /// How many changes there were where the disk said, and lied, that they last.
+        var promises: [Int] = []
     }
 
     /// What a power cut did.
@@ -73,6 +84,34 @@ final class SimulatedDisk: Sendable {
     /// The machine loses its power after so many more writes; nil for not at all.
     func failAfter(writes: Int?) { state.withLock { $0.writesLeft = writes } }
 
+    /// Something is wrong with the disk from now on; nil if it is in order.
+    func set(_ fault: DiskFault?) {
+        state.withLock { state in
+            // A disk that has lied may have kept its word by now.
+            if state.fault == .lying, fault != .lying, !state.isDead {
+                for name in state.files.keys { state.files[name]?.unsynced = [] }
+                state.promises = []
+            }
+            state.fault = fault
+        }
+    }
+
+    /// What is wrong with the disk.
+    var fault: DiskFault? { state.withLock { $0.fault } }
+
+    /// Flips one bit somewhere in a file.
+    ///
+    /// - Returns: where; nil where nothing is.
+    func rot(_ name: String, _ random: inout SeededGenerator) -> Int? {
+        let (chance, bit) = (random.next(), UInt8(random.next() % 8))
+        return state.withLock { state in
+            guard let count = state.files[name]?.bytes.count, count > 0 else { return nil }
+            let place = Int(chance % UInt64(count))
+            state.files[name]?.bytes[place] ^= 1 << bit
+            return place
+        }
+    }
+
     /// Whether nothing can be read or written any more.
     var isDead: Bool { state.withLock { $0.isDead } }
 
@@ -92,6 +131,13 @@ final class SimulatedDisk: Sendable {
         var seed = SeededGenerator(seed: random.next())
         return state.withLock { state in
             var loss = Loss()
+            if state.fault == .lying {
+                loss.lost = Self.loseTail(&state, &seed)
+                state.isDead = false
+                state.writesLeft = nil
+                state.fault = nil
+                return loss
+            }
             for name in state.files.keys.sorted() {
                 guard var file = state.files[name] else { continue }
                 Self.lose(&file, &seed, &loss)
@@ -101,6 +147,27 @@ final class SimulatedDisk: Sendable {
             state.writesLeft = nil
             return loss
         }
+    }
+
+    /// A disk that lied goes back to one of the moments at which it said that everything lasts.
+    ///
+    /// - Returns: how many writes are gone.
+    private static func loseTail(_ state: inout State, _ random: inout SeededGenerator) -> Int {
+        let kept =
+            state.promises.isEmpty
+            ? 0 : state.promises[Int(random.next() % UInt64(state.promises.count))]
+        state.promises = []
+        var lost = 0
+        for name in state.files.keys.sorted() {
+            guard var file = state.files[name] else { continue }
+            for change in file.unsynced.reversed() where change.number > kept {
+                undo(change, &file.bytes)
+                lost += 1
+            }
+            file.unsynced = []
+            state.files[name] = file
+        }
+        return lost
     }
 
     private static func lose(
@@ -207,22 +274,22 @@ final class SimulatedDisk: Sendable {
     }
 
     /// Writes bytes that a power cut may yet take away.
-    ///
-    /// - Returns: whether the disk lives.
-    func write(_ name: String, at offset: Int, _ bytes: [UInt8]) -> Bool {
+    func write(_ name: String, at offset: Int, _ bytes: [UInt8]) -> Written {
         state.withLock { state in
-            guard Self.takesWrite(&state), var file = state.files[name] else { return false }
-            state.files[name] = nil
+            guard Self.takesWrite(&state), var file = state.files[name] else { return .failed }
             let length = file.bytes.count
+            if state.fault == .full, offset + bytes.count > length { return .full }
+            state.files[name] = nil
             let end = min(length, offset + bytes.count)
             let before = offset < end ? Array(file.bytes[offset..<end]) : []
             Self.put(bytes, offset, &file.bytes)
+            state.changes += 1
             file.unsynced.append(
                 Change(
-                    offset: offset, before: before, after: bytes,
+                    number: state.changes, offset: offset, before: before, after: bytes,
                     lengths: (length, file.bytes.count)))
             state.files[name] = file
-            return true
+            return .done
         }
     }
 
@@ -234,18 +301,25 @@ final class SimulatedDisk: Sendable {
             guard length < old else { return true }
             let tail = Array(file.bytes[length...])
             file.bytes.removeLast(old - length)
+            state.changes += 1
             file.unsynced.append(
-                Change(offset: length, before: tail, after: [], lengths: (old, length)))
+                Change(
+                    number: state.changes, offset: length, before: tail, after: [],
+                    lengths: (old, length)))
             state.files[name] = file
             return true
         }
     }
 
-    /// Makes a file's writes last.
+    /// Makes a file's writes last, or says so.
     func sync(_ name: String) -> Bool {
         state.withLock { state in
             guard Self.takesWrite(&state) else { return false }
-            state.files[name]?.unsynced = []
+            if state.fault == .lying {
+                if state.promises.last != state.changes { state.promises.append(state.changes) }
+            } else {
+                state.files[name]?.unsynced = []
+            }
             return true
         }
     }
@@ -255,7 +329,12 @@ final class SimulatedDisk: Sendable {
             if left <= 0 { state.isDead = true }
             state.writesLeft = left - 1
         }
-        return !state.isDead
+        if state.isDead { return false }
+        if state.fault == .failing {
+            state.fault = nil
+            return false
+        }
+        return true
     }
 }
 

@@ -5,6 +5,7 @@ internal import MeshCrypto
 internal import MeshEngine
 internal import MeshLink
 internal import MeshOracle
+internal import MeshRules
 internal import MeshStore
 internal import MeshTrust
 internal import Synchronization
@@ -17,7 +18,6 @@ final class SimulatedNode {
     var identity: DataDirectory.Identity
     let disk = SimulatedDisk()
     let clock: Clock
-    let token = Token()
     let outbox = Outbox()
 
     var engine: Engine?
@@ -41,8 +41,20 @@ final class SimulatedNode {
     var follower = Apps.Follower()
     /// Another server of the same identity: this one's disk was copied from it.
     var isCopy = false
+    /// Whether it was taken away for good.
+    var isRetired = false
+    /// Whether a bit of its database has flipped.
+    var isRotten = false
     /// What its disk held when its image was made, as far as was seen.
     var imageHeld: Set<Oracle.WriteID> = []
+    /// A virtual machine as it was saved, with its memory.
+    var snapshot: (image: SimulatedDisk.Image, memory: StoredStart, held: Set<Oracle.WriteID>)?
+    /// What the process remembers that goes on where the next one would start.
+    var memory: StoredStart?
+    /// Requests with a name that were acknowledged, with what was answered.
+    var answered: [(request: WriteRequest, receipts: [Receipt])] = []
+    /// How much of what the store counts was seen already.
+    var counted = RuleCounts()
 
     /// A wall clock that can be wrong.
     final class Clock: Sendable {
@@ -62,30 +74,11 @@ final class SimulatedNode {
         }
     }
 
-    /// The token of a clean stop, in the memory of a machine.
-    final class Token: Sendable {
-        private let bytes = Mutex<[UInt8]?>(nil)
-
-        var proof: TailProof {
-            TailProof(
-                take: { self.take() },
-                leave: { token in
-                    self.bytes.withLock { $0 = token }
-                    return true
-                })
-        }
-
-        func take() -> [UInt8]? {
-            bytes.withLock { bytes in
-                defer { bytes = nil }
-                return bytes
-            }
-        }
-    }
-
     /// What the store's writer told, until the simulation looks.
     final class Outbox: Sendable {
         private let inputs = Mutex<[Input]>([])
+        /// Whether the store said that its disk failed.
+        let hasFailed = Mutex(false)
 
         func add(_ input: Input) { inputs.withLock { $0.append(input) } }
 
@@ -117,21 +110,27 @@ final class SimulatedNode {
     var address: String { "\(host):7374" }
 
     /// Opens the database as a starting process does.
-    func openStore(seed: UInt64) throws(StoreError) {
+    ///
+    /// - Parameter memory: what it remembers, where no process starts but one goes on that was put
+    ///   back with its machine.
+    func openStore(seed: UInt64, memory: StoredStart? = nil) throws(StoreError) {
         let entropy = Mutex(SeededGenerator(seed: seed))
         let clock = clock
         let store = try Store(
-            path: disk.path + "mesh.sqlite", identity: identity, lock: nil, proof: token.proof,
+            path: disk.path + "mesh.sqlite", identity: identity, lock: nil,
             random: { count in
                 entropy.withLock { entropy in
                     (0..<count).map { _ in UInt8(truncatingIfNeeded: entropy.next()) }
                 }
             },
-            wallMilliseconds: { clock.wall })
+            wallMilliseconds: { clock.wall }, memory: memory)
         var observers = Store.Observers()
         let outbox = outbox
         observers.committed = { outbox.add(.committed($0)) }
         observers.revoked = { outbox.add(.revoked($0)) }
+        observers.failed = { _ in outbox.hasFailed.withLock { $0 = true } }
+        outbox.hasFailed.withLock { $0 = false }
+        counted = RuleCounts()
         store.observe(observers)
         self.store = store
     }

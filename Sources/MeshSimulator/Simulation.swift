@@ -47,6 +47,8 @@ package final class Simulation {
     var apps = Apps()
     private var revocations: [Revocation] = []
     var network = SimulatedNetwork()
+    /// How namespaces were defined while the mesh was at work.
+    var definitions: [String: Set<NamespacePolicy>] = [:]
     package var report: Report
     /// The first thing that went wrong; nothing happens after it.
     var failure: String?
@@ -98,16 +100,17 @@ package final class Simulation {
     }
 
     private func build() throws {
-        var sites = [("centre", 1)]
+        var sites = [("centre", choose(scenario.centres))]
         let count = choose(scenario.sites)
         for number in 1...count { sites.append(("s\(number)", choose(scenario.servers))) }
         for (site, servers) in sites {
             for server in 1...servers {
                 let isCentral = site == "centre"
+                let name = isCentral && server == 1 ? site : "\(site)-\(server)"
                 let node = SimulatedNode(
-                    index: nodes.count, name: isCentral ? site : "\(site)-\(server)",
+                    index: nodes.count, name: name,
                     identity: trust.identity(
-                        isCentral ? site : "\(site)-\(server)", site: site, isCentral: isCentral,
+                        name, site: site, isCentral: isCentral,
                         seeds: isCentral ? [] : ["h0:7374"]),
                     wall: 1_700_000_000_000)
                 nodes.append(node)
@@ -132,6 +135,16 @@ package final class Simulation {
     var signedRevocations: [Revocation] { revocations }
 
     func note(_ revocation: Revocation) { revocations.append(revocation) }
+
+    /// A second machine of the same identity.
+    func addCopy(of node: SimulatedNode) -> SimulatedNode {
+        let copy = SimulatedNode(
+            index: nodes.count, name: node.name + String(repeating: "+", count: disks(of: node).count), identity: node.identity,
+            wall: Int64(clamping: node.clock.wall))
+        copy.isCopy = true
+        nodes.append(copy)
+        return copy
+    }
 
     private func choose(_ range: ClosedRange<Int>) -> Int {
         range.lowerBound + Int(random.next() % UInt64(range.count))

@@ -33,8 +33,8 @@ package protocol RecordStore: Sendable {
     /// Keeps a certificate that was verified.
     func keep(_ certificate: Certificate) throws
 
-    /// Ends: what the clean stop leaves is kept under a token.
-    func close(leaving token: [UInt8]?, under lease: WriterLease)
+    /// Ends, in good order.
+    func close()
 }
 
 /// The right to write, until another takes it.
@@ -164,6 +164,12 @@ package protocol RecordSnapshot: RecordIndex {
 
     /// Authors that were seen to write two things in one place.
     func forkedAuthors() throws -> [Author]
+
+    /// Headers that show that a log was written twice.
+    func evidence(of log: LogName) throws -> [(header: CommitHeader, signature: Signature)]
+
+    /// Commits of a node that lost their place, which are kept for it.
+    func losers(of node: NodeID) throws -> [CommitsMessage]
 
     /// Every certificate.
     func certificates() throws -> [Certificate]

@@ -68,6 +68,7 @@ package final class Store: Sendable {
     /// What goes on from one transaction to the next.
     private struct Present {
         var life: Life
+        var epoch: [UInt8]
         var stamp = HybridTime(0)
         var revoked: Set<NodeID>
         var witnessed: [LogName: UInt64] = [:]
@@ -76,7 +77,6 @@ package final class Store: Sendable {
 
     /// The directory's lock, held as long as the store lives.
     private let lock: DataDirectory.Lock?
-    private let proof: TailProof?
     private let random: @Sendable (Int) -> [UInt8]
     private let wall: @Sendable () -> UInt64
     let records: any RecordStore
@@ -99,47 +99,46 @@ package final class Store: Sendable {
     ///
     /// - Parameters:
     ///   - path: of the database; what is kept beside the records lies next to it.
-    ///   - proof: where a clean stop leaves its token; without one each start begins a new life.
     ///   - random: bytes by chance, as many as asked for.
     ///   - wallMilliseconds: the wall clock, for stamps.
+    ///   - memory: see `StartDecision`.
     package convenience init(
         path: String, identity: DataDirectory.Identity, lock: DataDirectory.Lock?,
-        proof: TailProof?, random: @escaping @Sendable (Int) -> [UInt8] = Sodium.random,
-        wallMilliseconds: @escaping @Sendable () -> UInt64
+        random: @escaping @Sendable (Int) -> [UInt8] = Sodium.random,
+        wallMilliseconds: @escaping @Sendable () -> UInt64, memory: StoredStart? = nil
     ) throws(StoreError) {
         let trust = TrustDirectory(root: identity.root, own: identity.certificate)
         try self.init(
             records: try SQLiteRecords(path: path, trust: trust),
-            notes: try Notes(path: path + "-notes"), identity: identity, lock: lock, proof: proof,
-            random: random, wallMilliseconds: wallMilliseconds)
+            notes: try Notes(path: path + "-notes"), identity: identity, lock: lock,
+            random: random, wallMilliseconds: wallMilliseconds, memory: memory)
     }
 
     /// Opens the store of a joined node, wherever its records are kept.
     package init(
         records: any RecordStore, notes: Notes, identity: DataDirectory.Identity,
-        lock: DataDirectory.Lock?, proof: TailProof?,
-        random: @escaping @Sendable (Int) -> [UInt8] = Sodium.random,
-        wallMilliseconds: @escaping @Sendable () -> UInt64
+        lock: DataDirectory.Lock?, random: @escaping @Sendable (Int) -> [UInt8] = Sodium.random,
+        wallMilliseconds: @escaping @Sendable () -> UInt64, memory: StoredStart? = nil
     ) throws(StoreError) {
         do {
-            let token = proof?.take()
             let chance = random(24)
             let now = wallMilliseconds()
             let node = identity.certificate.node
             lease = try records.lease { stored in
-                StartDecision(stored, node: node, token: token, random: chance, wall: now)
+                StartDecision(stored, node: node, random: chance, wall: now, memory: memory)
             }
             self.records = records
             self.notes = notes
             tokens = AppTokens(notes)
             self.identity = identity
             self.lock = lock
-            self.proof = proof
             self.random = random
             wall = wallMilliseconds
             let revocations = try records.read { try $0.revocations() }
             present = Mutex(
-                Present(life: lease.start.life, revoked: Set(revocations.map(\.node))))
+                Present(
+                    life: lease.start.life, epoch: lease.start.epoch,
+                    revoked: Set(revocations.map(\.node))))
             feedEnd = Mutex(lease.feed)
             ownCertificates = Mutex([identity.certificate])
         } catch {
@@ -170,7 +169,7 @@ package final class Store: Sendable {
     package var lastPosition: FeedPosition { feedEnd.withLock { $0 } }
 
     /// Names what positions of the feed count in; cursors of another are looked up or refused.
-    package var epoch: [UInt8] { lease.start.epoch }
+    package var epoch: [UInt8] { present.withLock { $0.epoch } }
 
     /// By how many milliseconds this host's clock is behind what its peers agree on; negative where
     /// it is before it. Stamps are given by the corrected clock.
@@ -263,8 +262,8 @@ package final class Store: Sendable {
         let input = present.withLock { present in
             let corrected = Int64(clamping: wall()) &- present.clockCorrection
             return RuleInput(
-                life: present.life, spareLife: Life(Self.number(random(8))), stamp: present.stamp,
-                wall: UInt64(max(0, corrected)), witnessed: present.witnessed)
+                life: present.life, spareLife: Life(Self.number(random(8))),
+                spareEpoch: random(8), stamp: present.stamp, wall: UInt64(max(0, corrected)), witnessed: present.witnessed)
         }
         let context = RuleContext(
             root: identity.root, key: identity.nodeKey,
@@ -302,6 +301,7 @@ package final class Store: Sendable {
         statistics.isDiskFull.store(false, ordering: .relaxed)
         present.withLock {
             $0.life = conclusion.life
+            $0.epoch = conclusion.epoch ?? $0.epoch
             $0.stamp = conclusion.stamp
             $0.witnessed = conclusion.witnessed
             $0.revoked.formUnion(conclusion.revoked.map(\.node))
@@ -372,7 +372,7 @@ package final class Store: Sendable {
         present.withLock { $0.revoked.contains(node) }
     }
 
-    /// Finishes what waits, marks a clean stop, and checkpoints.
+    /// Finishes what waits, and checkpoints.
     package func close() {
         let isFirst = waiting.withLock { waiting in
             defer { (waiting.isClosed, waiting.isEnded) = (true, true) }
@@ -380,9 +380,7 @@ package final class Store: Sendable {
         }
         guard isFirst else { return }
         settle()
-        let token = random(16)
-        let isClean = !waiting.withLock { $0.hasFailed } && proof?.leave(token) == true
-        records.close(leaving: isClean ? token : nil, under: lease)
+        records.close()
         notes.close()
     }
 }

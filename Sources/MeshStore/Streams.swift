@@ -29,6 +29,14 @@ extension Store {
                 return try reader.tail(LogName(scope: scope, author: author), after)
             case .dots(let scope, let author, let entries):
                 return try reader.dots(LogName(scope: scope, author: author), entries)
+            case .commits(let scope, let author, let places):
+                return try reader.commits(LogName(scope: scope, author: author), places)
+            case .evidence(let scope, let author):
+                return try reader.evidence(LogName(scope: scope, author: author))
+            case .losers(let node):
+                var chunk = StreamChunk()
+                chunk.messages = try snapshot.losers(of: node)
+                return chunk
             }
         }
         quarantine(missing)
@@ -113,11 +121,35 @@ struct StreamReader {
             let commit = try load(held, keeping: here)
             if commit.records.isEmpty { continue }
             bytes += commit.records.reduce(256) { $0 + $1.count + 4 }
-            chunk.messages.append(
-                CommitsMessage(
-                    scope: log.scope, author: log.author, after: 0, through: 0, commits: [commit]))
+            chunk.messages.append(filling(log, commit))
         }
         return chunk
+    }
+
+    mutating func commits(_ log: LogName, _ places: [UInt64]) throws -> StreamChunk {
+        var chunk = StreamChunk()
+        for place in places.prefix(StoreLimits.commitsPerRead) {
+            guard let held = try snapshot.commit(of: log, holding: place) else { continue }
+            chunk.messages.append(filling(log, try load(held, keeping: nil)))
+        }
+        return chunk
+    }
+
+    func evidence(_ log: LogName) throws -> StreamChunk {
+        var chunk = StreamChunk()
+        chunk.messages = try snapshot.evidence(of: log).map { header, signature in
+            filling(
+                log,
+                Commit(
+                    header: header, signature: signature, proof: CommitProof(noneOf: header),
+                    records: []))
+        }
+        return chunk
+    }
+
+    private func filling(_ log: LogName, _ commit: Commit) -> CommitsMessage {
+        CommitsMessage(
+            scope: log.scope, author: log.author, after: 0, through: 0, commits: [commit])
     }
 
     /// A stored commit with the records of it that live and are wanted.

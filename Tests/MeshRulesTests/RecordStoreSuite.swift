@@ -103,7 +103,7 @@ enum StoreKind: String, CaseIterable, Sendable {
         func open() throws -> Store {
             try Store(
                 records: records, notes: Notes(path: mesh.path(identity) + "-notes"),
-                identity: identity, lock: nil, proof: nil, wallMilliseconds: { 1 })
+                identity: identity, lock: nil, wallMilliseconds: { 1 })
         }
         let first = try open()
         let second = try open()

@@ -41,7 +41,8 @@ package final class DictionaryRecords: RecordStore {
     struct State {
         var logs: [LogName: Log] = [:]
         var notices: [KeyName: UInt64] = [:]
-        var evidence: Set<Author> = []
+        var losers: [Digest: (node: NodeID, message: CommitsMessage?)] = [:]
+        var evidence: [LogName: [(header: CommitHeader, signature: Signature)]] = [:]
         var certificates: [NodeID: [Certificate]] = [:]
         var revocations: [Revocation] = []
         var answers: [String: StoredAnswer] = [:]
@@ -59,7 +60,7 @@ package final class DictionaryRecords: RecordStore {
             state.lease += 1
             state.stored = StoredStart(
                 node: decision.node, life: decision.life, incarnation: decision.incarnation,
-                epoch: decision.epoch, token: nil)
+                epoch: decision.epoch)
             if state.epochs.last?.name != decision.epoch {
                 state.epochs.append((decision.epoch, state.position))
             }
@@ -113,14 +114,7 @@ package final class DictionaryRecords: RecordStore {
         }
     }
 
-    package func close(leaving token: [UInt8]?, under lease: WriterLease) {
-        state.withLock { state in
-            guard let old = state.stored, state.lease == lease.number else { return }
-            state.stored = StoredStart(
-                node: old.node, life: old.life, incarnation: old.incarnation, epoch: old.epoch,
-                token: token)
-        }
-    }
+    package func close() {}
 }
 
 extension DictionaryRecords.State {
@@ -167,15 +161,25 @@ extension DictionaryRecords.State {
             var content = logs[log, default: .init()]
             content.holes = content.holes.filter { !range.contains($0) }
             logs[log] = content
-        case .evidence(let header, _): evidence.insert(header.author)
+        case .evidence(let header, let signature):
+            var known = evidence[header.log] ?? []
+            if !known.contains(where: { $0.header == header }) { known.append((header, signature)) }
+            known.sort { $0.header.first < $1.header.first }
+            evidence[header.log] = Array(known.prefix(RuleLimits.evidence))
+        case .loser(let name, let node, let message):
+            if losers[name] == nil { losers[name] = (node, message) }
         case .revocation(let revocation):
             if !revocations.contains(revocation) { revocations.append(revocation) }
         case .answer(let name, let answer): answers[name] = answer
         case .life(let life):
             guard let old = stored else { return }
             stored = StoredStart(
-                node: old.node, life: life, incarnation: old.incarnation, epoch: old.epoch,
-                token: old.token)
+                node: old.node, life: life, incarnation: old.incarnation, epoch: old.epoch)
+        case .epoch(let name):
+            guard let old = stored else { return }
+            epochs = [(name, position)]
+            stored = StoredStart(
+                node: old.node, life: old.life, incarnation: old.incarnation, epoch: name)
         }
     }
 
@@ -193,7 +197,7 @@ extension TestMesh {
     package func dictionaryStore(_ identity: DataDirectory.Identity) throws -> Store {
         try Store(
             records: DictionaryRecords(root: root), notes: Notes(path: path(identity) + "-notes"),
-            identity: identity, lock: nil, proof: nil,
+            identity: identity, lock: nil,
             wallMilliseconds: { 1_700_000_000_000 })
     }
 }

@@ -53,6 +53,7 @@ final class DictionarySnapshot: RecordSnapshot {
         for (log, ranges) in needs.commits { facts.commits[log] = commits(log, ranges) }
         for (log, ranges) in needs.proofs { facts.commits[log] = commits(log, ranges) }
         for (log, ranges) in needs.records {
+            let ranges = ranges + (facts.commits[log] ?? []).map(\.header.range)
             facts.records[log] = rows { $0 == log && ranges.holds($1) && $2.bytes.count > 0 }
                 .map { (held($0.log, $0.sequence, $0.row), $0.row.gone == nil) }
         }
@@ -67,6 +68,7 @@ final class DictionarySnapshot: RecordSnapshot {
             }
         }
         addKept(needs, &facts)
+        facts.losers = needs.losers.filter { state.losers[$0] != nil }
         for name in needs.idempotency { facts.idempotency[name] = state.answers[name] }
         return facts
     }
@@ -106,6 +108,7 @@ final class DictionarySnapshot: RecordSnapshot {
         where log.scope == name.scope && log.author.node == name.node && content.end != nil {
             var head = content.head
             head.inherits = content.commits[1]?.header.inherits ?? []
+            head.forksAt = evidence(of: log).first?.header.first
             heads[log.author.life] = head
         }
         return Family(heads)
@@ -192,7 +195,13 @@ final class DictionarySnapshot: RecordSnapshot {
         }
     }
 
-    func forkedAuthors() -> [Author] { state.evidence.sorted() }
+    func forkedAuthors() -> [Author] { Set(state.evidence.keys.map(\.author)).sorted() }
+    func evidence(of log: LogName) -> [(header: CommitHeader, signature: Signature)] {
+        state.evidence[log] ?? []
+    }
+    func losers(of node: NodeID) -> [CommitsMessage] {
+        state.losers.values.filter { $0.node == node }.compactMap(\.message)
+    }
     func certificates() -> [Certificate] { state.certificates.values.flatMap(\.self) }
     func revocations() -> [Revocation] { state.revocations }
     func byteCount() -> Int { 0 }

@@ -77,13 +77,12 @@ package final class TestMesh {
 
     /// A store on disk; the same name opens the same files again.
     package func store(
-        _ identity: DataDirectory.Identity, boot: String = "boot",
+        _ identity: DataDirectory.Identity, memory: StoredStart? = nil,
         clock: @escaping @Sendable () -> UInt64 = { 1_700_000_000_000 }
     ) throws -> Store {
         try Store(
-            path: path(identity), identity: identity, lock: nil,
-            proof: TailProof(path: path(identity) + "-\(boot)"),
-            wallMilliseconds: clock)
+            path: path(identity), identity: identity, lock: nil, wallMilliseconds: clock,
+            memory: memory)
     }
 
     /// Rots what is on disk, under the store's nose: SQL on the closed database.

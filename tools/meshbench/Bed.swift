@@ -49,7 +49,7 @@ struct Bed {
     }
 
     func store(_ path: String, _ identity: DataDirectory.Identity) throws -> Store {
-        try Store(path: path, identity: identity, lock: nil, proof: nil) {
+        try Store(path: path, identity: identity, lock: nil) {
             UInt64(Date().timeIntervalSince1970 * 1000)
         }
     }

@@ -24,13 +24,17 @@ package struct Inheritance: Hashable, Sendable {
 /// life, which a revocation may cut off. See the article `RecordFormat`.
 package struct Lives: Hashable, Sendable {
     private var known: [Life: [Life: UInt64]] = [:]
+    private var forks: [Life: UInt64] = [:]
 
     /// No life inherits anything.
     package init() {}
 
     /// The lives of a node by what the first commit of each says.
-    package init(_ firsts: [Life: [Inheritance]]) {
+    ///
+    /// - Parameter forks: from which place on a life is known to have been written twice.
+    package init(_ firsts: [Life: [Inheritance]], forks: [Life: UInt64] = [:]) {
         for (life, list) in firsts { add(life, inherits: list) }
+        self.forks = forks
     }
 
     /// Adds what the first commit of a life says.
@@ -52,6 +56,16 @@ package struct Lives: Hashable, Sendable {
         if later.author.life == earlier.author.life { return earlier.sequence <= later.sequence }
         return earlier.sequence <= through(earlier.author.life, of: later.author.life)
     }
+
+    /// Whether the writer of `later` is known to have seen `earlier` without saying so.
+    ///
+    /// Where two machines wrote in one life, a later place may be of the one and an earlier of the
+    /// other: neither had seen what the other wrote.
+    package func isBehind(_ earlier: Dot, _ later: Dot) -> Bool {
+        guard reaches(later, earlier) else { return false }
+        return later.author.life != earlier.author.life || later == earlier
+            || earlier.sequence < forks[earlier.author.life] ?? .max
+    }
 }
 
 /// The lives of all nodes that matter to some versions of one scope.
@@ -72,5 +86,11 @@ package struct ScopeLives: Hashable, Sendable {
         guard later.author.node == earlier.author.node else { return false }
         if later.author.life == earlier.author.life { return earlier.sequence <= later.sequence }
         return nodes[later.author.node]?.reaches(later, earlier) ?? false
+    }
+
+    /// Whether the writer of `later` is known to have seen `earlier` without saying so.
+    package func isBehind(_ earlier: Dot, _ later: Dot) -> Bool {
+        guard later.author.node == earlier.author.node else { return false }
+        return (nodes[later.author.node] ?? Lives()).isBehind(earlier, later)
     }
 }

@@ -47,7 +47,7 @@ package struct Version: Hashable, Sendable {
     /// author had the other behind it. Entries of a log stand for ever.
     package func supersedes(_ other: Version, lives: ScopeLives) -> Bool {
         guard merge == .register, other.merge == .register, dot != other.dot else { return false }
-        return lives.reaches(dot, other.dot) || context.covers(other.dot, lives: lives)
+        return lives.isBehind(other.dot, dot) || context.covers(other.dot, lives: lives)
     }
 }
 
@@ -85,7 +85,7 @@ package enum Merge {
     ) -> Context? {
         let replaced = live.filter { $0.merge == .register }
         let seen = replaced.flatMap { $0.context.dots + [$0.dot] }
-        let context = Context(seen.filter { !lives.reaches(dot, $0) })
+        let context = Context(seen.filter { !lives.isBehind($0, dot) })
         return context.cut(keeping: Set(replaced.map(\.dot)))
     }
 }

@@ -18,10 +18,10 @@ package struct IngestOutcome: Sendable {
     package var hasAdvanced = false
     /// Whether nothing in it was new.
     package var isDuplicate = false
-    /// Live records that supersede what was offered, to be sent back as evidence.
+    /// What supersedes what was offered, or stands in its place, to be sent back.
     package var evidence: [StreamRequest] = []
-    /// Commits that lost their place here to one of the same author: for their author, who writes
-    /// again in another life what was acknowledged in them.
+    /// Commits that lost their place to one of the same author, which is news here: for all, so
+    /// that their author writes again in another life what was acknowledged in them.
     package var outvoted: [CommitsMessage] = []
     /// Whether the author was seen to have written two things in one place.
     package var isFork = false

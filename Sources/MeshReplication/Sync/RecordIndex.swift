@@ -24,10 +24,20 @@ package enum StreamRequest: Hashable, Sendable {
     /// Some sequences of a log, by leaf.
     case dots(Scope, Author, [SyncPart.LeafEntry])
 
-    /// The scope whose records are meant.
-    package var scope: Scope {
+    /// The commits that hold some places, also where nothing of them lives: what stands there.
+    case commits(Scope, Author, holding: [UInt64])
+    /// Headers that show that a log was written twice.
+    case evidence(Scope, Author)
+    /// Commits of the peer that lost their place.
+    case losers(of: NodeID)
+
+    /// The scope whose records are meant; nil for what is the peer's own.
+    package var scope: Scope? {
         switch self {
-        case .tail(let scope, _, _), .dots(let scope, _, _): scope
+        case .tail(let scope, _, _), .dots(let scope, _, _), .commits(let scope, _, _),
+            .evidence(let scope, _):
+            scope
+        case .losers: nil
         }
     }
 }

@@ -97,6 +97,7 @@ final class SQLiteChanges {
         case .notice(let name):
             try tell(try caches.makeScope(db, name.scope), name.key.utf8, db)
         case .evidence(let header, let signature): try keepEvidence(header, signature, db)
+        case .loser(let name, let node, let message): try keepLoser(name, of: node, message, db)
         case .revocation(let revocation):
             try db.run(
                 "INSERT OR IGNORE INTO revocation VALUES(?, ?)",
@@ -107,10 +108,15 @@ final class SQLiteChanges {
             var writer = WireWriter()
             writer.u64(life.value)
             try Meta.set(db, "life", writer.bytes)
+        case .epoch(let name):
+            try db.run("DELETE FROM epoch")
+            try db.run(
+                "INSERT INTO epoch VALUES(?, ?)", .bytes(name), .sequence(counters.arrival))
+            try Meta.set(db, "epoch", name)
         }
     }
 
-    private func forgetFamily(_ log: LogName) {
+    func forgetFamily(_ log: LogName) {
         caches.families[FamilyName(scope: log.scope, node: log.author.node)] = nil
     }
 
@@ -324,9 +330,11 @@ final class SQLiteChanges {
             .digest(head.id), .bits(sum))
         let name = FamilyName(scope: log.scope, node: log.author.node)
         // The one log that moved, as most do, costs no look at the others.
-        if var family = caches.families[name] {
+        if var family = caches.families[name], family.heads[log.author.life] != nil {
             family.set(log.author.life, head)
             caches.families[name] = family
+        } else {
+            caches.families[name] = nil
         }
         // The root at a new height must be computed even where no leaf changed.
         try markDirty(key, head.frontier, db)

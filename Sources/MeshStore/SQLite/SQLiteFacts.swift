@@ -33,6 +33,12 @@ struct SQLiteFacts {
             facts.oldest += try oldest(undo, count)
         }
         for name in needs.idempotency { facts.idempotency[name] = try answer(name) }
+        for name in needs.losers {
+            let found = try db.first("SELECT number FROM loser WHERE name = ?", .digest(name)) {
+                $0.int(0)
+            }
+            if found != nil { facts.losers.insert(name) }
+        }
         facts.damage = snapshot.damage
         return facts
     }
@@ -66,7 +72,7 @@ struct SQLiteFacts {
         for (log, ranges) in needs.records {
             guard let key = try snapshot.caches.key(db, log) else { continue }
             var all: [(held: HeldVersion, isLive: Bool)] = []
-            for range in ranges {
+            for range in Self.joined(ranges, facts.commits[log] ?? []) {
                 all += try snapshot.records(
                     "WHERE scope = ? AND author = ? AND sequence BETWEEN ? AND ? ORDER BY sequence",
                     .int(key.scope), .int(key.author), .sequence(range.lowerBound),
@@ -78,6 +84,23 @@ struct SQLiteFacts {
         for log in needs.lastCommits {
             facts.lastCommits[log] = try snapshot.lastCommit(of: log)
         }
+    }
+
+    /// Ranges with the commits that reach beyond them, without overlaps.
+    private static func joined(
+        _ ranges: [ClosedRange<UInt64>], _ commits: [HeldCommit]
+    ) -> [ClosedRange<UInt64>] {
+        var all: [ClosedRange<UInt64>] = []
+        for range in (ranges + commits.map(\.header.range)).sorted(by: {
+            $0.lowerBound < $1.lowerBound
+        }) {
+            if let last = all.last, last.upperBound >= range.lowerBound {
+                all[all.count - 1] = last.lowerBound...max(last.upperBound, range.upperBound)
+            } else {
+                all.append(range)
+            }
+        }
+        return all
     }
 
     private func commits(

@@ -8,18 +8,38 @@ internal import MeshRules
 
 /// What is kept beside records: evidence of forks, answers to requests with a name.
 extension SQLiteChanges {
+    /// Keeps the headers that show the earliest place in which a log was written twice.
     func keepEvidence(
         _ header: CommitHeader, _ signature: Signature, _ db: Database
     ) throws {
         let key = try caches.makeKey(db, header.log)
-        let kept = try db.first(
-            "SELECT count(*) FROM evidence WHERE scope = ? AND author = ?", .int(key.scope),
-            .int(key.author)
-        ) { $0.int(0) }
-        guard (kept ?? 0) < RuleLimits.evidence else { return }
         try db.run(
-            "INSERT OR IGNORE INTO evidence(scope, author, header, signature) VALUES(?, ?, ?, ?)",
-            .int(key.scope), .int(key.author), .bytes(header.encoded), .bytes(signature.bytes))
+            """
+            INSERT OR IGNORE INTO evidence(scope, author, first, header, signature)
+            VALUES(?, ?, ?, ?, ?)
+            """, .int(key.scope), .int(key.author), .sequence(header.first),
+            .bytes(header.encoded), .bytes(signature.bytes))
+        try db.run(
+            """
+            DELETE FROM evidence WHERE scope = ?1 AND author = ?2 AND id NOT IN
+            (SELECT id FROM evidence WHERE scope = ?1 AND author = ?2 ORDER BY first, id LIMIT ?3)
+            """, .int(key.scope), .int(key.author), .int(Int64(RuleLimits.evidence)))
+        forgetFamily(header.log)
+    }
+
+    /// Keeps a commit that lost its place for its author, or what the author has done about it.
+    func keepLoser(
+        _ name: Digest, of node: NodeID, _ message: CommitsMessage?, _ db: Database
+    ) throws {
+        try db.run(
+            "INSERT OR IGNORE INTO loser(name, node, bytes) VALUES(?, ?, ?)", .digest(name),
+            .digest(node), message.map { .bytes($0.encoded) } ?? .null)
+        let most = message == nil ? RuleLimits.savedLosers : RuleLimits.losers
+        try db.run(
+            """
+            DELETE FROM loser WHERE node = ?1 AND number NOT IN
+            (SELECT number FROM loser WHERE node = ?1 ORDER BY number DESC LIMIT ?2)
+            """, .digest(node), .int(Int64(most)))
     }
 
     func remember(_ name: String, _ answer: StoredAnswer, _ db: Database) throws {

@@ -2,6 +2,7 @@
 
 internal import GRDB
 internal import MeshCore
+internal import MeshCrypto
 internal import MeshReplication
 internal import MeshRules
 internal import MeshTrust
@@ -61,6 +62,26 @@ extension SQLiteSnapshot {
     func forkedAuthors() throws -> [Author] {
         try db.rows("SELECT DISTINCT author FROM evidence") { $0.int(0) }
             .compactMap { try caches.author(db, $0) }
+    }
+
+    func evidence(of log: LogName) throws -> [(header: CommitHeader, signature: Signature)] {
+        guard let key = try caches.key(db, log) else { return [] }
+        return try db.rows(
+            "SELECT header, signature FROM evidence WHERE scope = ? AND author = ? ORDER BY first",
+            .int(key.scope), .int(key.author)
+        ) { row -> (header: CommitHeader, signature: Signature)? in
+            guard let header = try? CommitHeader(decoding: row.bytes(0)), header.log == log,
+                let signature = Signature(row.bytes(1)), header.isSigned(signature, in: mesh)
+            else { return nil }
+            return (header, signature)
+        }.compactMap(\.self)
+    }
+
+    func losers(of node: NodeID) throws -> [CommitsMessage] {
+        try db.rows(
+            "SELECT bytes FROM loser WHERE node = ? AND bytes IS NOT NULL ORDER BY number",
+            .digest(node)
+        ) { try? CommitsMessage(decoding: $0.bytes(0)) }.compactMap(\.self)
     }
 
     func certificates() throws -> [Certificate] {

@@ -140,16 +140,8 @@ package final class SQLiteRecords: RecordStore {
         }
     }
 
-    package func close(leaving token: [UInt8]?, under lease: WriterLease) {
+    package func close() {
         queue.sync {
-            if let token {
-                try? writer.withLock { writer in
-                    if writer.unsaved != nil { return }
-                    try pool.write { db in
-                        if try SQLiteStart.holds(lease, db) { try Meta.set(db, "clean", token) }
-                    }
-                }
-            }
             try? pool.writeWithoutTransaction { db in _ = try db.checkpoint(.truncate) }
             try? pool.close()
         }
@@ -280,7 +272,7 @@ enum SQLiteStart {
         return StoredStart(
             node: node, life: Life(try Meta.get(db, "life").map(number) ?? 0),
             incarnation: Incarnation(try Meta.get(db, "incarnation").map(number) ?? 0),
-            epoch: try Meta.get(db, "epoch") ?? [], token: try Meta.get(db, "clean"))
+            epoch: try Meta.get(db, "epoch") ?? [])
     }
 
     static func save(_ lease: WriterLease, _ db: Database) throws {
@@ -297,7 +289,6 @@ enum SQLiteStart {
             try Meta.set(db, name, writer.bytes)
         }
         try Meta.set(db, "epoch", lease.start.epoch)
-        try Meta.remove(db, "clean")
         try db.run(
             "INSERT OR IGNORE INTO epoch VALUES(?, ?)", .bytes(lease.start.epoch),
             .sequence(lease.feed.number))

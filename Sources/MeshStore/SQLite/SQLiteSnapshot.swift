@@ -304,7 +304,8 @@ final class SQLiteSnapshot: RecordSnapshot {
             guard let row = try logRow(key, log) else { continue }
             let first = try commits(of: log, key, overlapping: 1...1).first
             heads[life] = LogHead(
-                frontier: row.frontier, id: row.head, inherits: first?.header.inherits ?? [])
+                frontier: row.frontier, id: row.head, inherits: first?.header.inherits ?? [],
+                forksAt: try evidence(of: log).first?.header.first)
         }
         let family = Family(heads)
         caches.families[name] = family

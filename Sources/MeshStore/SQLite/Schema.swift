@@ -14,7 +14,7 @@ internal import MeshReplication
 /// changes in one transaction. `sum` is over the other columns of its row (`RowSum`).
 enum Schema {
     /// Counts changes of the layout; kept in `PRAGMA user_version`.
-    static let version = 5
+    static let version = 6
 
     private static let tables = """
         CREATE TABLE meta(name TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID;
@@ -48,8 +48,11 @@ enum Schema {
         CREATE TABLE damage(scope INTEGER, author INTEGER, sequence INTEGER,
             PRIMARY KEY(scope, author, sequence)) WITHOUT ROWID;
         CREATE TABLE evidence(id INTEGER PRIMARY KEY, scope INTEGER NOT NULL,
-            author INTEGER NOT NULL, header BLOB NOT NULL, signature BLOB NOT NULL,
-            UNIQUE(scope, author, header));
+            author INTEGER NOT NULL, first INTEGER NOT NULL, header BLOB NOT NULL,
+            signature BLOB NOT NULL, UNIQUE(scope, author, header));
+        CREATE TABLE loser(number INTEGER PRIMARY KEY, name BLOB NOT NULL UNIQUE,
+            node BLOB NOT NULL, bytes BLOB);
+        CREATE INDEX loser_node ON loser(node);
         CREATE TABLE certificate(node BLOB, hash BLOB, bytes BLOB NOT NULL,
             PRIMARY KEY(node, hash)) WITHOUT ROWID;
         CREATE TABLE revocation(name BLOB PRIMARY KEY, bytes BLOB NOT NULL) WITHOUT ROWID;

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import MeshCore
+internal import MeshOracle
+internal import MeshRules
+internal import MeshStore
+
+/// Disks and machines that are copied, lost, and put back.
+extension Simulation {
+    func performOnMachine(_ action: Scenario.Action) {
+        switch action {
+        case .wipe(let name): if let node = named(name) { wipe(node) }
+        case .image(let name): if let node = named(name) { image(node) }
+        case .restore(let name): if let node = named(name) { restore(node) }
+        case .snapshot(let name): if let node = named(name) { snapshot(node) }
+        case .revert(let name): if let node = named(name) { revert(node) }
+        case .copy(let name): if let node = named(name) { copy(node) }
+        case .retire(let name): if let node = named(name) { retire(node) }
+        default: break
+        }
+    }
+
+    private func wipe(_ node: SimulatedNode) {
+        crash(node, power: true)
+        node.disk.wipe()
+        lose(node, but: [])
+    }
+
+    private func image(_ node: SimulatedNode) {
+        node.image = node.disk.image
+        node.imageHeld = apps.oracle.held(on: node.index)
+    }
+
+    private func restore(_ node: SimulatedNode) {
+        guard let image = node.image else { return }
+        crash(node, power: true)
+        node.disk.restore(image)
+        lose(node, but: node.imageHeld)
+    }
+
+    /// A disk holds less than it did.
+    func lose(_ node: SimulatedNode, but kept: Set<Oracle.WriteID>) {
+        node.wasEmptied = true
+        node.answered = []
+        apps.oracle.lose(node.index, but: kept)
+    }
+
+    /// The machine is saved as it runs, with its memory.
+    private func snapshot(_ node: SimulatedNode) {
+        guard let store = node.store else { return }
+        let memory = StoredStart(
+            node: node.id, life: store.author.life, incarnation: store.incarnation,
+            epoch: store.epoch)
+        node.snapshot = (node.disk.image, memory, apps.oracle.held(on: node.index))
+    }
+
+    /// The machine is put back to what was saved. Its process goes on, as if nothing had been, in
+    /// the life and the places in which it had written before.
+    private func revert(_ node: SimulatedNode) {
+        guard let snapshot = node.snapshot else { return }
+        crash(node, power: true)
+        node.disk.restore(snapshot.image)
+        node.memory = snapshot.memory
+        lose(node, but: snapshot.held)
+        apps.oracle.fork(disks(of: node), but: snapshot.held)
+        start(node)
+    }
+
+    /// Another machine starts from a copy of the disk.
+    private func copy(_ node: SimulatedNode) {
+        let copy = addCopy(of: node)
+        copy.disk.restore(node.disk.image)
+        apps.oracle.place(apps.oracle.held(on: node.index), on: copy.index)
+        start(copy)
+    }
+
+    /// A copy is switched off for good: what it alone holds is gone.
+    func retire(_ copy: SimulatedNode) {
+        guard copy.isCopy else { return }
+        crash(copy, power: true)
+        network.off.insert(copy.index)
+        copy.isRetired = true
+        copy.life += 1
+        copy.disk.wipe()
+        lose(copy, but: [])
+    }
+
+    /// Every disk of an identity.
+    func disks(of node: SimulatedNode) -> Set<Oracle.DiskID> {
+        Set(nodes.filter { $0.id == node.id }.map(\.index))
+    }
+}
