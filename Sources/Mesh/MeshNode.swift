@@ -226,6 +226,7 @@ public final class MeshNode: Sendable {
             seed: generator.next(), now: now)
         post(.revoked((try? store.revocations()) ?? []))
         post(.known(knownNodes()))
+        post(.keepsLosers(of: (try? store.nodesWithLosers()) ?? []))
         for await item in inbox {
             switch item {
             case .input(let input):

@@ -31,6 +31,8 @@ package struct Engine: ~Copyable {
     var heardLogs: [LogName: UInt64] = [:]
     /// Logs that cannot be taken further now.
     package internal(set) var waits: LogWaits
+    /// Nodes for which commits that lost their place are kept here; each gets them as it links.
+    var losersOf: Set<NodeID> = []
     private var clockCheck = ClockCheck()
     var lackingWAN: Instant?
     var brokenWAN: Instant?
@@ -83,6 +85,7 @@ package struct Engine: ~Copyable {
         case .revoked(let list): for revocation in list { heed(revocation, now) }
         case .heeded(let id, let isGood):
             if !isGood { strike(id, "revocations that do not verify", now) }
+        case .keepsLosers(let nodes): losersOf.formUnion(nodes)
         case .known(let nodes): for node in nodes { know(node, now) }
         case .datagram(let bytes, let host): membership.receive(bytes, from: host, now: now)
         case .shown(let id, let list): shown(id, list)
@@ -220,8 +223,10 @@ extension Engine {
         join(id, peer.certificate, origin, now)
         links[id]?.askedFor.insert(peer.certificate.node)
         receive(id, certificate: peer.certificate.encoded)
-        links[id]?.streams.append(.losers(of: peer.certificate.node))
-        pump(id)
+        if losersOf.contains(peer.certificate.node) {
+            links[id]?.streams.append(.losers(of: peer.certificate.node))
+            pump(id)
+        }
         if origin.dialled != nil { beginSync(id, now) }
     }
 

@@ -43,6 +43,8 @@ package enum Input: Sendable {
     case heeded(LinkID, isGood: Bool)
     /// Nodes that were known before the start.
     case known([KnownNode])
+    /// Nodes for which commits that lost their place are kept: known before the start.
+    case keepsLosers(of: [NodeID])
     /// A datagram came, from an address without its port.
     case datagram([UInt8], from: String)
     /// The certificates of a node that a peer wants were looked up, the newest last.

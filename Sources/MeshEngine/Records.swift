@@ -59,6 +59,7 @@ extension Engine {
             wantSync(id)
         }
         for message in outcome.outvoted {
+            losersOf.insert(message.author.node)
             for (other, link) in links.sorted(by: { $0.key < $1.key })
             where link.peer.certificate.allows(.read, message.scope) {
                 transmit(other, message)

@@ -253,10 +253,11 @@ public struct Oracle: Sendable {
         if write.isDeletion { return "which is a deletion" }
         if write.isCut { return "which was refused, or was cut off with its author" }
         if write.kind == .log || write.mayReturn { return nil }
-        let replacer = (byCell[write.cell] ?? []).first { other in
-            // A machine that goes on from an earlier moment finds replaced what it had not.
-            writes[other].replaces.contains(id) && stands(other) && !writes[other].isForked
-        }
+        let replacers = (byCell[write.cell] ?? []).filter { writes[$0].replaces.contains(id) }
+        // A machine that goes on from an earlier moment finds replaced what it had not replaced,
+        // and writes it again.
+        if replacers.contains(where: { writes[$0].isForked }) { return nil }
+        let replacer = replacers.first { stands($0) }
         return replacer.map { "which \($0) had seen and replaced" }
     }
 

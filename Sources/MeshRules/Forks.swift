@@ -5,7 +5,8 @@ internal import MeshCrypto
 internal import MeshReplication
 internal import MeshTrust
 
-/// One author, one place, two commits: a disk or a machine was copied, or put back.
+/// One author, one place, two commits: a machine was put back with its memory, or its key is in
+/// two hands.
 extension RecordTransaction {
     /// The headers are kept as evidence, the lowest identity lives, and the others go with all they
     /// claimed: what they had superseded lives again. Who still shows a loser is sent the winner.
@@ -21,13 +22,12 @@ extension RecordTransaction {
         let winners = rivals.filter { prevails($0.header, over: commit.header) }
         if !winners.isEmpty {
             keep(admitted, &outcome)
-            // A header alone is only told as evidence: its sender shows nothing of it.
-            if !commit.records.isEmpty {
-                outcome.evidence.append(
-                    .commits(
-                        commit.header.scope, commit.header.author,
-                        holding: winners.map(\.header.first).sorted()))
-            }
+            // A header alone is answered by headers: its sender shows nothing of it.
+            outcome.evidence.append(
+                .commits(
+                    commit.header.scope, commit.header.author,
+                    holding: winners.map(\.header.first).sorted(),
+                    withRecords: !commit.records.isEmpty))
             return false
         }
         if commit.header.scope == Revocation.scope { conclusion.hasLostRevocations = true }
@@ -97,7 +97,8 @@ extension RecordTransaction {
         let (commit, header) = (loser.commit, loser.commit.header)
         if commit.records.isEmpty { return }
         if header.author.node == context.node {
-            save(Array(zip(loser.ids, loser.records)), of: header, loser.merge)
+            let places = zip(commit.sequences, zip(loser.ids, loser.records))
+            save(places.map { ($1.0, $0, $1.1) }, of: header, loser.merge)
         } else {
             keep(filling(commit), &outcome)
         }
@@ -132,60 +133,5 @@ extension RecordTransaction {
                 dropped.filter { present.contains($0.key) && !wanted.contains($0.key) }),
             records: live.map(\.record.encoded))
         return filling(commit)
-    }
-
-    /// What this node acknowledged is not lost with the place that it had: it is written again in a
-    /// life that has not seen what took that place.
-    private mutating func saveOwn(_ rival: HeldCommit) {
-        let live = work.records(of: rival.header.log, in: rival.header.range).filter(\.isLive)
-        guard let merge = live.first?.held.merge else { return beginLife() }
-        save(live.map { ($0.held.id, $0.held.record) }, of: rival.header, merge)
-    }
-
-    private mutating func save(
-        _ records: [(id: Digest, record: Record)], of header: CommitHeader, _ merge: MergeKind
-    ) {
-        for (id, record) in records where !work.isLoser(id) {
-            work.change(.loser(id, of: context.node, nil))
-            rewrites.append(
-                Rewrite(scope: header.scope, policy: header.policy, record: record, merge: merge))
-        }
-        let family = work.family(FamilyName(scope: header.scope, node: context.node))
-        let inherited = family.heads[life]?.inherits.first { $0.life == header.author.life }
-        // A life that says that it has seen what the other machine wrote has not.
-        if header.author.life == life
-            || inherited?.through ?? 0 >= work.head(header.log).forksAt ?? .max
-        {
-            beginLife()
-        }
-    }
-
-    /// Whether something comes in the life in which this process writes, though it has not written
-    /// it: its machine was put back, or a copy of it is at work. Which of two in that life had seen
-    /// the other cannot be told then.
-    func isStranger(_ dot: Dot, beside other: Dot) -> Bool {
-        dot.author == Author(node: context.node, life: input.life) && other.author == dot.author
-    }
-
-    /// Has a record written again beside what seems to replace it.
-    mutating func save(_ held: HeldVersion, in scope: Scope) {
-        guard let policy = work.policies(of: scope.namespace, mesh: context.mesh).first else {
-            return
-        }
-        rewrites.append(
-            Rewrite(scope: scope, policy: policy.id, record: held.record, merge: held.merge))
-    }
-
-    /// Writes again what lost its place, as its app had written it, unless another copy has.
-    mutating func rewrite() {
-        for one in rewrites {
-            let live = work.live(KeyName(scope: one.scope, key: one.record.key))
-            if live.contains(where: { $0.record == one.record }) { continue }
-            makeRoom(in: one.scope, one.policy, records: 1, bytes: one.record.encoded.count + 4)
-            append(
-                one.record, at: nextPlace(in: one.scope, one.policy), one.merge, to: one.scope)
-            conclusion.counts.rewritten += 1
-        }
-        rewrites = []
     }
 }

@@ -85,14 +85,6 @@ package struct RecordTransaction: Sendable {
         case trim
     }
 
-    /// A record of this node that lost its place to another of a copy, to be written again.
-    struct Rewrite {
-        let scope: Scope
-        let policy: PolicyID
-        let record: Record
-        let merge: MergeKind
-    }
-
     let context: RuleContext
     let input: RuleInput
     private let jobs: [Prepared]
@@ -107,6 +99,8 @@ package struct RecordTransaction: Sendable {
     /// Nodes of whose lives it is no longer known what they had inherited, or something else is.
     var disowned: Set<FamilyName> = []
     var rewrites: [Rewrite] = []
+    /// Lives of this node that began in this transaction and inherit nothing.
+    var rescueLives: Set<Life> = []
     var conclusion: Conclusion
     /// How far logs go by verified headers.
     var witnessed: [LogName: UInt64]
@@ -251,12 +245,25 @@ package struct RecordTransaction: Sendable {
     ///
     /// Another machine has written in the present one, or this one was put back: then followers of
     /// the feed were told of changes that never were here, at positions that others have now.
-    mutating func beginLife() {
-        guard life == input.life else { return }
+    ///
+    /// - Parameter forRescue: whether it inherits nothing; then it begins whatever began before.
+    mutating func beginLife(forRescue: Bool = false) {
+        guard life == input.life || forRescue else { return }
         sealDrafts()
-        life = input.spareLife
+        life = life == input.life ? input.spareLife : life.derived
+        if forRescue { rescueLives.insert(life) }
         work.change(.life(life))
         work.change(.epoch(input.spareEpoch))
         conclusion.epoch = input.spareEpoch
+    }
+}
+
+extension Life {
+    /// Another number that no life has had.
+    fileprivate var derived: Life {
+        var writer = WireWriter()
+        writer.u64(value)
+        let bytes = Blake2b.hash(writer.bytes).array
+        return Life(bytes.prefix(8).reduce(0) { $0 << 8 | UInt64($1) })
     }
 }

@@ -237,6 +237,7 @@ extension RecordTransaction {
 
     /// What the first commit of this life in a scope says of the earlier ones.
     private func inheritances(in scope: Scope) -> [Inheritance] {
+        if rescueLives.contains(life) { return [] }
         let family = work.family(FamilyName(scope: scope, node: context.node))
         var frontiers: [Life: UInt64] = [:]
         for (earlier, head) in family.heads where earlier != life {

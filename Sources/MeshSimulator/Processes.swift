@@ -53,6 +53,7 @@ extension Simulation {
         follow(node)
         post(node, .revoked(revocations))
         post(node, .known(MeshNode.knownNodes(store)))
+        post(node, .keepsLosers(of: (try? store.nodesWithLosers()) ?? []))
         tick(node, life: node.life)
     }
 

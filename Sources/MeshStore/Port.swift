@@ -168,6 +168,9 @@ package protocol RecordSnapshot: RecordIndex {
     /// Headers that show that a log was written twice.
     func evidence(of log: LogName) throws -> [(header: CommitHeader, signature: Signature)]
 
+    /// Nodes for which commits that lost their place are kept.
+    func nodesWithLosers() throws -> [NodeID]
+
     /// Commits of a node that lost their place, which are kept for it.
     func losers(of node: NodeID) throws -> [CommitsMessage]
 

@@ -179,6 +179,9 @@ extension Store {
 
     // MARK: Certificates
 
+    /// Nodes for which commits that lost their place are kept.
+    package func nodesWithLosers() throws -> [NodeID] { try read { try $0.nodesWithLosers() } }
+
     /// The certificates of a node that were ever shown here, the newest first.
     package func certificates(of node: NodeID) throws -> [Certificate] {
         try read { try $0.facts(.certificates(of: node)) }.certificates[node] ?? []

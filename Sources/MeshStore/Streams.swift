@@ -29,8 +29,9 @@ extension Store {
                 return try reader.tail(LogName(scope: scope, author: author), after)
             case .dots(let scope, let author, let entries):
                 return try reader.dots(LogName(scope: scope, author: author), entries)
-            case .commits(let scope, let author, let places):
-                return try reader.commits(LogName(scope: scope, author: author), places)
+            case .commits(let scope, let author, let places, let withRecords):
+                return try reader.commits(
+                    LogName(scope: scope, author: author), places, keeping: withRecords ? nil : [])
             case .evidence(let scope, let author):
                 return try reader.evidence(LogName(scope: scope, author: author))
             case .losers(let node):
@@ -126,11 +127,13 @@ struct StreamReader {
         return chunk
     }
 
-    mutating func commits(_ log: LogName, _ places: [UInt64]) throws -> StreamChunk {
+    mutating func commits(
+        _ log: LogName, _ places: [UInt64], keeping wanted: Set<UInt64>?
+    ) throws -> StreamChunk {
         var chunk = StreamChunk()
         for place in places.prefix(StoreLimits.commitsPerRead) {
             guard let held = try snapshot.commit(of: log, holding: place) else { continue }
-            chunk.messages.append(filling(log, try load(held, keeping: nil)))
+            chunk.messages.append(filling(log, try load(held, keeping: wanted)))
         }
         return chunk
     }

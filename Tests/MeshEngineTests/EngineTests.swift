@@ -340,7 +340,7 @@ import Testing
             .tail(Scope("menu@all")!, author, after: 0),
         ]
         let reads = bench.judge(id, message, outcome).compactMap { effect in
-            if case .read(_, let request) = effect { request.scope.description } else { nil }
+            if case .read(_, let request) = effect { request.scope?.description } else { nil }
         }
         #expect(reads == ["menu@all"])
         #expect(bench.engine.counters.events["stream_not_granted"] == 1)

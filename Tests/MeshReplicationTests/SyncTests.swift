@@ -101,7 +101,7 @@ private struct ManyScopes: RecordIndex {
             let reply = try first.answer(try SyncTurn(decoding: answer.reply.encoded), mine)
             if !reply.isInStep {
                 let outcome = try second.answer(reply.reply, theirs)
-                differing += outcome.streams.map(\.scope)
+                differing += outcome.streams.compactMap(\.scope)
             }
             round += 1
         }

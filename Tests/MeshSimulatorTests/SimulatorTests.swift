@@ -91,8 +91,8 @@ import Testing
             let disk = SimulatedDisk()
             defer { disk.unmount() }
             #expect(disk.open("a", creating: true))
-            #expect(disk.write("a", at: 0, [1, 2, 3, 4]) && disk.sync("a"))
-            #expect(disk.write("a", at: 2, [9, 9, 9]))
+            #expect(disk.write("a", at: 0, [1, 2, 3, 4]) == .done && disk.sync("a"))
+            #expect(disk.write("a", at: 2, [9, 9, 9]) == .done)
             let loss = disk.cutPower(&random)
             let found = bytes(disk, "a")
             #expect(Array(found.prefix(2)) == [1, 2])
@@ -107,8 +107,8 @@ import Testing
         defer { disk.unmount() }
         #expect(disk.open("a", creating: true))
         disk.failAfter(writes: 1)
-        #expect(disk.write("a", at: 0, [1]))
-        #expect(!disk.write("a", at: 1, [2]) && disk.isDead && !disk.sync("a"))
+        #expect(disk.write("a", at: 0, [1]) == .done)
+        #expect(disk.write("a", at: 1, [2]) == .failed && disk.isDead && !disk.sync("a"))
     }
 }
 

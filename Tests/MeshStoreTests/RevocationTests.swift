@@ -241,7 +241,7 @@ private let all: [String: NamespacePolicy] = ["orders": .orders, "prices": .pric
             if random.next() % 6 == 0 {
                 let place = Int(random.next() % 2)
                 thieves[place].close()
-                thieves[place] = try mesh.store(identities[place], boot: "boot\(step)")
+                thieves[place] = try mesh.store(identities[place])
             }
             if step == 20 || step == 30 {
                 let (place, thief) = step == 20 ? (0, thieves[0]) : (1, thieves[1])

@@ -21,7 +21,7 @@ private let all: [String: NamespacePolicy] = ["menu": .menu, "orders": .orders, 
         let mesh = try TestMesh()
         let identity = mesh.identity("centre", central: true)
         for round in 0..<3 {
-            let store = try mesh.store(identity, boot: "boot \(round)")
+            let store = try mesh.store(identity)
             if round == 0 {
                 _ = try await store.write(
                     WriteRequest(
@@ -40,21 +40,19 @@ private let all: [String: NamespacePolicy] = ["menu": .menu, "orders": .orders, 
         for round in 0..<3 { #expect(try store.text(menu, "soup/\(round)") == "hot") }
     }
 
-    @Test func `begins a new life unless a clean stop in this boot proves its tail`() throws {
+    @Test func `begins a new life with each process, however the last one ended`() throws {
         let mesh = try TestMesh()
         let identity = mesh.identity("n")
         let first = try mesh.store(identity)
-        let author = first.author
         first.close()
         let second = try mesh.store(identity)
-        #expect(second.author == author)
-        // Not closed: the next start cannot know what was lost.
+        #expect(second.author.life != first.author.life)
+        #expect(second.epoch != first.epoch)
+        #expect(second.incarnation > first.incarnation)
+        // Not closed.
         let third = try mesh.store(identity)
-        #expect(third.author.life != author.life)
-        #expect(third.incarnation > first.incarnation)
-        third.close()
-        #expect(
-            try mesh.store(identity, boot: "another boot").author.life != third.author.life)
+        #expect(third.author.life != second.author.life)
+        #expect(third.incarnation > second.incarnation)
     }
 
     @Test func `keeps beside its records where nodes were met and how they left`() throws {
@@ -76,25 +74,8 @@ private let all: [String: NamespacePolicy] = ["menu": .menu, "orders": .orders, 
         let mesh = try TestMesh()
         let identity = mesh.identity("n")
         try mesh.store(identity).close()
-        try mesh.rot(identity, "PRAGMA user_version = 4")
-        #expect(throws: StoreError.olderSchema(found: 4, known: 5)) { try mesh.store(identity) }
-    }
-
-    @Test func `begins a new life when a copy of its files is put back`() async throws {
-        let mesh = try TestMesh()
-        let identity = mesh.identity("centre", site: "hq", central: true)
-        let path = mesh.path(identity)
-        var store = try mesh.store(identity)
-        let first = store.author.life
-        store.close()
-        try FileManager.default.copyItem(atPath: path, toPath: path + ".kept")
-        store = try mesh.store(identity)
-        #expect(store.author.life == first)
-        store.close()
-        try FileManager.default.removeItem(atPath: path)
-        try FileManager.default.copyItem(atPath: path + ".kept", toPath: path)
-        store = try mesh.store(identity)
-        #expect(store.author.life != first)
+        try mesh.rot(identity, "PRAGMA user_version = 5")
+        #expect(throws: StoreError.olderSchema(found: 5, known: 6)) { try mesh.store(identity) }
     }
 
     @Test func `refuses a newer schema and writes nothing`() throws {
@@ -112,7 +93,7 @@ private let all: [String: NamespacePolicy] = ["menu": .menu, "orders": .orders, 
         try Launch.lock.withLock { try shell.run() }
         shell.waitUntilExit()
         let before = try Data(contentsOf: URL(fileURLWithPath: path))
-        #expect(throws: StoreError.newerSchema(found: 9, known: 5)) { try mesh.store(identity) }
+        #expect(throws: StoreError.newerSchema(found: 9, known: 6)) { try mesh.store(identity) }
         #expect(try Data(contentsOf: URL(fileURLWithPath: path)) == before)
     }
 

@@ -199,6 +199,9 @@ final class DictionarySnapshot: RecordSnapshot {
     func evidence(of log: LogName) -> [(header: CommitHeader, signature: Signature)] {
         state.evidence[log] ?? []
     }
+    func nodesWithLosers() -> [NodeID] {
+        Set(state.losers.values.filter { $0.message != nil }.map(\.node)).sorted()
+    }
     func losers(of node: NodeID) -> [CommitsMessage] {
         state.losers.values.filter { $0.node == node }.compactMap(\.message)
     }

@@ -36,7 +36,7 @@ package struct Context: Hashable, Sendable {
     ///
     /// - Parameter keeping: places that must stay: the versions that the writer replaces.
     /// - Returns: nil where even those are too many.
-    func cut(keeping: Set<Dot>) -> Context? {
+    package func cut(keeping: Set<Dot>) -> Context? {
         guard dots.count > Self.entriesMax else { return self }
         let needed = dots.filter(keeping.contains)
         guard needed.count <= Self.entriesMax else { return nil }

@@ -25,7 +25,7 @@ package enum StreamRequest: Hashable, Sendable {
     case dots(Scope, Author, [SyncPart.LeafEntry])
 
     /// The commits that hold some places, also where nothing of them lives: what stands there.
-    case commits(Scope, Author, holding: [UInt64])
+    case commits(Scope, Author, holding: [UInt64], withRecords: Bool)
     /// Headers that show that a log was written twice.
     case evidence(Scope, Author)
     /// Commits of the peer that lost their place.
@@ -34,7 +34,7 @@ package enum StreamRequest: Hashable, Sendable {
     /// The scope whose records are meant; nil for what is the peer's own.
     package var scope: Scope? {
         switch self {
-        case .tail(let scope, _, _), .dots(let scope, _, _), .commits(let scope, _, _),
+        case .tail(let scope, _, _), .dots(let scope, _, _), .commits(let scope, _, _, _),
             .evidence(let scope, _):
             scope
         case .losers: nil

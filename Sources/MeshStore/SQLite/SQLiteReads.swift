@@ -77,6 +77,11 @@ extension SQLiteSnapshot {
         }.compactMap(\.self)
     }
 
+    func nodesWithLosers() throws -> [NodeID] {
+        try db.rows("SELECT DISTINCT node FROM loser WHERE bytes IS NOT NULL") { $0.digest(0) }
+            .compactMap(\.self)
+    }
+
     func losers(of node: NodeID) throws -> [CommitsMessage] {
         try db.rows(
             "SELECT bytes FROM loser WHERE node = ? AND bytes IS NOT NULL ORDER BY number",
