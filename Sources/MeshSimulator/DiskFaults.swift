@@ -27,13 +27,18 @@ extension Simulation {
         }
     }
 
-    /// A bit flips in the database, under a process or not.
+    /// A bit flips in the database of a machine that is off for a moment: what lies in the log of a
+    /// running one hides the file.
     private func rot(_ node: SimulatedNode) {
-        guard let place = node.disk.rot("mesh.sqlite", &random) else { return }
-        say("a bit flips in \(node.name) at \(place)")
-        node.isRotten = true
-        // Whatever lies there is not held any more.
-        lose(node, but: [])
+        let wasUp = node.isUp
+        stop(node)
+        if let place = node.disk.rot("mesh.sqlite", &random) {
+            say("a bit flips in \(node.name) at \(place)")
+            node.isRotten = true
+            // Whatever lies there is not held any more.
+            lose(node, but: [])
+        }
+        if wasUp { start(node) }
     }
 
     /// Looks through everything once.

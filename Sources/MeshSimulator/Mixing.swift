@@ -70,16 +70,22 @@ extension Simulation {
             if chance(0.5) { later(.power(name, afterWrites: 0)) }
             schedule(after: back + .seconds(1)) { self.perform(.disk(name, nil)) }
             schedule(after: back + .seconds(2)) { self.perform(.start(name)) }
-        case 21: perform(.rot(name))
-        case 22: perform(.scrub(name))
+        case 21, 22:
+            for _ in 0..<4 { perform(.rot(name)) }
+            later(.scrub(name))
         case 23, 24, 25: perform(.lie(name, pick(Lie.allCases)))
-        case 26:
-            let centre = pick(nodes.filter { $0.site == "centre" })
-            perform(
-                .define(
-                    centre.name, namespace: "club",
-                    way: Int(random.next() % UInt64(Apps.definitions.count))))
+        case 26: defineByChance(back: back)
         default: network.loss = pick([0, 0.02, 0.1, 0.3])
+        }
+    }
+
+    /// Central servers that do not hear each other define a namespace, each in its way.
+    private func defineByChance(back: Duration) {
+        let centres = nodes.filter { $0.site == "centre" && !$0.isCopy }
+        for (place, centre) in centres.enumerated() {
+            if place > 0 { cable(centre, isOut: true) }
+            perform(.define(centre.name, namespace: "club", way: place))
+            schedule(after: back) { self.cable(centre, isOut: false) }
         }
     }
 

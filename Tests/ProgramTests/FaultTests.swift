@@ -90,6 +90,17 @@ import Testing
         for (index, status) in statuses.enumerated() where status == 201 {
             #expect(try node.curl("/v1/records/menu/k\(index)").status == 200)
         }
+        // Nor does a stop in good order, and a start on a disk that was filled up meanwhile.
+        _ = node.stop()
+        var fillers: [String] = []
+        while let filler = try? disk.file(
+            "filler\(fillers.count)", String(repeating: "f", count: 4096))
+        {
+            fillers.append(filler)
+        }
+        try node.start()
+        #expect(try node.curl("/v1/records/menu/first").body == "kept")
+        for filler in fillers { try FileManager.default.removeItem(atPath: filler) }
         try FileManager.default.removeItem(atPath: ballast)
         #expect(try node.curl("/v1/records/menu/after", "-X", "PUT", "-d", "again").status == 201)
     }

@@ -29,8 +29,12 @@ package final class SQLiteRecords: RecordStore {
     package init(path: String, trust: TrustDirectory) throws(StoreError) {
         do {
             try Schema.refuseNewer(path)
-            pool = try DatabasePool(path: path, configuration: Schema.configuration())
+            let ballast = Ballast(path: path + "-ballast")
+            pool = try ballast.opening {
+                try DatabasePool(path: path, configuration: Schema.configuration())
+            }
             try Schema.prepare(pool)
+            ballast.keep()
             self.trust = trust
             writer = Mutex(Writer())
         } catch {
