@@ -51,6 +51,8 @@ struct LinkState {
     var credit: CreditWindow
     var recordsSent: UInt64 = 0
     var askedFor: Set<NodeID> = []
+    /// Nodes whose certificates were shown on this link and are kept.
+    var certified: Set<NodeID> = []
     var certificatesDue = 0
     var showing = 0
     /// The peer gets announcements and no commits; others send it those.

@@ -93,6 +93,11 @@ extension Engine {
         guard let link = links[id] else { return false }
         let author = ticket.message.author.node
         if outcome.refusal == .authorUnknown {
+            // It was shown on this link and is not to be found: to ask again would not end.
+            if link.certified.contains(author) {
+                counters.add("certificate_in_vain")
+                return false
+            }
             if !link.parked.waits(for: .certificate(author)) {
                 links[id]?.askedFor.insert(author)
                 send(id, .wantCertificate(author))
@@ -199,6 +204,7 @@ extension Engine {
         let node = card.node
         admit(card, now)
         links[id]?.askedFor.remove(node)
+        links[id]?.certified.insert(node)
         let ready = links[id]?.parked.take { $0 == .certificate(node) } ?? []
         for ticket in ready { emit(.ingest(id, ticket)) }
         // What one certificate did not allow another may: they add up.

@@ -100,7 +100,7 @@ final class SQLiteChanges {
         case .loser(let name, let node, let message): try keepLoser(name, of: node, message, db)
         case .revocation(let revocation):
             try db.run(
-                "INSERT OR IGNORE INTO revocation VALUES(?, ?)",
+                "INSERT OR REPLACE INTO revocation VALUES(?, ?)",
                 .digest(Blake2b.hash(revocation.encoded)), .bytes(revocation.encoded))
             trust.forgetRevocations()
         case .answer(let name, let answer): try remember(name, answer, db)

@@ -59,8 +59,9 @@ package final class TrustDirectory: Sendable {
         for (place, one) in list.enumerated() {
             let key: [SQLValue] = [.digest(node), .digest(Blake2b.hash(one.encoded))]
             if place < Self.certificatesMax {
+                // A row that is there and was not read has rotted.
                 try db.run(
-                    "INSERT OR IGNORE INTO certificate VALUES(?, ?, ?)", key[0], key[1],
+                    "INSERT OR REPLACE INTO certificate VALUES(?, ?, ?)", key[0], key[1],
                     .bytes(one.encoded))
             } else {
                 try db.run("DELETE FROM certificate WHERE node = ? AND hash = ?", key[0], key[1])
