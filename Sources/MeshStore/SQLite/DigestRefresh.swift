@@ -13,6 +13,8 @@ struct DigestRefresh {
         let log: LogKey
         let level: Int
         let index: UInt64
+
+        func sum(_ hash: Digest) -> UInt64 { Sums.node(log, level, index, hash) }
     }
 
     /// What a changed log is now; nil for one that is gone.
@@ -51,8 +53,8 @@ struct DigestRefresh {
                     key[0], key[1], key[2], key[3])
             } else {
                 try db.run(
-                    "INSERT OR REPLACE INTO node VALUES(?, ?, ?, ?, ?)", key[0], key[1], key[2],
-                    key[3], .digest(hash))
+                    "INSERT OR REPLACE INTO node VALUES(?, ?, ?, ?, ?, ?)", key[0], key[1], key[2],
+                    key[3], .digest(hash), .bits(place.sum(hash)))
             }
         }
         for (log, state) in logs {
@@ -100,7 +102,7 @@ struct DigestRefresh {
         }
         guard let frontier else { return logs[log] = .some(nil) }
         let top = Place(log: log, level: height, index: 0)
-        let root = try hashes[top] ?? Self.stored(db, top) ?? .zero
+        let root = try hashes[top] ?? stored(db, top) ?? .zero
         logs[log] = Log(frontier: frontier, root: root)
     }
 
@@ -157,9 +159,10 @@ struct DigestRefresh {
     ) throws -> [Digest] {
         let first = index * DigestTree.fanOut
         var children = [Digest](repeating: .zero, count: Int(DigestTree.fanOut))
+        var rotten: [Place] = []
         try db.each(
             """
-            SELECT place, hash FROM node WHERE scope = ? AND author = ? AND level = ?
+            SELECT place, hash, sum FROM node WHERE scope = ? AND author = ? AND level = ?
             AND place BETWEEN ? AND ?
             """,
             list: [
@@ -167,9 +170,13 @@ struct DigestRefresh {
                 .sequence(first + DigestTree.fanOut - 1),
             ]
         ) { row in
-            children[Int(row.sequence(0) - first)] = row.digest(1) ?? .zero
+            let place = Place(log: log, level: level - 1, index: row.sequence(0))
+            let hash = row.digest(1) ?? .zero
+            children[Int(place.index - first)] = hash
+            if place.sum(hash) != row.bits(2) { rotten.append(place) }
             return true
         }
+        for place in rotten { children[Int(place.index - first)] = try computed(db, place) }
         if hashes.isEmpty { return children }
         for offset in children.indices {
             let place = Place(log: log, level: level - 1, index: first + UInt64(offset))
@@ -178,12 +185,23 @@ struct DigestRefresh {
         return children
     }
 
-    private static func stored(_ db: Database, _ place: Place) throws -> Digest? {
-        try db.first(
-            "SELECT hash FROM node WHERE scope = ? AND author = ? AND level = ? AND place = ?",
+    private func stored(_ db: Database, _ place: Place) throws -> Digest? {
+        let row = try db.first(
+            "SELECT hash, sum FROM node WHERE scope = ? AND author = ? AND level = ? AND place = ?",
             .int(place.log.scope), .int(place.log.author), .int(Int64(place.level)),
             .sequence(place.index)
-        ) { $0.digest(0) } ?? nil
+        ) { (hash: $0.digest(0) ?? .zero, sum: $0.bits(1)) }
+        guard let row else { return nil }
+        return place.sum(row.hash) == row.sum ? row.hash : try computed(db, place)
+    }
+
+    /// What a node is by the level below it, where the stored one has rotted.
+    private func computed(_ db: Database, _ place: Place) throws -> Digest {
+        place.level == 0
+            ? try Self.leafHash(db, place.log, place.index)
+            : DigestTree.hash(
+                index: place.index,
+                children: try children(db, place.log, level: place.level, index: place.index))
     }
 }
 

@@ -106,6 +106,16 @@ enum Sums {
         return sum.value
     }
 
+    static func node(_ log: LogKey, _ level: Int, _ place: UInt64, _ hash: Digest) -> UInt64 {
+        var sum = RowSum()
+        sum.add(UInt64(bitPattern: log.scope))
+        sum.add(UInt64(bitPattern: log.author))
+        sum.add(UInt64(level))
+        sum.add(place)
+        sum.add(hash)
+        return sum.value
+    }
+
     static func batch(
         _ log: LogKey, _ first: UInt64, _ last: UInt64, _ header: [UInt8], _ signature: [UInt8],
         _ proof: [UInt8]

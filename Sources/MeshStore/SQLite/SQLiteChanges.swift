@@ -373,7 +373,10 @@ final class SQLiteChanges {
     private func markDirty(
         _ log: LogKey, _ range: ClosedRange<UInt64>, _ db: Database
     ) throws {
-        let leaves = DigestTree.leaf(of: range.lowerBound)...DigestTree.leaf(of: range.upperBound)
+        // The numbers of a rotten row may be any.
+        let leaves =
+            DigestTree.leaf(of: max(range.lowerBound, 1))...DigestTree.leaf(
+                of: max(range.upperBound, 1))
         for leaf in leaves { try markDirty(log, leaf * DigestTree.leafSpan + 1, db) }
     }
 

@@ -42,7 +42,8 @@ enum Schema {
             PRIMARY KEY(scope, key)) WITHOUT ROWID;
         CREATE UNIQUE INDEX notice_arrival ON notice(arrival);
         CREATE TABLE node(scope INTEGER, author INTEGER, level INTEGER, place INTEGER,
-            hash BLOB NOT NULL, PRIMARY KEY(scope, author, level, place)) WITHOUT ROWID;
+            hash BLOB NOT NULL, sum INTEGER NOT NULL,
+            PRIMARY KEY(scope, author, level, place)) WITHOUT ROWID;
         CREATE TABLE dirty(scope INTEGER, author INTEGER, leaf INTEGER,
             PRIMARY KEY(scope, author, leaf)) WITHOUT ROWID;
         CREATE TABLE damage(scope INTEGER, author INTEGER, sequence INTEGER,
