@@ -36,8 +36,8 @@ public struct RecordKey: Hashable, Comparable, Sendable {
     /// Takes a key from text, by the same rules.
     public init(_ text: String) throws(KeyError) { try self.init(validating: Array(text.utf8)) }
 
-    /// Hashes the bytes as one piece: an array of its own accord hashes them one by one, and a batch
-    /// looks each of its keys up several times.
+    /// Hashes the bytes as one piece: an array hashes them one by one, and a batch looks up each
+    /// of its keys several times.
     public func hash(into hasher: inout Hasher) {
         utf8.withUnsafeBytes { hasher.combine(bytes: $0) }
     }

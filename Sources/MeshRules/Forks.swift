@@ -84,8 +84,8 @@ extension RecordTransaction {
         one.id(in: context.mesh) < other.id(in: context.mesh)
     }
 
-    /// What lost its place is its author's to write again. Whoever is not he keeps it until it links
-    /// with him, and tells all others, so that one of them does.
+    /// What lost its place is its author's to write again. All others keep it until they link with
+    /// him, and tell each other, so that one of them does.
     private mutating func keep(_ message: CommitsMessage, _ outcome: inout IngestOutcome) {
         let name = Blake2b.hash(message.encoded)
         guard !work.isLoser(name) else { return }

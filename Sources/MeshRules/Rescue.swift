@@ -20,7 +20,8 @@ extension RecordTransaction {
         let live = work.records(of: rival.header.log, in: rival.header.range).filter(\.isLive)
         guard let merge = live.first?.held.merge else { return beginLife() }
         save(
-            live.map { ($0.held.id, $0.held.dot.sequence, $0.held.record) }, of: rival.header, merge)
+            live.map { ($0.held.id, $0.held.dot.sequence, $0.held.record) }, of: rival.header, merge
+        )
     }
 
     mutating func save(

@@ -22,7 +22,7 @@ struct Apps {
         "desk": NamespacePolicy(audience: .site, writers: .site, merge: .register),
     ]
 
-    /// Ways in which a central server may define the namespace `club`, of which each alone is right.
+    /// Ways in which a central server may define the namespace `club`; each alone is right.
     static let definitions = [
         NamespacePolicy(audience: .all, writers: .any, merge: .register),
         NamespacePolicy(audience: .site, writers: .site, merge: .register),

@@ -20,7 +20,8 @@ extension Simulation {
         node.life += 1
         node.isPaused = false
         node.inbox = []
-        do throws(StoreError) { try node.openStore(seed: random.next(), memory: node.memory) } catch {
+        do throws(StoreError) { try node.openStore(seed: random.next(), memory: node.memory) } catch
+        {
             if node.isRotten { return replaceDisk(node) }
             // The library below makes a first entry in the log where it sees none, and it looks for
             // one on the host's own disks.

@@ -4,8 +4,9 @@ internal import MeshCore
 
 /// What happens to a mesh, and when: read from a file that the lab runs too, on real processes.
 ///
-/// A line is `sites N [servers N]`, `centres N`, `marks NAME…`, `end TIME`, or `at TIME ACTION`; `#` begins a
-/// comment. The centre is `centre`, sites are `s1`, `s2`, …, their servers `s1-1`, `s1-2`, ….
+/// A line is `sites N [servers N]`, `centres N`, `marks NAME…`, `end TIME` or `at TIME ACTION`; `#`
+/// begins a comment. The centre is `centre`; sites are `s1`, `s2`, …; their servers are `s1-1`,
+/// `s1-2`, ….
 package struct Scenario: Sendable {
     /// Something that an operator, an app or bad luck does.
     package enum Action: Sendable, Equatable {

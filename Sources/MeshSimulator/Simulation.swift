@@ -138,8 +138,9 @@ package final class Simulation {
 
     /// A second machine of the same identity.
     func addCopy(of node: SimulatedNode) -> SimulatedNode {
+        let name = node.name + String(repeating: "+", count: disks(of: node).count)
         let copy = SimulatedNode(
-            index: nodes.count, name: node.name + String(repeating: "+", count: disks(of: node).count), identity: node.identity,
+            index: nodes.count, name: name, identity: node.identity,
             wall: Int64(clamping: node.clock.wall))
         copy.isCopy = true
         nodes.append(copy)

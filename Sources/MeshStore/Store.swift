@@ -263,7 +263,8 @@ package final class Store: Sendable {
             let corrected = Int64(clamping: wall()) &- present.clockCorrection
             return RuleInput(
                 life: present.life, spareLife: Life(Self.number(random(8))),
-                spareEpoch: random(8), stamp: present.stamp, wall: UInt64(max(0, corrected)), witnessed: present.witnessed)
+                spareEpoch: random(8), stamp: present.stamp, wall: UInt64(max(0, corrected)),
+                witnessed: present.witnessed)
         }
         let context = RuleContext(
             root: identity.root, key: identity.nodeKey,

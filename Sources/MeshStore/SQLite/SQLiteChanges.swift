@@ -375,7 +375,8 @@ final class SQLiteChanges {
     ) throws {
         // The numbers of a rotten row may be any.
         let leaves =
-            DigestTree.leaf(of: max(range.lowerBound, 1))...DigestTree.leaf(
+            DigestTree.leaf(
+                of: max(range.lowerBound, 1))...DigestTree.leaf(
                 of: max(range.upperBound, 1))
         for leaf in leaves { try markDirty(log, leaf * DigestTree.leafSpan + 1, db) }
     }
