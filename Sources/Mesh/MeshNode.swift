@@ -264,7 +264,7 @@ public final class MeshNode: Sendable {
             logger.info(
                 "Link closed", metadata: ["link.id": "\(id.number)", "reason": "\(reason)"])
             connection(id)?.close()
-            post(.linkDown(id, reason: reason))
+            post(.linkDown(id, reason: "\(reason)"))
         case .dial(let address): dial(address, port)
         case .beacon(let counter):
             guard configuration.discovery, let port = UInt16(exactly: listening) else { return }

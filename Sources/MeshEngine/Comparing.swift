@@ -81,16 +81,16 @@ extension Engine {
         }
         guard isAnswer == link.isInitiator, !isAnswer || link.initiated != nil else {
             counters.add("sync_unexpected")
-            return close(id, "a turn that was not asked for")
+            return close(id, .turnUnasked)
         }
         let turn: SyncTurn
         do throws(WireError) { turn = try SyncTurn(decoding: bytes) } catch {
             counters.add("sync_malformed")
-            return close(id, "a turn is malformed: \(error)")
+            return close(id, .malformed(.turn, error))
         }
         guard link.waiting.count < limits.turnsWaiting else {
             counters.add("sync_over_limit")
-            return close(id, "too many turns at once")
+            return close(id, .turnsTooMany)
         }
         if isAnswer { link.isTurnOut = false }
         link.waiting.append((turn, isAnswer))
@@ -110,7 +110,7 @@ extension Engine {
         links[id] = link
         guard let current else {
             counters.add("sync_unexpected")
-            return close(id, "a turn before its summary")
+            return close(id, .turnTooEarly)
         }
         emit(.compare(id, current, turn))
     }
@@ -131,7 +131,7 @@ extension Engine {
             counters.add("sync_refused")
             links[id] = link
             link.fruitless += 4
-            return close(id, "the peer breaks the sync protocol: \(refusal)")
+            return close(id, .sync(refusal))
         case .outcome(let outcome):
             note(outcome, session.role, &link, now)
             links[id] = link

@@ -84,7 +84,7 @@ package struct Engine: ~Copyable {
         case .certificate(let id, let card): certificate(id, card, now)
         case .revoked(let list): for revocation in list { heed(revocation, now) }
         case .heeded(let id, let isGood):
-            if !isGood { strike(id, "revocations that do not verify", now) }
+            if !isGood { strike(id, .revocations, now) }
         case .keepsLosers(let nodes): losersOf.formUnion(nodes)
         case .known(let nodes): for node in nodes { know(node, now) }
         case .datagram(let bytes, let host): membership.receive(bytes, from: host, now: now)
@@ -152,7 +152,7 @@ package struct Engine: ~Copyable {
 
     mutating func send(_ id: LinkID, _ message: LinkMessage) { emit(.send(id, message)) }
 
-    mutating func close(_ id: LinkID, _ reason: String) {
+    mutating func close(_ id: LinkID, _ reason: CloseReason) {
         guard links[id] != nil else { return }
         counters.add("link_closed")
         emit(.close(id, reason: reason))
@@ -213,7 +213,7 @@ extension Engine {
         guard mayLink(id, peer.certificate.node) else { return }
         guard links.count < limits.links else {
             counters.add("link_over_limit")
-            emit(.close(id, reason: "too many links"))
+            emit(.close(id, reason: .tooMany))
             return
         }
         let twins = links.filter { $0.value.node == peer.certificate.node }.keys.sorted()
@@ -243,10 +243,10 @@ extension Engine {
         // A peer that dials again has lost the first link, whatever this end still thinks of it.
         if isSameDirection || lowerDialled {
             links[other] = nil
-            emit(.close(other, reason: "another link with the same peer"))
+            emit(.close(other, reason: .twin))
             return true
         }
-        emit(.close(id, reason: "another link with the same peer"))
+        emit(.close(id, reason: .twin))
         return false
     }
 
@@ -264,12 +264,12 @@ extension Engine {
         // Neighbours are probed by datagrams every second or so; their links need little more.
         let factor = link.site == own.ticket.site ? tuning.nearFactor : 1
         if now.since(link.lastHeard) > tuning.silenceMax * factor {
-            return close(id, "the peer fell silent")
+            return close(id, .silence)
         }
         if link.site == own.ticket.site, let pinged = link.pinged, link.lastHeard < pinged.at,
             now.since(pinged.at) > tuning.nearPatience
         {
-            return close(id, "the peer's end of the link is gone")
+            return close(id, .endGone)
         }
         guard link.nextPing <= now else { return }
         // What is unanswered on a link is not lost: to ask again would only forget since when.
@@ -288,7 +288,7 @@ extension Engine {
         let message: LinkMessage
         do throws(WireError) { message = try LinkMessage(decoding: bytes) } catch {
             counters.add("message_malformed")
-            return close(id, "a message is malformed: \(error)")
+            return close(id, .malformed(.message, error))
         }
         switch message {
         case .ping(let number):
@@ -303,7 +303,7 @@ extension Engine {
             }
         case .goodbye:
             links[id]?.isLeaving = true
-            close(id, "the peer said goodbye")
+            close(id, .goodbye)
         case .syncTurn(let turn): receive(id, turn: turn, isAnswer: false, now)
         case .syncAnswer(let turn): receive(id, turn: turn, isAnswer: true, now)
         case .syncEnd: receiveEnd(id, now)
@@ -346,10 +346,10 @@ extension Engine {
     }
 
     /// Three messages in a minute that break their own signatures close a link.
-    mutating func strike(_ id: LinkID, _ reason: String, _ now: Instant) {
+    mutating func strike(_ id: LinkID, _ forgery: CloseReason.Forgery, _ now: Instant) {
         guard var link = links[id] else { return }
         link.strikes = link.strikes.filter { now.since($0) < .seconds(60) } + [now]
         links[id] = link
-        if link.strikes.count >= limits.strikes { close(id, "the peer keeps sending \(reason)") }
+        if link.strikes.count >= limits.strikes { close(id, .strikes(forgery)) }
     }
 }

@@ -32,7 +32,7 @@ extension Engine {
             if isRested { membership.declare(wan: .untried, now: now) }
         }
         guard membership.isRelieved else { return }
-        for id in far { close(id, "another server is this site's gateway") }
+        for id in far { close(id, .otherGateway) }
     }
 
     private var hasFarAddresses: Bool {
@@ -87,6 +87,6 @@ extension Engine {
                 && link.initiated == nil && link.answering == nil && !link.isStreaming
                 && !membership.isNeighbour(link.node)
         }
-        if let id = idle.keys.min() { close(id, "not a neighbour on any ring") }
+        if let id = idle.keys.min() { close(id, .noNeighbour) }
     }
 }

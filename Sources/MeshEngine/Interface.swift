@@ -132,7 +132,7 @@ package enum Effect: Sendable {
     /// Say something to a peer.
     case send(LinkID, LinkMessage)
     /// Close a link, once what was said has gone out.
-    case close(LinkID, reason: String)
+    case close(LinkID, reason: CloseReason)
     /// Dial an address.
     case dial(String)
     /// Take a comparison one turn further; nil begins it.

@@ -75,7 +75,7 @@ extension Engine {
             for rumour in rumours { membership.hear(rumour, from: node, now) }
         } catch {
             counters.add("rumours_malformed")
-            close(id, "rumours are malformed: \(error)")
+            close(id, .malformed(.rumours, error))
         }
     }
 
@@ -95,7 +95,7 @@ extension Engine {
                 if state == .away { counters.add("member_away") }
                 noteDeparture(node, state)
                 // Nothing answers there: the link need not wait for its own silence.
-                if state == .away, let id = link(to: node) { close(id, "the peer is away") }
+                if state == .away, let id = link(to: node) { close(id, .away) }
             case .wantCertificate(let node, let teller):
                 guard let id = link(to: teller) else { continue }
                 links[id]?.askedFor.insert(node)

@@ -11,13 +11,13 @@ extension Engine {
         let message: CommitsMessage
         do throws(WireError) { message = try CommitsMessage(decoding: bytes) } catch {
             counters.add("commits_malformed")
-            return close(id, "records are malformed: \(error)")
+            return close(id, .malformed(.records, error))
         }
         let ticket = IngestTicket(message: message, byteCount: bytes.count)
         // What is sent waits for credit; a peer that does not wait would fill this node's memory.
         guard links[id]?.credit.received(bytes.count) == true else {
             counters.add("commits_over_credit")
-            return close(id, "the peer sends more than it has credit for")
+            return close(id, .overCredit)
         }
         links[id]?.lastProgress = now
         // What follows a message that waits, waits behind it.
@@ -78,7 +78,7 @@ extension Engine {
         counters.add("refused_\(refusal.rawValue)")
         if refusal.blocksLog { return hold(message.log, .blocked(refusal), now) }
         switch refusal {
-        case .badSignature, .malformed: strike(id, "records that do not verify", now)
+        case .badSignature, .malformed: strike(id, .records, now)
         case .unavailable: wantSync(id)
         default: break
         }
@@ -198,7 +198,7 @@ extension Engine {
         links[id]?.certificatesDue -= 1
         guard let card else {
             counters.add("certificate_refused")
-            return strike(id, "certificates that do not verify", now)
+            return strike(id, .certificates, now)
         }
         guard links[id] != nil else { return }
         let node = card.node

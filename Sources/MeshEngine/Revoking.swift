@@ -20,7 +20,7 @@ extension Engine {
             emit(.note("this server was revoked: \(revocation.reason)", nil))
             // Nobody is to take it for alive, and wait for it to carry a site's links.
             membership.withdraw()
-            for id in links.keys.sorted() { close(id, "this server was revoked") }
+            for id in links.keys.sorted() { close(id, .selfRevoked) }
             return
         }
         holders = holders.filter { $0.value.node != node }
@@ -33,7 +33,7 @@ extension Engine {
     /// - Returns: whether a new link may stand.
     mutating func mayLink(_ id: LinkID, _ node: NodeID) -> Bool {
         if isRevoked {
-            emit(.close(id, reason: "this server was revoked"))
+            emit(.close(id, reason: .selfRevoked))
             return false
         }
         guard let document = revoked[node] else { return true }
@@ -44,7 +44,7 @@ extension Engine {
     private mutating func turnAway(_ id: LinkID, _ document: [UInt8]) {
         counters.add("link_revoked")
         send(id, .revocation(document))
-        emit(.close(id, reason: "the peer was revoked"))
+        emit(.close(id, reason: .peerRevoked))
     }
 
     /// Tells a peer at once who of its own site was revoked: a thief there that keeps the site's

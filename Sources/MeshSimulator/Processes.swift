@@ -160,8 +160,8 @@ extension Simulation {
             trace(message.encoded.prefix(64))
             send(node, id, message)
         case .close(let id, let reason):
-            if reason == "the peer fell silent" { mark(.linkLost) }
-            if let end = node.ends[id.number] { close(end, reason) }
+            if reason == .silence { mark(.linkLost) }
+            if let end = node.ends[id.number] { close(end, "\(reason)") }
         case .dial(let address):
             trace(address.utf8)
             dial(node, address)

@@ -204,8 +204,8 @@ package final class SiteSimulation {
         case .send(let id, let message): send(server, id, message)
         case .close(let id, let reason):
             guard let line = server.links.removeValue(forKey: id) else { return }
-            drop(line, reason)
-            post(server, .linkDown(id, reason: reason))
+            drop(line, "\(reason)")
+            post(server, .linkDown(id, reason: "\(reason)"))
         case .dial(let address): dial(server, address)
         case .heed: break
         case .datagram(let address, let bytes):

@@ -39,6 +39,46 @@ private let all: [String: NamespacePolicy] = ["menu": .menu, "orders": .orders, 
         #expect(try opened.root(of: menu) == centre.root(of: menu))
     }
 
+    @Test func `in a digest sends nothing for ever: what rotted is computed anew`() async throws {
+        let mesh = try TestMesh()
+        let centre = try await mesh.centre(all)
+        let identity = mesh.identity("site")
+        let menu = Scope("menu@all")!
+        let writes = try (0..<900).map { Write(.put, try RecordKey("k/\($0)"), body: [7]) }
+        _ = try await centre.write(WriteRequest(scope: menu, writes: writes))
+        let store = try mesh.store(identity)
+        #expect(try await store.reconcile(with: centre) != nil)
+        let root = try store.root(of: menu)
+        store.close()
+        try mesh.rot(identity, "UPDATE node SET hash = zeroblob(31) || x'07' WHERE place = 3")
+        try mesh.rot(identity, "UPDATE node SET hash = zeroblob(31) || x'07' WHERE level = 1")
+        let opened = try mesh.store(identity)
+        // A write makes the levels above be computed from what is stored.
+        try await centre.put(menu, "k/5", "again")
+        #expect(try await opened.reconcile(with: centre) != nil)
+        #expect(try opened.root(of: menu) == centre.root(of: menu))
+        #expect(try opened.root(of: menu) != root)
+        #expect(try await opened.reconcile(with: centre)?.rounds == 1)
+    }
+
+    @Test func `in a certificate ends with the next peer that shows it`() async throws {
+        let mesh = try TestMesh()
+        let centre = try await mesh.centre(all)
+        let identity = mesh.identity("site")
+        let menu = Scope("menu@all")!
+        var store = try mesh.store(identity)
+        #expect(try await store.reconcile(with: centre) != nil)
+        store.close()
+        try mesh.rot(identity, "UPDATE certificate SET bytes = zeroblob(40)")
+        store = try mesh.store(identity)
+        #expect(try store.certificates(of: centre.author.node).isEmpty)
+        try store.keep(centre.identity.certificate)
+        #expect(try store.certificates(of: centre.author.node) == [centre.identity.certificate])
+        try await centre.put(menu, "k", "v")
+        #expect(try await store.reconcile(with: centre) != nil)
+        #expect(try store.text(menu, "k") == "v")
+    }
+
     @Test func `beside a record that proves itself is mended where it is`() async throws {
         let mesh = try TestMesh()
         let centre = try await mesh.centre(all)

@@ -64,11 +64,11 @@ struct Bed {
     }
 
     func message(
-        _ author: DataDirectory.Identity, _ scope: Scope, first: UInt64, previous: Digest,
-        _ records: [Record]
+        _ author: DataDirectory.Identity, _ scope: Scope, life: UInt64 = 7, first: UInt64,
+        previous: Digest, _ records: [Record]
     ) -> (CommitsMessage, Digest) {
         let mesh = root.meshID
-        let name = Author(node: author.certificate.node, life: Life(7))
+        let name = Author(node: author.certificate.node, life: Life(life))
         let policy =
             scope == NamespacePolicy.scope
             ? PolicyID.builtIn : Self.policy.id(for: scope.namespace, in: mesh)

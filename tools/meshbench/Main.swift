@@ -12,6 +12,7 @@ struct Main {
         let figures: [String: Any]
         switch arguments.first {
         case "reconcile": figures = try await ReconcileBench.run()
+        case "logs": figures = try await LogsBench.run()
         case "write": figures = try await WriteBench.run()
         case "apply": figures = try await ApplyBench.run()
         case "start": figures = try await StartBench.run(program: arguments.dropFirst().first ?? "")
@@ -19,7 +20,7 @@ struct Main {
         case "idle": figures = try StartBench.idle(program: arguments.dropFirst().first ?? "")
         default:
             FileHandle.standardError.write(
-                Data("bench reconcile|write|apply|start|idle|chunk\n".utf8))
+                Data("bench reconcile|logs|write|apply|start|idle|chunk\n".utf8))
             exit(64)
         }
         let data = try JSONSerialization.data(withJSONObject: figures, options: .sortedKeys)
