@@ -35,6 +35,11 @@ struct RowSum {
         }
     }
 
+    mutating func add(_ log: LogKey) {
+        add(UInt64(bitPattern: log.scope))
+        add(UInt64(bitPattern: log.author))
+    }
+
     mutating func add(_ value: Bytes32) {
         value.withUnsafeBytes { raw in
             for offset in stride(from: 0, to: 32, by: 8) {
@@ -61,8 +66,7 @@ struct RecordPlace {
 
     var sum: UInt64 {
         var sum = RowSum()
-        sum.add(UInt64(bitPattern: log.scope))
-        sum.add(UInt64(bitPattern: log.author))
+        sum.add(log)
         sum.add(sequence)
         sum.add(id)
         sum.add(UInt64(merge))
@@ -89,8 +93,7 @@ enum Sums {
         _ log: LogKey, _ frontier: UInt64, _ header: [UInt8], _ signature: [UInt8], _ head: Digest
     ) -> UInt64 {
         var sum = RowSum()
-        sum.add(UInt64(bitPattern: log.scope))
-        sum.add(UInt64(bitPattern: log.author))
+        sum.add(log)
         sum.add(frontier)
         sum.add(header)
         sum.add(signature)
@@ -100,16 +103,14 @@ enum Sums {
 
     static func root(_ log: LogKey, _ root: Digest) -> UInt64 {
         var sum = RowSum()
-        sum.add(UInt64(bitPattern: log.scope))
-        sum.add(UInt64(bitPattern: log.author))
+        sum.add(log)
         sum.add(root)
         return sum.value
     }
 
     static func node(_ log: LogKey, _ level: Int, _ place: UInt64, _ hash: Digest) -> UInt64 {
         var sum = RowSum()
-        sum.add(UInt64(bitPattern: log.scope))
-        sum.add(UInt64(bitPattern: log.author))
+        sum.add(log)
         sum.add(UInt64(level))
         sum.add(place)
         sum.add(hash)
@@ -121,8 +122,7 @@ enum Sums {
         _ proof: [UInt8]
     ) -> UInt64 {
         var sum = RowSum()
-        sum.add(UInt64(bitPattern: log.scope))
-        sum.add(UInt64(bitPattern: log.author))
+        sum.add(log)
         sum.add(first)
         sum.add(last)
         sum.add(header)
