@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-internal import MeshCore
+package import MeshCore
 package import MeshReplication
 
 /// Why an engine closes a link.

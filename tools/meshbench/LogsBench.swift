@@ -4,6 +4,7 @@ import Foundation
 import MeshCore
 import MeshCrypto
 import MeshReplication
+import MeshRules
 import MeshStore
 
 /// What a comparison costs between two servers that hold many logs: every server of a chain has one in
