@@ -48,10 +48,7 @@ extension Simulation {
     /// The machine is saved as it runs, with its memory.
     private func snapshot(_ node: SimulatedNode) {
         guard let store = node.store else { return }
-        let memory = StoredStart(
-            node: node.id, life: store.author.life, incarnation: store.incarnation,
-            epoch: store.epoch)
-        node.snapshot = (node.disk.image, memory, apps.oracle.held(on: node.index))
+        node.snapshot = (node.disk.image, store.memory, apps.oracle.held(on: node.index))
     }
 
     /// The machine is put back to what was saved. Its process goes on, as if nothing had been, in

@@ -165,6 +165,12 @@ package final class Store: Sendable {
     /// The number by which neighbours know this process.
     package var incarnation: Incarnation { lease.start.incarnation }
 
+    /// What this process remembers of its beginning, as a machine that is put back does.
+    package var memory: StoredStart {
+        StoredStart(
+            node: author.node, life: author.life, incarnation: incarnation, epoch: epoch)
+    }
+
     /// The last position of the change feed.
     package var lastPosition: FeedPosition { feedEnd.withLock { $0 } }
 

@@ -80,9 +80,7 @@ private let all: [String: NamespacePolicy] = ["prices": .prices]
         #expect(try await till.reconcile(with: centre) != nil)
         try await till.put(prices, "stand", "1")
         #expect(try await till.reconcile(with: centre) != nil)
-        let memory = StoredStart(
-            node: till.author.node, life: till.author.life, incarnation: till.incarnation,
-            epoch: till.epoch)
+        let memory = till.memory
         till.close()
         let path = mesh.path(identity)
         try FileManager.default.copyItem(atPath: path, toPath: path + ".kept")

@@ -116,9 +116,7 @@ private let all: [String: NamespacePolicy] = ["prices": .prices, "menu": .menu]
         var till = try await open()
         try await till.put(prices, "stand", "1")
         #expect(try await till.reconcile(with: centre) != nil)
-        let memory = StoredStart(
-            node: till.author.node, life: till.author.life, incarnation: till.incarnation,
-            epoch: till.epoch)
+        let memory = till.memory
         till.close()
         try keep(".kept")
         // It runs, writes and is told that this is kept; then all of the machine is put back.
