@@ -241,7 +241,7 @@ public final class MeshNode: Sendable {
                 counters["datagram_unsent"] = UInt64(
                     datagramPort.withLock { $0?.unsent } ?? 0)
                 counters["stranger_over_limit"] = discoveryLog.withLock { $0.overflow }
-                counters.merge(engine.counters.events) { $0 + $1 }
+                counters.merge(engine.counters.named) { $0 + $1 }
                 counters.merge(engine.membership.events) { $0 + $1 }
                 counters.merge(content.counters) { $0 + $1 }
                 continuation.resume(
@@ -279,8 +279,8 @@ public final class MeshNode: Sendable {
             logger.notice(
                 "Peers agree on another time", metadata: ["seconds": "\(duration.seconds)"])
             store.correctClock(by: duration.nanoseconds / 1_000_000)
-        case .note(let text, let id):
-            logger.notice("\(text)", metadata: ["link.id": "\(id?.number ?? 0)"])
+        case .note(let notice, let id):
+            logger.notice("\(notice)", metadata: ["link.id": "\(id?.number ?? 0)"])
         case .compare, .ingest, .read, .keep, .show, .heed, .remember, .depart:
             if let work = StoreWork(effect) { lane.add(work) }
         }

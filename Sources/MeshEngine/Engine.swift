@@ -20,24 +20,19 @@ package struct Engine: ~Copyable {
     var dials: DialPlan
     /// Who is there.
     package internal(set) var membership: Membership
-    /// What this host's clock showed, and when.
-    var clock: (wall: UInt64, at: Instant)?
+    private var clock = HostClock()
     var exchanges: [NodeID: Exchange] = [:]
-    /// Who has each name of each site: the node of the newest ticket.
-    var holders: [[String]: (serial: [UInt8], node: NodeID)] = [:]
+    var names = NameHolders()
     var departed: Set<NodeID> = []
     /// The revocations that are known, to show them to whom they name.
     var revoked: [NodeID: [UInt8]] = [:]
-    var heardLogs: [LogName: UInt64] = [:]
+    var heardLogs: HeardLogs
     /// Logs that cannot be taken further now.
     package internal(set) var waits: LogWaits
     /// Nodes for which commits that lost their place are kept here; each gets them as it links.
     var losersOf: Set<NodeID> = []
-    private var clockCheck = ClockCheck()
-    var lackingWAN: Instant?
-    var brokenWAN: Instant?
-    var nextBeacon: Instant
-    var beaconsSent: UInt64 = 0
+    var farPath = FarPath()
+    private var beacons: BeaconTimer
     var effects: [Effect] = []
     /// What was dropped, refused or late.
     package internal(set) var counters = EngineCounters()
@@ -57,8 +52,9 @@ package struct Engine: ~Copyable {
         self.tuning = tuning
         entropy = SeededGenerator(seed: seed)
         waits = LogWaits(limit: limits.logsHeld)
-        nextBeacon = now
-        holders[Self.name(own)] = (own.ticket.serial, own.node)
+        heardLogs = HeardLogs(limit: limits.logsHeard)
+        beacons = BeaconTimer(now: now)
+        _ = names.claim(own)
         dials = DialPlan(
             own: own.node, seeds: seeds, tuning: dialling,
             entropy: SeededGenerator(seed: seed ^ 0x6469_616c), now: now)
@@ -92,13 +88,13 @@ package struct Engine: ~Copyable {
         case .heard(let node, let incarnation, let address): heard(node, incarnation, address, now)
         case .dialFailed(let address, let failure): dialFailed(address, failure, now)
         case .networkChanged:
-            nextBeacon = now
+            beacons.hurry(now: now)
             dials.hurry(now: now)
-            for id in links.keys.sorted() { links[id]?.nextPing = now }
+            for id in links.keys.sorted() { links[id]?.liveness.hurry(now: now) }
         case .leave: membership.declare(status: .left, now: now)
         case .syncNow: for id in links.keys.sorted() { wantSync(id) }
         case .tick(let wall):
-            clock = (wall, now)
+            clock.shows(wall, now: now)
             tick(now)
         }
         performMembership(now)
@@ -111,11 +107,11 @@ package struct Engine: ~Copyable {
         links.values.sorted { $0.node < $1.node }.map { link in
             PeerStatus(
                 certificate: link.peer.certificate, version: link.peer.version,
-                origin: link.origin, since: link.since, roundTrip: link.roundTrip,
-                clockOffset: link.clockOffset,
+                origin: link.origin, since: link.since, roundTrip: link.liveness.roundTrip,
+                clockOffset: link.liveness.clockOffset,
                 exchange: exchanges[link.node] ?? Exchange(link.peer),
                 recordsSent: link.recordsSent,
-                isSyncing: link.initiated != nil || link.answering != nil || link.isStreaming)
+                isSyncing: link.isSyncing)
         }
     }
 
@@ -126,10 +122,9 @@ package struct Engine: ~Copyable {
     package var brokenLimit: String? {
         if links.count > limits.links { return "links" }
         for link in links.values {
-            if link.streams.count > limits.streams { return "streams" }
-            if link.waiting.count > limits.turnsWaiting { return "turns" }
+            if link.outbox.count > limits.streams { return "streams" }
             if link.credit.unjudged > 2 * limits.bytesInFlight { return "bytes" }
-            if link.showing > limits.certificatesWanted { return "certificates" }
+            if link.introductions.showing > limits.certificatesWanted { return "certificates" }
         }
         return nil
     }
@@ -137,24 +132,13 @@ package struct Engine: ~Copyable {
     /// What comparisons showed of every node that was ever linked.
     package var allExchanges: [NodeID: Exchange] { exchanges }
 
-    private func wall(_ now: Instant) -> UInt64? {
-        clock.map { $0.wall &+ UInt64(max(0, now.since($0.at).nanoseconds / 1_000_000)) }
-    }
-
-    /// Clocks of hosts may show anything; a difference beyond a century is a century.
-    private static func difference(_ one: UInt64, _ other: UInt64) -> Duration {
-        let most: UInt64 = 3_155_760_000_000
-        let gap = min(one > other ? one - other : other - one, most)
-        return .milliseconds(one > other ? Int64(gap) : -Int64(gap))
-    }
-
     mutating func emit(_ effect: Effect) { effects.append(effect) }
 
     mutating func send(_ id: LinkID, _ message: LinkMessage) { emit(.send(id, message)) }
 
     mutating func close(_ id: LinkID, _ reason: CloseReason) {
         guard links[id] != nil else { return }
-        counters.add("link_closed")
+        counters.add(.linkClosed)
         emit(.close(id, reason: reason))
     }
 
@@ -163,19 +147,13 @@ package struct Engine: ~Copyable {
         steer(now)
         dial(now)
         trim(now)
-        if nextBeacon <= now {
-            emit(.beacon(counter: beaconsSent))
-            // Quick ones after a start, so that servers that start together are linked at once, and
-            // a segment is complete within a second.
-            // However many a segment has, it carries about three of them a second.
-            let calm = max(tuning.beaconInterval, .milliseconds(300) * membership.siteSize)
-            let quick = tuning.firstBeacons
-            let pause = beaconsSent < quick.count ? quick[Int(beaconsSent)] : calm
-            beaconsSent += 1
-            nextBeacon = now.advanced(by: entropy.jittered(pause, by: 0.2))
+        if let counter = beacons.due(
+            siteSize: membership.siteSize, tuning, &entropy, now: now)
+        {
+            emit(.beacon(counter: counter))
         }
         membership.tick(now)
-        if let correction = clockCheck.judge(links.values.compactMap(\.clockOffset)) {
+        if let correction = clock.judge(links.values.compactMap(\.liveness.clockOffset)) {
             emit(.correctClock(by: correction))
         }
         for id in links.keys.sorted() {
@@ -195,8 +173,9 @@ package struct Engine: ~Copyable {
             return dial(now)
         }
         // A linked node that moved has left a dead link behind; a replay has not, and costs a ping.
-        if links[id]?.noteBeacon(address, incarnation, now, limits) == true {
-            links[id]?.nextPing = now
+        let entry = BeaconTrail.Entry(address: address, incarnation: incarnation, at: now)
+        if links[id]?.beacons.note(entry, limit: limits.beaconsHeard) == true {
+            links[id]?.liveness.hurry(now: now)
         }
     }
 }
@@ -212,7 +191,7 @@ extension Engine {
         }
         guard mayLink(id, peer.certificate.node) else { return }
         guard links.count < limits.links else {
-            counters.add("link_over_limit")
+            counters.add(.linkOverLimit)
             emit(.close(id, reason: .tooMany))
             return
         }
@@ -221,10 +200,10 @@ extension Engine {
         links[id] = LinkState(peer, origin, limits: limits, now: now)
         exchanges[peer.certificate.node, default: Exchange(peer)].version = peer.version
         join(id, peer.certificate, origin, now)
-        links[id]?.askedFor.insert(peer.certificate.node)
+        links[id]?.introductions.want(peer.certificate.node)
         receive(id, certificate: peer.certificate.encoded)
         if losersOf.contains(peer.certificate.node) {
-            links[id]?.streams.append(.losers(of: peer.certificate.node))
+            queue(id, [.losers(of: peer.certificate.node)])
             pump(id)
         }
         if origin.dialled != nil { beginSync(id, now) }
@@ -237,7 +216,7 @@ extension Engine {
         _ id: LinkID, _ origin: LinkOrigin, _ other: LinkID
     ) -> Bool {
         guard let old = links[other] else { return true }
-        counters.add("link_duplicate")
+        counters.add(.linkDuplicate)
         let isSameDirection = (old.origin.dialled == nil) == (origin.dialled == nil)
         let lowerDialled = (own.node < old.node) == (origin.dialled != nil)
         // A peer that dials again has lost the first link, whatever this end still thinks of it.
@@ -252,66 +231,50 @@ extension Engine {
 
     private mutating func linkDown(_ id: LinkID, _ reason: String, _ now: Instant) {
         guard let link = links.removeValue(forKey: id) else { return }
-        emit(.note(reason, id))
-        for beacon in link.beacons where now.since(beacon.at) < tuning.beaconTrust {
+        emit(.note(.linkEnded(reason), id))
+        for beacon in link.beacons.entries where now.since(beacon.at) < tuning.beaconTrust {
             dials.hear(link.node, beacon.incarnation, at: beacon.address, now: now)
         }
         part(link, now)
     }
 
     private mutating func keepAlive(_ id: LinkID, _ now: Instant) {
-        guard var link = links[id] else { return }
-        // Neighbours are probed by datagrams every second or so; their links need little more.
-        let factor = link.site == own.ticket.site ? tuning.nearFactor : 1
-        if now.since(link.lastHeard) > tuning.silenceMax * factor {
-            return close(id, .silence)
+        guard let link = links[id] else { return }
+        let isNear = link.site == own.ticket.site
+        if let reason = link.liveness.verdict(isNear: isNear, tuning, now: now) {
+            return close(id, reason)
         }
-        if link.site == own.ticket.site, let pinged = link.pinged, link.lastHeard < pinged.at,
-            now.since(pinged.at) > tuning.nearPatience
-        {
-            return close(id, .endGone)
+        if let number = links[id]?.liveness.ping(isNear: isNear, tuning, &entropy, now: now) {
+            send(id, .ping(number))
         }
-        guard link.nextPing <= now else { return }
-        // What is unanswered on a link is not lost: to ask again would only forget since when.
-        if let pinged = link.pinged, link.lastHeard < pinged.at { return }
-        let number = entropy.next()
-        link.pinged = (number, now)
-        link.nextPing = now.advanced(by: entropy.jittered(tuning.pingInterval * factor, by: 0.2))
-        links[id] = link
-        send(id, .ping(number))
     }
 
     private mutating func receive(_ id: LinkID, _ bytes: [UInt8], _ now: Instant) {
-        guard links[id] != nil else { return counters.add("message_late") }
-        links[id]?.lastHeard = now
+        guard links[id] != nil else { return counters.add(.messageLate) }
+        links[id]?.liveness.heard(now: now)
         if let node = links[id]?.node { membership.heard(node, now: now) }
         let message: LinkMessage
         do throws(WireError) { message = try LinkMessage(decoding: bytes) } catch {
-            counters.add("message_malformed")
+            counters.add(.messageMalformed)
             return close(id, .malformed(.message, error))
         }
         switch message {
         case .ping(let number):
             send(id, .pong(number))
-            if let wall = wall(now) { send(id, .clock(wall)) }
+            if let wall = clock.wall(now: now) { send(id, .clock(wall)) }
         case .pong(let number):
-            if let pinged = links[id]?.pinged, pinged.number == number {
-                links[id]?.roundTrip = now.since(pinged.at)
-                links[id]?.pinged = nil
-            } else {
-                counters.add("pong_unasked")
-            }
+            if links[id]?.liveness.pong(number, now: now) == false { counters.add(.pongUnasked) }
         case .goodbye:
             links[id]?.isLeaving = true
             close(id, .goodbye)
-        case .syncTurn(let turn): receive(id, turn: turn, isAnswer: false, now)
-        case .syncAnswer(let turn): receive(id, turn: turn, isAnswer: true, now)
+        case .syncTurn(let turn): receive(id, turn: turn, now)
+        case .syncAnswer(let turn): receive(id, answer: turn, now)
         case .syncEnd: receiveEnd(id, now)
         case .syncPlease: wantSync(id)
         case .commits(let bytes): receive(id, commits: bytes, now)
         case .credit(let count):
             links[id]?.credit.returned(Int(count))
-            links[id]?.lastProgress = now
+            links[id]?.asking?.progressed(now: now)
             pump(id)
         case .certificate(let bytes): receive(id, certificate: bytes)
         case .wantCertificate(let node): show(id, node)
@@ -321,35 +284,31 @@ extension Engine {
         case .rumours(let bytes): receive(id, rumours: bytes, now)
         case .have(let log, let through): hear(id, log, through, now)
         case .prune: prune(id)
-        case .graft: links[id]?.isLazy = false
+        case .graft: links[id]?.branch.grafted()
         case .clock(let theirs):
-            let trip = (links[id]?.roundTrip ?? .zero) / 2
-            if let ours = wall(now) {
-                links[id]?.clockOffset = Self.difference(theirs, ours) + trip
+            if let ours = clock.wall(now: now) {
+                links[id]?.liveness.clock(theirs, ours: ours)
             }
-        case .unknown: counters.add("message_unknown")
+        case .unknown: counters.add(.messageUnknown)
         }
     }
 
     private mutating func show(_ id: LinkID, _ node: NodeID) {
-        guard let link = links[id], link.showing < limits.certificatesWanted else {
-            return counters.add("certificate_over_limit")
+        guard links[id]?.introductions.asked(limit: limits.certificatesWanted) == true else {
+            return counters.add(.certificateOverLimit)
         }
-        links[id]?.showing += 1
         emit(.show(id, node))
     }
 
     private mutating func shown(_ id: LinkID, _ certificates: [[UInt8]]) {
         guard links[id] != nil else { return }
-        links[id]?.showing -= 1
+        links[id]?.introductions.shown()
         for certificate in certificates { send(id, .certificate(certificate)) }
     }
 
     /// Three messages in a minute that break their own signatures close a link.
     mutating func strike(_ id: LinkID, _ forgery: CloseReason.Forgery, _ now: Instant) {
-        guard var link = links[id] else { return }
-        link.strikes = link.strikes.filter { now.since($0) < .seconds(60) } + [now]
-        links[id] = link
-        if link.strikes.count >= limits.strikes { close(id, .strikes(forgery)) }
+        guard let count = links[id]?.strikes.add(now: now) else { return }
+        if count >= limits.strikes { close(id, .strikes(forgery)) }
     }
 }

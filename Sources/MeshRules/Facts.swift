@@ -166,6 +166,8 @@ package enum Damage: Hashable, Sendable {
     case commit(LogName, ClosedRange<UInt64>)
     /// What is known of the end of a log.
     case head(LogName)
+    /// Records were not found by their keys, and are again.
+    case index
 }
 
 /// Who superseded a record, for which the record is kept: each class has room of its own, so that

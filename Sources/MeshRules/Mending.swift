@@ -18,7 +18,7 @@ extension RecordTransaction {
             case .head(let log):
                 needs.lastCommits.insert(log)
                 needs.families.insert(FamilyName(scope: log.scope, node: log.author.node))
-            case .row: break
+            case .row, .index: break
             }
         }
     }
@@ -50,6 +50,8 @@ extension RecordTransaction {
                     inherits: first?.inherits ?? work.head(log).inherits),
                 last.header, last.signature)
         }
+        // A key may show what was hidden from those who follow: they look at everything anew.
+        if damage.contains(.index) { beginEpoch() }
         for case .row(let number) in damage { work.change(.discard(row: number)) }
         for case .commit(let log, let range) in damage {
             work.change(.removeCommit(log, first: range.lowerBound))

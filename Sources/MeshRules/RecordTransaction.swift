@@ -253,6 +253,11 @@ package struct RecordTransaction: Sendable {
         life = life == input.life ? input.spareLife : life.derived
         if forRescue { rescueLives.insert(life) }
         work.change(.life(life))
+        beginEpoch()
+    }
+
+    /// Whoever follows the feed looks at everything anew.
+    mutating func beginEpoch() {
         work.change(.epoch(input.spareEpoch))
         conclusion.epoch = input.spareEpoch
     }

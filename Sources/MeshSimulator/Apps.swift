@@ -215,14 +215,19 @@ struct Apps {
 
     /// What two nodes that may hold a scope hold differently by their digests; nil if nothing. It
     /// says when to judge, and judges nothing.
+    ///
+    /// - Throws: `Unreadable` where a node can't read its disk.
     static func difference(_ nodes: [SimulatedNode]) throws -> String? {
         var roots: [Scope: (Digest, SimulatedNode)] = [:]
         var held: [Scope: Int] = [:]
         for node in nodes {
             guard let store = node.store else { return "\(node.name) is down" }
-            let own = try store.consult { index in
-                try index.scopes().map { ($0, try index.trie(of: $0).root) }
-            }
+            let own: [(Scope, Digest)]
+            do {
+                own = try store.consult { index in
+                    try index.scopes().map { ($0, try index.trie(of: $0).root) }
+                }
+            } catch { throw Unreadable(node: node.index, why: error) }
             for (scope, root) in own {
                 // A box that moved holds what it wrote at its old site, and is not sent more.
                 guard node.identity.certificate.allows(.read, scope) else { continue }
@@ -270,4 +275,12 @@ struct Apps {
                 "\(log.author) to \(frontiers.joined(separator: "/")) \(held.joined(separator: ", ")) \(odd)"
         }.joined(separator: "; ")
     }
+}
+
+/// A node can't read its disk.
+struct Unreadable: Error {
+    /// Which.
+    let node: Int
+    /// What it said.
+    let why: any Error
 }

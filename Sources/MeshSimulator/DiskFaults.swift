@@ -35,6 +35,7 @@ extension Simulation {
         if let place = node.disk.rot("mesh.sqlite", &random) {
             say("a bit flips in \(node.name) at \(place)")
             node.isRotten = true
+            node.isSuspect = false
             // Whatever lies there is not held any more.
             lose(node, but: [])
         }
@@ -46,7 +47,11 @@ extension Simulation {
         guard let store = node.store else { return }
         do {
             var place = ScrubPlace.beginning
-            repeat { place = try store.scrub(after: place).next } while place != .beginning
+            repeat {
+                place = try store.scrub(after: place).next
+                // What was found is taken out before anything else is written.
+                store.settle()
+            } while place != .beginning
         } catch { return failed(node, error) }
         collect(node, store)
     }
@@ -54,7 +59,7 @@ extension Simulation {
     /// A process could not read its disk.
     func failed(_ node: SimulatedNode, _ error: any Error) {
         if node.disk.isDead { return }
-        if node.isRotten { return replaceDisk(node) }
+        if node.isRotten { return restartOrReplace(node) }
         if let error = error as? StoreError, isPassing(error) { return restart(node) }
         fail("\(node.name): \(error)")
     }
@@ -76,7 +81,7 @@ extension Simulation {
         }
         guard node.outbox.hasFailed.withLock({ $0 }) else { return false }
         if node.isRotten {
-            replaceDisk(node)
+            restartOrReplace(node)
         } else {
             restart(node)
         }
@@ -89,6 +94,13 @@ extension Simulation {
         schedule(after: .seconds(1)) { self.start(node) }
     }
 
+    /// A start mends what can be mended; where that does not help, the operator has to.
+    private func restartOrReplace(_ node: SimulatedNode) {
+        if node.isSuspect { return replaceDisk(node) }
+        node.isSuspect = true
+        restart(node)
+    }
+
     /// The database's own structure has rotted: the operator puts in an empty disk.
     func replaceDisk(_ node: SimulatedNode) {
         say("\(node.name) gets another disk")
@@ -96,6 +108,7 @@ extension Simulation {
         crash(node, power: true)
         node.disk.wipe()
         node.isRotten = false
+        node.isSuspect = false
         lose(node, but: [])
         schedule(after: .seconds(1)) { self.start(node) }
     }

@@ -147,6 +147,8 @@ extension Simulation {
             node.disk.set(nil)
             if node.isPaused { resume(node) }
             start(node)
+            // What has rotted is found by the scrub at the latest.
+            if node.isRotten { scrub(node) }
             if node.wasEmptied { mark(.refilled) }
         }
         // What was lost with the centre's disk before it spread, the operator brings in again.

@@ -45,6 +45,8 @@ final class SimulatedNode {
     var isRetired = false
     /// Whether a bit of its database has flipped.
     var isRotten = false
+    /// Its process has ended since for what it could not read.
+    var isSuspect = false
     /// What its disk held when its image was made, as far as was seen.
     var imageHeld: Set<Oracle.WriteID> = []
     /// A virtual machine as it was saved, with its memory.

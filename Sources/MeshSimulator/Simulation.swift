@@ -220,7 +220,12 @@ package final class Simulation {
         while failure == nil, now < end {
             runUntil(now.advanced(by: .milliseconds(500)))
             guard failure == nil else { return }
-            if try Apps.difference(members) == nil,
+            let difference: String?
+            do { difference = try Apps.difference(members) } catch let error as Unreadable {
+                failed(nodes[error.node], error.why)
+                continue
+            }
+            if difference == nil,
                 members.allSatisfy({ unseen(by: $0) == nil })
             {
                 report.healed = now.since(begin)

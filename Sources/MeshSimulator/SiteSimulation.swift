@@ -151,7 +151,7 @@ package final class SiteSimulation {
 
     /// How often anybody took anybody for away.
     package var aways: UInt64 {
-        servers.reduce(0) { $0 + ($1.engine?.counters.events["member_away"] ?? 0) }
+        servers.reduce(0) { $0 + ($1.engine?.counters[.memberAway] ?? 0) }
     }
 
     /// What has been sent so far: datagrams, link messages and beacons, and their bytes.

@@ -30,6 +30,14 @@ package protocol RecordStore: Sendable {
     /// Reads one state with digests that are up to date.
     func consult<T>(_ body: (any RecordIndex) throws -> T) throws -> T
 
+    /// Looks whether what the store derives from its records agrees with the commits that a scrub
+    /// walks next, and makes anew what does not.
+    ///
+    /// - Returns: what only a peer can mend, and whether anything was made anew.
+    func inspect(
+        after place: ScrubPlace, limit: Int
+    ) throws -> (damage: Set<Damage>, isMended: Bool)
+
     /// Keeps a certificate that was verified.
     func keep(_ certificate: Certificate) throws
 

@@ -31,14 +31,14 @@ extension Store {
         try? notes.keep(.scrub, [], writer.bytes)
     }
 
-    /// Walks the next commits: the header's signature, the rows, their hashes, and the root that
+    /// Walks the next commits: what the store derives from them, the header's signature, the rows, their hashes, and the root that
     /// they and the proof must lead to.
     ///
     /// A commit whose row has rotted is noted as it is read. What is found is taken out and fetched
     /// again; nothing else goes with it.
     package func scrub(after place: ScrubPlace, limit: Int = 64) throws -> ScrubStep {
         let mesh = identity.root.meshID
-        var damage: Set<Damage> = []
+        var (damage, isMended) = try records.inspect(after: place, limit: limit)
         let step = try records.read { snapshot in
             var bytes = 0
             let commits = try snapshot.commits(afterScrub: place, limit: limit)
@@ -55,7 +55,7 @@ extension Store {
             damage.formUnion(snapshot.damage)
             return ScrubStep(
                 next: commits.count < limit ? .beginning : commits.last?.1 ?? .beginning,
-                byteCount: bytes, found: damage.count)
+                byteCount: bytes, found: damage.count + (isMended ? 1 : 0))
         }
         quarantine(damage)
         return step

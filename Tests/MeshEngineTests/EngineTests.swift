@@ -132,7 +132,7 @@ import Testing
         var bench = Bench(own)
         let (id, _) = bench.link(peer, dialled: false)
         #expect(bench.give(.message(id, [200, 1, 2])).closed.isEmpty)
-        #expect(bench.engine.counters.events["message_unknown"] == 1)
+        #expect(bench.engine.counters[.messageUnknown] == 1)
     }
 
     @Test func `parks what it cannot judge until the certificate comes, in order`() throws {
@@ -167,7 +167,7 @@ import Testing
             }
         }
         #expect(credits == 1)
-        #expect(bench.engine.counters.events["refused_author_unknown"] == 1)
+        #expect(bench.engine.counters[refused: .authorUnknown] == 1)
     }
 
     @Test
@@ -221,7 +221,7 @@ import Testing
         var sent = 0
         for _ in 0..<10 { sent += bench.give(.committed([big])).sent.count }
         #expect(sent == 2)
-        #expect(bench.engine.counters.events["push_over_limit"] == 8)
+        #expect(bench.engine.counters[.pushOverLimit] == 8)
         _ = bench.give(.message(id, LinkMessage.credit(200_000).encoded))
         #expect(bench.give(.committed([big])).sent.count == 1)
     }
@@ -268,7 +268,7 @@ import Testing
             }
         }
         #expect(comparisons >= 1)
-        #expect(bench.engine.counters.events["sync_unanswered"] == 1)
+        #expect(bench.engine.counters[.syncUnanswered] == 1)
     }
 
     @Test func `takes an answer that comes after all for late, and keeps the link`() {
@@ -287,12 +287,12 @@ import Testing
                 _ = bench.give(.message(id, LinkMessage.pong(number).encoded))
             }
         }
-        #expect(bench.engine.counters.events["sync_unanswered"] == 1)
+        #expect(bench.engine.counters[.syncUnanswered] == 1)
         let late = LinkMessage.syncAnswer(
             SyncTurn([.inStep([UInt8](repeating: 0, count: 16))]).encoded
         ).encoded
         #expect(bench.give(.message(id, late)).closed.isEmpty)
-        #expect(bench.engine.counters.events["sync_late"] == 1)
+        #expect(bench.engine.counters[.syncLate] == 1)
         #expect(bench.give(.message(id, late)).closed == [id])
     }
 
@@ -305,7 +305,7 @@ import Testing
         var closed: [LinkID] = []
         for _ in 0..<4 { closed += bench.give(.message(id, bytes)).closed }
         #expect(closed == [id])
-        #expect(bench.engine.counters.events["commits_over_credit"] == 1)
+        #expect(bench.engine.counters[.commitsOverCredit] == 1)
     }
 
     @Test func `gives way to the gateway once that holds a link with another site, not before`() {
@@ -343,7 +343,7 @@ import Testing
             if case .read(_, let request) = effect { request.scope?.description } else { nil }
         }
         #expect(reads == ["menu@all"])
-        #expect(bench.engine.counters.events["stream_not_granted"] == 1)
+        #expect(bench.engine.counters[.streamNotGranted] == 1)
     }
 
     @Test func `verifies no certificate that it did not ask for`() {
@@ -356,7 +356,7 @@ import Testing
         _ = bench.give(.certificate(id, peer))
         let unasked = LinkMessage.certificate(third.encoded).encoded
         #expect(kept(bench.give(.message(id, unasked))) == 0)
-        #expect(bench.engine.counters.events["certificate_unasked"] == 1)
+        #expect(bench.engine.counters[.certificateUnasked] == 1)
     }
 
     @Test func `gives the same effects for the same seed and inputs`() throws {

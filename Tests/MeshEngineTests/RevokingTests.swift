@@ -87,7 +87,7 @@ import Testing
             bench.give(.message(id, bytes)).count { if case .heed = $0 { true } else { false } }
         }
         #expect(looked == [1, 1, 0, 0, 0])
-        #expect(bench.engine.counters.events["revocation_over_limit"] == 3)
+        #expect(bench.engine.counters[.revocationOverLimit] == 3)
         let closed = (0..<3).flatMap { _ in bench.give(.heeded(id, isGood: false)).closed }
         #expect(closed == [id])
     }

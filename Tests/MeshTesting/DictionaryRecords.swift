@@ -89,7 +89,8 @@ package final class DictionaryRecords: RecordStore {
                     return .success(
                         Committed(
                             conclusion: conclusion, feed: FeedPosition(state.position),
-                            hasChanged: state.position != before, damage: []))
+                            hasChanged: state.position != before || conclusion.epoch != nil,
+                            damage: []))
                 }
             }
         }
@@ -103,6 +104,11 @@ package final class DictionaryRecords: RecordStore {
     package func consult<T>(_ body: (any RecordIndex) throws -> T) throws -> T {
         try body(DictionarySnapshot(state.withLock { $0 }, root))
     }
+
+    /// Dictionaries derive nothing.
+    package func inspect(
+        after place: ScrubPlace, limit: Int
+    ) throws -> (damage: Set<Damage>, isMended: Bool) { ([], false) }
 
     package func keep(_ certificate: Certificate) throws {
         state.withLock { state in

@@ -10,6 +10,9 @@ package struct SyncTurn: Hashable, Sendable {
     /// Holds the given parts.
     package init(_ parts: [SyncPart] = []) { self.parts = parts }
 
+    /// Whether it is the first of a comparison.
+    package var isFirst: Bool { if case .summary? = parts.first { true } else { false } }
+
     /// The canonical bytes.
     package var encoded: [UInt8] {
         var writer = WireWriter()

@@ -4,6 +4,7 @@ internal import GRDB
 internal import GRDBSQLite
 internal import Glibc
 package import MeshCore
+internal import Synchronization
 
 /// A room of its own for what is kept beside the records: where nodes were last met, the words with
 /// which they left, the hashes of apps' tokens.
@@ -23,17 +24,18 @@ package final class Notes: Sendable {
         case scrub
     }
 
-    private let queue: DatabaseQueue
+    /// Nil once the room is closed: GRDB reads through a null pointer then.
+    private let queue: Mutex<DatabaseQueue?>
 
     /// Opens or creates the room; what is there and no database any more is put aside.
     package init(path: String) throws(StoreError) {
         do {
-            do { queue = try Self.open(path) } catch {
+            do { queue = Mutex(try Self.open(path)) } catch {
                 guard case .database(let code, _) = StoreError(error),
                     [SQLITE_CORRUPT, SQLITE_NOTADB].contains(code & 0xff)
                 else { throw error }
                 try Self.putAside(path)
-                queue = try Self.open(path)
+                queue = Mutex(try Self.open(path))
             }
         } catch {
             throw StoreError(error)
@@ -69,7 +71,7 @@ package final class Notes: Sendable {
 
     /// Keeps a note; nil takes it away.
     package func keep(_ kind: Kind, _ name: [UInt8], _ value: [UInt8]?) throws {
-        try wrapped {
+        try opened { queue in
             try queue.write { db in
                 guard let value else {
                     return try db.run(
@@ -85,7 +87,7 @@ package final class Notes: Sendable {
 
     /// The notes of a kind, by name.
     package func all(_ kind: Kind) throws -> [(name: [UInt8], value: [UInt8])] {
-        try wrapped {
+        try opened { queue in
             try queue.read { db in
                 guard try db.tableExists("note") else { return [] }
                 return try db.rows(
@@ -96,11 +98,21 @@ package final class Notes: Sendable {
         }
     }
 
-    private func wrapped<T>(_ body: () throws -> T) throws -> T {
-        do { return try body() } catch { throw StoreError(error) }
+    private func opened<T>(_ body: (DatabaseQueue) throws -> T) throws -> T {
+        do {
+            return try queue.withLock { queue in
+                guard let queue else { throw StoreError.closed }
+                return try body(queue)
+            }
+        } catch { throw StoreError(error) }
     }
 
-    func close() { try? queue.close() }
+    func close() {
+        queue.withLock { queue in
+            try? queue?.close()
+            queue = nil
+        }
+    }
 }
 
 extension Store {

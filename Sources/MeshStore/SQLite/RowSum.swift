@@ -101,6 +101,14 @@ enum Sums {
         return sum.value
     }
 
+    /// Whether a row of `log` is what was written: its columns `frontier, header, signature, head,
+    /// sum` from one on.
+    static func isLog(_ key: LogKey, _ row: SQLRow, from column: Int32) -> Bool {
+        log(
+            key, row.sequence(column), row.bytes(column + 1), row.bytes(column + 2),
+            row.digest(column + 3) ?? .zero) == row.bits(column + 4)
+    }
+
     static func root(_ log: LogKey, _ root: Digest) -> UInt64 {
         var sum = RowSum()
         sum.add(log)

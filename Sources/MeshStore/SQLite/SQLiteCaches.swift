@@ -117,39 +117,4 @@ final class SQLiteCaches {
     func makeKey(_ db: Database, _ log: LogName) throws -> LogKey {
         LogKey(scope: try makeScope(db, log.scope), author: try makeAuthor(db, log.author))
     }
-
-    /// Writes rotten names anew from headers that say them, before anything is looked up by name.
-    static func mendNames(_ db: Database) throws {
-        let authors = try db.rows("SELECT id, node, life, sum FROM author") { row in
-            (
-                id: row.int(0),
-                author: row.digest(1).map { Author(node: $0, life: Life(row.bits(2))) },
-                sum: row.bits(3)
-            )
-        }
-        for row in authors where row.author.map({ sum(row.id, $0) }) != row.sum {
-            guard let author = try header(db, where: "author", row.id)?.author else { continue }
-            try db.run(
-                "UPDATE author SET node = ?, life = ?, sum = ? WHERE id = ?", .digest(author.node),
-                .bits(author.life.value), .bits(sum(row.id, author)), .int(row.id))
-        }
-        let scopes = try db.rows("SELECT id, name, sum FROM scope") {
-            (id: $0.int(0), name: $0.bytes(1), sum: $0.bits(2))
-        }
-        for row in scopes where Sums.name(row.id, row.name) != row.sum {
-            guard let scope = try header(db, where: "scope", row.id)?.scope else { continue }
-            let name = Array(scope.description.utf8)
-            try db.run(
-                "UPDATE scope SET name = ?, sum = ? WHERE id = ?", .text(name),
-                .bits(Sums.name(row.id, name)), .int(row.id))
-        }
-    }
-
-    private static func header(
-        _ db: Database, where column: String, _ id: Int64
-    ) throws -> CommitHeader? {
-        try db.rows("SELECT header FROM log WHERE \(column) = ? LIMIT 4", .int(id)) {
-            try? CommitHeader(decoding: $0.bytes(0))
-        }.compactMap(\.self).first
-    }
 }

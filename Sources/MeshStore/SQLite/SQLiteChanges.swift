@@ -288,12 +288,15 @@ final class SQLiteChanges {
             return (SQLiteSnapshot.place(row, id: id).sum, record.key)
         }
         guard let (sum, name) = found.flatMap(\.self) else { return }
+        // Whoever follows may have looked while its key did not show it.
+        counters.arrival += 1
         try db.run(
             """
-            UPDATE record SET id = ?, key = ?, sum = ?
+            UPDATE record SET id = ?, key = ?, sum = ?,
+            arrival = CASE WHEN gone IS NULL THEN ? ELSE arrival END
             WHERE scope = ? AND author = ? AND sequence = ?
-            """, .digest(id), .text(name.utf8), .bits(sum), .int(key.scope), .int(key.author),
-            .sequence(sequence))
+            """, .digest(id), .text(name.utf8), .bits(sum), .sequence(counters.arrival),
+            .int(key.scope), .int(key.author), .sequence(sequence))
         try markDirty(key, sequence, db)
     }
 

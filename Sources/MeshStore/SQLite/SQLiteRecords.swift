@@ -2,6 +2,7 @@
 
 internal import Dispatch
 internal import GRDB
+internal import GRDBSQLite
 internal import MeshCore
 package import MeshReplication
 package import MeshRules
@@ -51,7 +52,7 @@ package final class SQLiteRecords: RecordStore {
             let lease: WriterLease
             do {
                 lease = try pool.write { db in
-                    try SQLiteCaches.mendNames(db)
+                    try SQLiteMending.start(db)
                     let lease = try SQLiteStart.judge(db, start)
                     try SQLiteStart.save(lease, db)
                     return lease
@@ -80,7 +81,9 @@ package final class SQLiteRecords: RecordStore {
     ) {
         queue.async {
             let result: Result<Committed, StoreError>
-            do { result = .success(try self.perform(transaction, lease)) } catch {
+            do {
+                result = .success(try self.guarded { try self.perform(transaction, lease) })
+            } catch {
                 result = .failure(StoreError(error))
             }
             done(result)
@@ -129,12 +132,55 @@ package final class SQLiteRecords: RecordStore {
                 try changes.apply(list, db)
                 conclusion.counts.recordsRevoked = changes.takeCutCount()
                 changes.note(stamp: conclusion.stamp)
-                let hasChanged = changes.counters.arrival != before
+                let hasChanged =
+                    changes.counters.arrival != before || conclusion.epoch != nil
                 if hasChanged || !list.isEmpty { try changes.counters.save(db) }
                 return Committed(
                     conclusion: conclusion, feed: FeedPosition(changes.counters.arrival),
                     hasChanged: hasChanged, damage: damage)
             }
+        }
+    }
+
+    package func inspect(
+        after place: ScrubPlace, limit: Int
+    ) throws -> (damage: Set<Damage>, isMended: Bool) {
+        func look() throws -> SQLiteInspection {
+            try pool.read { db in
+                let snapshot = SQLiteSnapshot(db, caches: SQLiteCaches(), trust: trust)
+                return try SQLiteInspection(snapshot, after: place, limit: limit)
+            }
+        }
+        return try guarded {
+            var found = try look()
+            var damage: Set<Damage> = []
+            if found.areIndexesWrong {
+                try mend { try SQLiteMending.rebuild("record", $0) }
+                damage.insert(.index)
+            }
+            if found.areCommitsWrong { try mend { try SQLiteMending.rebuild("batch", $0) } }
+            let isMended = found.areIndexesWrong || found.areCommitsWrong
+            if isMended { found = try look() }
+            if found.areDigestsWrong { try mend(SQLiteMending.forgetDigests) }
+            return (damage.union(found.damage), isMended || found.areDigestsWrong)
+        }
+    }
+
+    /// Has the next start look at everything where SQLite finds the file broken.
+    private func guarded<T>(_ body: () throws -> T) throws -> T {
+        do { return try body() } catch let refusal as SyncRefusal { throw refusal } catch {
+            let failure = StoreError(error)
+            if case .database(let code, _) = failure, code & 0xff == SQLITE_CORRUPT {
+                try? pool.write { db in try Meta.set(db, "suspect", [1]) }
+            }
+            throw failure
+        }
+    }
+
+    private func mend(_ body: (Database) throws -> Void) throws {
+        try writer.withLock { writer in
+            try pool.write(body)
+            if let counters = writer.changes?.counters { writer.changes?.forget(counters) }
         }
     }
 
@@ -154,22 +200,22 @@ package final class SQLiteRecords: RecordStore {
     // MARK: Reading
 
     package func read<T>(_ body: (any RecordSnapshot) throws -> T) throws -> T {
-        do {
-            return try pool.read { db in
+        try guarded {
+            try pool.read { db in
                 try body(SQLiteSnapshot(db, caches: SQLiteCaches(), trust: trust))
             }
-        } catch { throw StoreError(error) }
+        }
     }
 
     package func consult<T>(_ body: (any RecordIndex) throws -> T) throws -> T {
-        do {
+        try guarded {
             let digests = try upToDate()
             return try pool.read { db in
                 try body(
                     SQLiteSnapshot(
                         db, caches: SQLiteCaches(), trust: trust, digests: digests))
             }
-        } catch let refusal as SyncRefusal { throw refusal } catch { throw StoreError(error) }
+        }
     }
 
     /// Brings the digests up to date with the records; cheap where nothing changed.
@@ -220,13 +266,15 @@ struct SQLiteDigests {
         var doubtful: [LogKey] = []
         try db.each(
             """
-            SELECT log.scope, log.author, node, life, frontier, root, root.sum FROM log
+            SELECT log.scope, log.author, node, life, frontier, root, root.sum,
+            frontier, header, signature, head, log.sum FROM log
             JOIN author ON author.id = log.author
             LEFT JOIN root ON root.scope = log.scope AND root.author = log.author
             """
         ) { row in
             let key = LogKey(scope: row.int(0), author: row.int(1))
-            guard let node = row.digest(2) else { return true }
+            // What a rotten row says is shown to nobody: the peer tells it again.
+            guard let node = row.digest(2), Sums.isLog(key, row, from: 7) else { return true }
             let root = row.digest(5)
             if root.map({ Sums.root(key, $0) }) != row.bits(6) { doubtful.append(key) }
             let author = Author(node: node, life: Life(row.bits(3)))

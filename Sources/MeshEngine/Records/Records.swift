@@ -10,16 +10,16 @@ extension Engine {
     mutating func receive(_ id: LinkID, commits bytes: [UInt8], _ now: Instant) {
         let message: CommitsMessage
         do throws(WireError) { message = try CommitsMessage(decoding: bytes) } catch {
-            counters.add("commits_malformed")
+            counters.add(.commitsMalformed)
             return close(id, .malformed(.records, error))
         }
         let ticket = IngestTicket(message: message, byteCount: bytes.count)
         // What is sent waits for credit; a peer that does not wait would fill this node's memory.
         guard links[id]?.credit.received(bytes.count) == true else {
-            counters.add("commits_over_credit")
+            counters.add(.commitsOverCredit)
             return close(id, .overCredit)
         }
-        links[id]?.lastProgress = now
+        links[id]?.asking?.progressed(now: now)
         // What follows a message that waits, waits behind it.
         if let need = links[id]?.parked.holds(message) {
             links[id]?.parked.add(ticket, need, now: now)
@@ -34,28 +34,28 @@ extension Engine {
         if park(id, ticket, outcome, now) { return }
         settle(id, ticket)
         defer { finishRound(id, now) }
-        if outcome.isFork { emit(.note("an author wrote two things in one place", id)) }
+        if outcome.isFork { emit(.note(.fork, id)) }
         let message = ticket.message
         if outcome.stored > 0 || outcome.hasAdvanced {
-            links[id]?.hasMoved = true
+            links[id]?.asking?.moved()
             if outcome.frontier >= message.through {
                 push(message, from: id, outcome.authorSite)
             }
         }
         if outcome.hasAdvanced { advanced(message.log, to: outcome.frontier) }
         if let dependency = outcome.waits {
-            counters.add("log_waits")
+            counters.add(.logWaits)
             hold(message.log, .waits(dependency), now)
         }
         if let refusal = outcome.refusal { refused(id, message, refusal, now) }
         guard outcome.refusal == nil, outcome.waits == nil else { return }
         if !outcome.hasGap { know(message) }
         if outcome.isDuplicate {
-            counters.add("commits_duplicate")
+            counters.add(.commitsDuplicate)
             spare(id)
         }
         if outcome.hasGap {
-            counters.add("commits_gap")
+            counters.add(.commitsGap)
             wantSync(id)
         }
         for message in outcome.outvoted {
@@ -65,9 +65,8 @@ extension Engine {
                 transmit(other, message)
             }
         }
-        if !outcome.evidence.isEmpty, let link = links[id] {
-            let room = max(0, limits.streams - link.streams.count)
-            links[id]?.streams += outcome.evidence.prefix(room)
+        if !outcome.evidence.isEmpty {
+            queue(id, outcome.evidence)
             pump(id)
         }
     }
@@ -75,7 +74,7 @@ extension Engine {
     private mutating func refused(
         _ id: LinkID, _ message: CommitsMessage, _ refusal: Refusal, _ now: Instant
     ) {
-        counters.add("refused_\(refusal.rawValue)")
+        counters.add(refused: refusal)
         if refusal.blocksLog { return hold(message.log, .blocked(refusal), now) }
         switch refusal {
         case .badSignature, .malformed: strike(id, .records, now)
@@ -94,12 +93,12 @@ extension Engine {
         let author = ticket.message.author.node
         if outcome.refusal == .authorUnknown {
             // It was shown on this link and is not to be found: to ask again would not end.
-            if link.certified.contains(author) {
-                counters.add("certificate_in_vain")
+            if link.introductions.hasShown(author) {
+                counters.add(.certificateInVain)
                 return false
             }
             if !link.parked.waits(for: .certificate(author)) {
-                links[id]?.askedFor.insert(author)
+                links[id]?.introductions.want(author)
                 send(id, .wantCertificate(author))
             }
             links[id]?.parked.add(ticket, .certificate(author), now: now)
@@ -123,7 +122,7 @@ extension Engine {
     }
 
     private mutating func hold(_ log: LogName, _ cause: LogWaits.Cause, _ now: Instant) {
-        if !waits.hold(log, cause, now: now) { counters.add("logs_held_over_limit") }
+        if !waits.hold(log, cause, now: now) { counters.add(.logsHeldOverLimit) }
     }
 
     /// A log is known further: what waited for that is tried, here and on every link.
@@ -159,52 +158,51 @@ extension Engine {
         send(id, .commits(bytes))
     }
 
+    /// Has streams sent to a peer, after those that wait.
+    mutating func queue(_ id: LinkID, _ streams: [StreamRequest]) {
+        guard let lost = links[id]?.outbox.add(streams, limit: limits.streams), lost > 0 else {
+            return
+        }
+        counters.add(.streamOverLimit, UInt64(lost))
+    }
+
     /// Reads the next part of the first stream that waits, while the peer has room.
     mutating func pump(_ id: LinkID) {
-        guard var link = links[id], !link.isReading else { return }
-        guard !link.streams.isEmpty else { return finishStreams(id) }
-        guard link.credit.hasRoom else { return }
-        let request = link.streams.removeFirst()
-        if let scope = request.scope, !link.peer.certificate.allows(.read, scope) {
-            links[id] = link
-            counters.add("stream_not_granted")
-            return pump(id)
+        guard let link = links[id] else { return }
+        let peer = link.peer.certificate
+        guard link.outbox.isEmpty || link.credit.hasRoom else { return }
+        let next = links[id]?.outbox.next { request in
+            request.scope.map { !peer.allows(.read, $0) } ?? false
         }
-        link.isReading = true
-        links[id] = link
-        emit(.read(id, request))
+        if let next, next.refused > 0 { counters.add(.streamNotGranted, UInt64(next.refused)) }
+        if let stream = next?.stream { emit(.read(id, stream)) } else { finishStreams(id) }
     }
 
     mutating func chunk(_ id: LinkID, _ messages: [CommitsMessage], _ rest: StreamRequest?) {
         guard links[id] != nil else { return }
-        links[id]?.isReading = false
-        if let rest { links[id]?.streams.insert(rest, at: 0) }
+        links[id]?.outbox.read(rest: rest)
         for message in messages { transmit(id, message) }
         pump(id)
     }
 
     /// A certificate came; only as many are verified as were asked for.
     mutating func receive(_ id: LinkID, certificate bytes: [UInt8]) {
-        guard let link = links[id], link.certificatesDue < link.askedFor.count else {
-            counters.add("certificate_unasked")
-            return
+        guard links[id]?.introductions.came() == true else {
+            return counters.add(.certificateUnasked)
         }
-        links[id]?.certificatesDue += 1
         emit(.keep(id, bytes))
     }
 
     /// A certificate was judged; what waited for it is judged again.
     mutating func certificate(_ id: LinkID, _ card: Certificate?, _ now: Instant) {
-        links[id]?.certificatesDue -= 1
+        links[id]?.introductions.judged(card?.node)
         guard let card else {
-            counters.add("certificate_refused")
+            counters.add(.certificateRefused)
             return strike(id, .certificates, now)
         }
         guard links[id] != nil else { return }
         let node = card.node
         admit(card, now)
-        links[id]?.askedFor.remove(node)
-        links[id]?.certified.insert(node)
         let ready = links[id]?.parked.take { $0 == .certificate(node) } ?? []
         for ticket in ready { emit(.ingest(id, ticket)) }
         // What one certificate did not allow another may: they add up.
@@ -224,10 +222,10 @@ extension Engine {
         for parked in late {
             switch parked.need {
             case .certificate(let node):
-                counters.add("refused_\(Refusal.authorUnknown.rawValue)")
-                links[id]?.askedFor.remove(node)
+                counters.add(refused: .authorUnknown)
+                links[id]?.introductions.giveUp(node)
             case .other(let dependency):
-                counters.add("log_waits")
+                counters.add(.logWaits)
                 hold(parked.log, .waits(dependency), now)
             }
             settle(id, parked.ticket)

@@ -22,8 +22,6 @@ extension Engine {
         }
     }
 
-    static func name(_ card: Certificate) -> [String] { [card.ticket.site, card.ticket.node] }
-
     /// A certificate was verified: its node belongs to the mesh, and has its name unless a later
     /// ticket was made for it.
     mutating func admit(_ card: Certificate, _ now: Instant) {
@@ -32,22 +30,11 @@ extension Engine {
             card.node, site: card.ticket.site, isCentral: card.ticket.isCentral, now: now)
         // What a name stands for is no affair of one who may not use it.
         if revoked[card.node] != nil { return membership.revoke(card.node, now: now) }
-        let claim = (serial: card.ticket.serial, node: card.node)
-        guard let holder = holders[Self.name(card)], holder.node != claim.node else {
-            return holders[Self.name(card)] = claim
-        }
-        let isLater =
-            holder.serial == claim.serial
-            ? holder.node < claim.node : holder.serial.lexicographicallyPrecedes(claim.serial)
-        if isLater { holders[Self.name(card)] = claim }
-        membership.retire(isLater ? holder.node : claim.node, now: now)
+        if let nameless = names.claim(card) { membership.retire(nameless, now: now) }
     }
 
     /// The node that has a node's place now, by a later ticket under the same name; nil for most.
-    package func successor(of card: Certificate) -> NodeID? {
-        guard let holder = holders[Self.name(card)], holder.node != card.node else { return nil }
-        return holder.node
-    }
+    package func successor(of card: Certificate) -> NodeID? { names.successor(of: card) }
 
     mutating func join(
         _ id: LinkID, _ card: Certificate, _ origin: LinkOrigin, _ now: Instant
@@ -74,7 +61,7 @@ extension Engine {
             try reader.finish()
             for rumour in rumours { membership.hear(rumour, from: node, now) }
         } catch {
-            counters.add("rumours_malformed")
+            counters.add(.rumoursMalformed)
             close(id, .malformed(.rumours, error))
         }
     }
@@ -84,21 +71,21 @@ extension Engine {
             switch effect {
             case .datagram(let address, let bytes): emit(.datagram(address: address, bytes))
             case .ask(let node):
-                if let id = link(to: node) { links[id]?.nextPing = now }
+                if let id = link(to: node) { links[id]?.liveness.hurry(now: now) }
             case .tell(let node, let rumours):
                 guard let id = link(to: node) else { continue }
                 var writer = WireWriter()
                 Rumour.encode(rumours, to: &writer)
                 send(id, .rumours(writer.bytes))
             case .changed(let node, let state):
-                emit(.note("member \(node.description.prefix(8)) is \(state.rawValue)", nil))
-                if state == .away { counters.add("member_away") }
+                emit(.note(.member(node, state), nil))
+                if state == .away { counters.add(.memberAway) }
                 noteDeparture(node, state)
                 // Nothing answers there: the link need not wait for its own silence.
                 if state == .away, let id = link(to: node) { close(id, .away) }
             case .wantCertificate(let node, let teller):
                 guard let id = link(to: teller) else { continue }
-                links[id]?.askedFor.insert(node)
+                links[id]?.introductions.want(node)
                 send(id, .wantCertificate(node))
             case .told(let node, let address):
                 dials.tell(node, at: address, rung: .told, now: now)

@@ -35,16 +35,16 @@ extension Engine {
                     : link.site != authorSite && link.site != sourceSite
                 guard isWanted else { continue }
             }
-            if isWide, link.isLazy {
+            if isWide, link.branch.outgoing == .lazy {
                 let log = LogName(scope: message.scope, author: message.author)
                 send(id, .have(log, through: message.through))
                 continue
             }
             guard link.credit.hasRoom else {
-                counters.add("push_over_limit")
+                counters.add(.pushOverLimit)
                 continue
             }
-            counters.add("commits_pushed")
+            counters.add(.commitsPushed)
             transmit(id, message)
         }
     }
@@ -61,45 +61,35 @@ extension Engine {
     /// Remembers how far a log was heard.
     mutating func know(_ message: CommitsMessage) {
         let log = LogName(scope: message.scope, author: message.author)
-        if heardLogs[log] == nil, heardLogs.count >= limits.logsHeard {
-            // What is forgotten is asked for once more: a comparison in step, and no harm.
-            counters.add("logs_heard_over_limit")
-            heardLogs = [:]
-        }
-        heardLogs[log] = max(heardLogs[log] ?? 0, message.through)
+        if !heardLogs.note(log, through: message.through) { counters.add(.logsHeardOverLimit) }
     }
 
     /// A commit came that was here already: its link need not carry what another carries sooner.
     mutating func spare(_ id: LinkID) {
         guard membership.isWide, let link = links[id], link.site == own.ticket.site,
-            link.initiated == nil, link.answering == nil, !link.isSpared
+            !link.isComparing, links[id]?.branch.prune() == true
         else { return }
-        links[id]?.isSpared = true
         send(id, .prune)
     }
 
     mutating func prune(_ id: LinkID) {
-        guard links[id]?.site == own.ticket.site else { return counters.add("prune_refused") }
-        links[id]?.isLazy = true
+        guard links[id]?.site == own.ticket.site else { return counters.add(.pruneRefused) }
+        links[id]?.branch.pruned()
     }
 
     /// A peer announced a commit: it should come by another way, and soon.
     mutating func hear(_ id: LinkID, _ log: LogName, _ through: UInt64, _ now: Instant) {
-        guard (heardLogs[log] ?? 0) < through, own.allows(.read, log.scope) else { return }
-        guard let count = links[id]?.promises.count, count < limits.promises else {
-            return counters.add("promise_over_limit")
-        }
-        links[id]?.promises.append((log, through, now.advanced(by: tuning.promisePatience)))
+        guard !heardLogs.has(log, through: through), own.allows(.read, log.scope) else { return }
+        let due = now.advanced(by: tuning.promisePatience)
+        let hasRoom = links[id]?.branch.promise(
+            log, through: through, due: due, limit: limits.promises)
+        if hasRoom == false { counters.add(.promiseOverLimit) }
     }
 
     /// What was announced and did not come is asked for, and so is all that follows.
     mutating func graft(_ id: LinkID, _ now: Instant) {
-        guard let link = links[id], !link.promises.isEmpty else { return }
-        let open = link.promises.filter { (heardLogs[$0.log] ?? 0) < $0.through }
-        links[id]?.promises = open.filter { $0.due > now }
-        guard open.contains(where: { $0.due <= now }) else { return }
-        counters.add("link_grafted")
-        links[id]?.isSpared = false
+        guard links[id]?.branch.graft(heardLogs, now: now) == true else { return }
+        counters.add(.linkGrafted)
         send(id, .graft)
         wantSync(id)
     }

@@ -11,26 +11,10 @@ extension Engine {
     mutating func steer(_ now: Instant) {
         let home = own.ticket.site
         let far = links.filter { $0.value.site != home }.keys.sorted()
-        let isGateway = membership.gateway == own.node
-        if !far.isEmpty {
-            lackingWAN = nil
-            brokenWAN = nil
-            membership.declare(wan: .linked, now: now)
-        } else if isGateway {
-            let since = lackingWAN ?? now
-            lackingWAN = since
-            if now.since(since) > tuning.gatewayPatience, hasFarAddresses {
-                brokenWAN = brokenWAN ?? now
-                membership.declare(wan: .broken, now: now)
-            } else if membership.presence.wan == .linked {
-                membership.declare(wan: .untried, now: now)
-            }
-        } else {
-            lackingWAN = nil
-            // A broken path may have been mended since: nobody would know who does not try.
-            let isRested = brokenWAN.map { now.since($0) > tuning.gatewayPenance } ?? true
-            if isRested { membership.declare(wan: .untried, now: now) }
-        }
+        let wan = farPath.judge(
+            hasLink: !far.isEmpty, isGateway: membership.gateway == own.node,
+            hasAddress: hasFarAddresses, tuning, now: now)
+        if let wan { membership.declare(wan: wan, now: now) }
         guard membership.isRelieved else { return }
         for id in far { close(id, .otherGateway) }
     }
@@ -84,7 +68,7 @@ extension Engine {
         guard near.count > MembershipSpecification.rings else { return }
         let idle = near.filter { _, link in
             own.node < link.node && now.since(link.since) > tuning.linkRest
-                && link.initiated == nil && link.answering == nil && !link.isStreaming
+                && !link.isSyncing
                 && !membership.isNeighbour(link.node)
         }
         if let id = idle.keys.min() { close(id, .noNeighbour) }

@@ -15,15 +15,15 @@ extension Engine {
         let node = revocation.node
         guard revoked[node] == nil else { return }
         revoked[node] = revocation.encoded
-        counters.add("member_revoked")
+        counters.add(.memberRevoked)
         if node == own.node {
-            emit(.note("this server was revoked: \(revocation.reason)", nil))
+            emit(.note(.revoked(revocation.reason), nil))
             // Nobody is to take it for alive, and wait for it to carry a site's links.
             membership.withdraw()
             for id in links.keys.sorted() { close(id, .selfRevoked) }
             return
         }
-        holders = holders.filter { $0.value.node != node }
+        names.release(node)
         membership.revoke(node, now: now)
         for id in links.filter({ $0.value.node == node }).keys.sorted() {
             turnAway(id, revocation.encoded)
@@ -42,7 +42,7 @@ extension Engine {
     }
 
     private mutating func turnAway(_ id: LinkID, _ document: [UInt8]) {
-        counters.add("link_revoked")
+        counters.add(.linkRevoked)
         send(id, .revocation(document))
         emit(.close(id, reason: .peerRevoked))
     }
@@ -59,7 +59,7 @@ extension Engine {
     /// A peer shows a revocation, of this node or of a neighbour: it is judged like any other.
     mutating func receive(_ id: LinkID, revocation bytes: [UInt8]) {
         guard let link = links[id], link.revocationsShown < limits.revocationsShown else {
-            return counters.add("revocation_over_limit")
+            return counters.add(.revocationOverLimit)
         }
         links[id]?.revocationsShown += 1
         emit(.heed(id, bytes))

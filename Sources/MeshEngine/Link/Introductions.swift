@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import MeshCore
+
+/// Certificates on one link: which this end asked for, and how many it looks up for the peer.
+///
+/// A certificate costs a signature check, so only as many are judged as were asked for.
+struct Introductions {
+    /// Certificates that are being looked up for the peer.
+    private(set) var showing = 0
+    private var wanted: Set<NodeID> = []
+    /// Nodes whose certificates were shown on this link and are kept.
+    private var kept: Set<NodeID> = []
+    private var judging = 0
+
+    /// Expects the certificate of a node.
+    mutating func want(_ node: NodeID) { wanted.insert(node) }
+
+    /// The certificate of a node is not expected any more.
+    mutating func giveUp(_ node: NodeID) { wanted.remove(node) }
+
+    /// Whether the peer has shown a node's certificate before, so that to ask again is in vain.
+    func hasShown(_ node: NodeID) -> Bool { kept.contains(node) }
+
+    /// A certificate came.
+    ///
+    /// - Returns: whether it is to be judged.
+    mutating func came() -> Bool {
+        guard judging < wanted.count else { return false }
+        judging += 1
+        return true
+    }
+
+    /// A certificate that came was judged: whose it is, nil if it was refused.
+    mutating func judged(_ node: NodeID?) {
+        precondition(judging > 0, "what is judged came before")
+        judging -= 1
+        guard let node else { return }
+        wanted.remove(node)
+        kept.insert(node)
+    }
+
+    /// The peer wants a certificate.
+    ///
+    /// - Returns: whether it is to be looked up.
+    mutating func asked(limit: Int) -> Bool {
+        guard showing < limit else { return false }
+        showing += 1
+        return true
+    }
+
+    /// What the peer wanted was looked up.
+    mutating func shown() {
+        precondition(showing > 0, "what is shown was asked for")
+        showing -= 1
+    }
+}

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import MeshCore
+internal import MeshLink
+internal import MeshReplication
+internal import MeshTrust
+
+/// What the engine keeps of one link: a machine for each matter that the link is about.
+struct LinkState {
+    let peer: LinkMachine.Peer
+    let origin: LinkOrigin
+    let since: Instant
+
+    var liveness: Liveness
+    var beacons = BeaconTrail()
+    var strikes = Strikes()
+    var introductions = Introductions()
+    var revocationsShown = 0
+    /// The peer said goodbye.
+    var isLeaving = false
+
+    /// Of each link one end asks: the one that dialled it.
+    var asking: Asking?
+    var answering: Answering?
+    var wish = Wish()
+    var coverage = Coverage()
+
+    var outbox = Outbox()
+    var credit: CreditWindow
+    var parked = ParkedMessages()
+    var branch = Branch()
+    var recordsSent: UInt64 = 0
+
+    init(_ peer: LinkMachine.Peer, _ origin: LinkOrigin, limits: EngineLimits, now: Instant) {
+        self.peer = peer
+        self.origin = origin
+        since = now
+        liveness = Liveness(now: now)
+        credit = CreditWindow(limit: limits.bytesInFlight)
+        if origin.dialled == nil { answering = Answering() } else { asking = Asking(now: now) }
+    }
+
+    var node: NodeID { peer.certificate.node }
+    var site: String { peer.certificate.ticket.site }
+    var isComparing: Bool { asking?.isResting == false || answering?.isResting == false }
+    var isSyncing: Bool { isComparing || !outbox.isEmpty }
+}

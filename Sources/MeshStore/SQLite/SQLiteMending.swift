@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import GRDB
+internal import MeshCore
+internal import MeshReplication
+
+/// Makes anew what a rotten place of the file has broken beside the rows: the order of a table, its
+/// indexes, the digest trees, the tables of names.
+enum SQLiteMending {
+    /// Everything but records, commits and digest nodes: small enough to look at before each start.
+    private static let smallTables = [
+        "meta", "epoch", "scope", "author", "log", "root", "notice", "dirty", "damage", "evidence",
+        "loser", "certificate", "revocation", "idempotency",
+    ]
+
+    /// Looks at the small tables, and at all where the last process met with something broken.
+    static func start(_ db: Database) throws {
+        for table in smallTables where try !isInOrder(table, db) { try rebuild(table, db) }
+        try mendNames(db)
+        guard try Meta.get(db, "suspect") != nil else { return }
+        for table in ["record", "batch"] { try rebuild(table, db) }
+        try forgetDigests(db)
+        // A key may show what was hidden from those who follow.
+        try db.run("DELETE FROM epoch")
+        try Meta.remove(db, "suspect")
+    }
+
+    /// Whether a table and its indexes are in order and agree.
+    static func isInOrder(_ table: String, _ db: Database) throws -> Bool {
+        try db.first("PRAGMA integrity_check('\(table)')") { $0.text(0) } == "ok"
+    }
+
+    /// Writes a table and its indexes anew, from all rows that can be read.
+    static func rebuild(_ table: String, _ db: Database) throws {
+        let made = try db.rows(
+            "SELECT sql FROM sqlite_master WHERE tbl_name = ? AND sql IS NOT NULL ORDER BY type DESC",
+            .text(Array(table.utf8))
+        ) { $0.text(0) }
+        guard let create = made.first else { return }
+        try db.execute(sql: "ALTER TABLE \(table) RENAME TO salvage")
+        try db.execute(sql: create)
+        let twins = table == "record" ? try twins(db) : []
+        let numbers = twins.map(String.init).joined(separator: ", ")
+        try db.execute(
+            sql: "INSERT OR IGNORE INTO \(table) SELECT * FROM salvage NOT INDEXED"
+                + (twins.isEmpty ? "" : " WHERE arrival NOT IN (\(numbers))"))
+        try db.execute(sql: "DROP TABLE salvage")
+        for index in made.dropFirst() { try db.execute(sql: index) }
+    }
+
+    /// While the entry of an index was lost its record may have come again: of two rows the one that
+    /// is whole stays, and of two such the later.
+    ///
+    /// - Returns: the numbers of the others.
+    private static func twins(_ db: Database) throws -> [Int64] {
+        struct Place: Hashable {
+            let log: LogKey
+            let sequence: UInt64
+        }
+        let rows = try db.rows(
+            """
+            SELECT \(SQLiteSnapshot.recordColumns) FROM salvage NOT INDEXED
+            WHERE (scope, author, sequence) IN (
+                SELECT scope, author, sequence FROM salvage NOT INDEXED
+                GROUP BY scope, author, sequence HAVING count(*) > 1)
+            ORDER BY +arrival
+            """
+        ) { row in
+            let place = SQLiteSnapshot.place(row, id: row.digest(5) ?? .zero)
+            return (
+                number: row.int(0), place: Place(log: place.log, sequence: place.sequence),
+                isWhole: place.sum == row.bits(12)
+            )
+        }
+        var kept: [Place: (number: Int64, isWhole: Bool)] = [:]
+        var losers: [Int64] = []
+        for row in rows {
+            if let old = kept[row.place] {
+                let isOldBetter = old.isWhole && !row.isWhole
+                losers.append(isOldBetter ? row.number : old.number)
+                if isOldBetter { continue }
+            }
+            kept[row.place] = (row.number, row.isWhole)
+        }
+        return losers
+    }
+
+    /// Computes every digest tree from the records when digests are asked for next.
+    static func forgetDigests(_ db: Database) throws {
+        try db.run("DELETE FROM node")
+        try db.run(
+            """
+            INSERT OR IGNORE INTO dirty SELECT DISTINCT scope, author, (sequence - 1) / ?
+            FROM record WHERE sequence > 0
+            """, .sequence(DigestTree.leafSpan))
+        try db.run("INSERT OR IGNORE INTO dirty SELECT scope, author, 0 FROM log")
+    }
+
+    // MARK: Names
+
+    /// Writes the tables of names anew where a name has rotted, from headers that say it, before
+    /// anything is looked up by name.
+    private static func mendNames(_ db: Database) throws {
+        var (authors, scopes): ([Int64: Author], [Int64: Scope]) = ([:], [:])
+        var isRotten = false
+        try db.each("SELECT id, node, life, sum FROM author NOT INDEXED") { row in
+            let author = row.digest(1).map { Author(node: $0, life: Life(row.bits(2))) }
+            if let author, SQLiteCaches.sum(row.int(0), author) == row.bits(3) {
+                authors[row.int(0)] = author
+            } else {
+                isRotten = true
+            }
+            return true
+        }
+        try db.each("SELECT id, name, sum FROM scope NOT INDEXED") { row in
+            if let scope = Scope(row.text(1)),
+                Sums.name(row.int(0), row.bytes(1)) == row.bits(2)
+            {
+                scopes[row.int(0)] = scope
+            } else {
+                isRotten = true
+            }
+            return true
+        }
+        guard isRotten else { return }
+        try db.each("SELECT scope, author, frontier, header, signature, head, sum FROM log") { row in
+            let key = LogKey(scope: row.int(0), author: row.int(1))
+            guard Sums.isLog(key, row, from: 2),
+                let header = try? CommitHeader(decoding: row.bytes(3))
+            else { return true }
+            scopes[key.scope] = header.scope
+            authors[key.author] = header.author
+            return true
+        }
+        try write(authors, scopes, db)
+    }
+
+    private static func write(
+        _ authors: [Int64: Author], _ scopes: [Int64: Scope], _ db: Database
+    ) throws {
+        try db.run("DELETE FROM author")
+        for (id, author) in authors.sorted(by: { $0.key < $1.key }) {
+            try db.run(
+                "INSERT OR IGNORE INTO author VALUES(?, ?, ?, ?)", .int(id), .digest(author.node),
+                .bits(author.life.value), .bits(SQLiteCaches.sum(id, author)))
+        }
+        try db.run("DELETE FROM scope")
+        for (id, scope) in scopes.sorted(by: { $0.key < $1.key }) {
+            let name = Array(scope.description.utf8)
+            try db.run(
+                "INSERT OR IGNORE INTO scope VALUES(?, ?, ?)", .int(id), .text(name),
+                .bits(Sums.name(id, name)))
+        }
+    }
+}
