@@ -86,7 +86,7 @@ package struct RecordTransaction: Sendable {
     }
 
     let context: RuleContext
-    let input: RuleInput
+    package let input: RuleInput
     private let jobs: [Prepared]
     private var phase = Phase.judging
     var work = Workspace()

@@ -48,10 +48,13 @@ extension Simulation {
         do {
             var place = ScrubPlace.beginning
             repeat {
-                place = try store.scrub(after: place).next
-                // What was found is taken out before anything else is written.
+                // What was found is taken out before anything else is read.
                 store.settle()
+                let step = try store.scrub(after: place)
+                if step.found > 0 { say("\(node.name) finds \(step.found) rotten") }
+                place = step.next
             } while place != .beginning
+            store.settle()
         } catch { return failed(node, error) }
         collect(node, store)
     }

@@ -112,6 +112,9 @@ final class SimulatedDisk: Sendable {
         }
     }
 
+    /// Every file as it is now, by its name.
+    var contents: [String: [UInt8]] { state.withLock { $0.files.mapValues(\.bytes) } }
+
     /// Whether nothing can be read or written any more.
     var isDead: Bool { state.withLock { $0.isDead } }
 

@@ -32,6 +32,8 @@ package final class Simulation {
         package var rounds = 0.0
         /// The same, in virtual time.
         package var healed = Duration.zero
+        /// The files of all disks, if the run failed.
+        package var disks: [String: [UInt8]] = [:]
     }
 
     struct Failed: Error {
@@ -85,6 +87,9 @@ package final class Simulation {
             failure = failure ?? "\(error)"
         }
         for node in nodes {
+            if failure != nil {
+                for (name, bytes) in node.disk.contents { report.disks["\(node.name)-\(name)"] = bytes }
+            }
             node.disk.freeze()
             node.store?.close()
             node.disk.unmount()

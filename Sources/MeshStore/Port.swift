@@ -161,8 +161,13 @@ package protocol RecordSnapshot: RecordIndex {
         of log: LogName
     ) throws -> (frontier: UInt64, header: CommitHeader, signature: Signature)?
 
-    /// Commits in the order in which a scrub walks them, after one of them, without rows.
-    func commits(afterScrub place: ScrubPlace, limit: Int) throws -> [(HeldCommit, ScrubPlace)]
+    /// Commits in the order in which a scrub walks them, after a place, without rows and without
+    /// those that have rotted.
+    ///
+    /// - Returns: the commits, and where to go on; nil where all were walked.
+    func commits(
+        afterScrub place: ScrubPlace, limit: Int
+    ) throws -> (commits: [HeldCommit], next: ScrubPlace?)
 
     /// How many records live in a scope, deletions among them.
     func liveCount(in scope: Scope) throws -> Int

@@ -41,8 +41,8 @@ extension Store {
         var (damage, isMended) = try records.inspect(after: place, limit: limit)
         let step = try records.read { snapshot in
             var bytes = 0
-            let commits = try snapshot.commits(afterScrub: place, limit: limit)
-            for (held, _) in commits {
+            let (commits, next) = try snapshot.commits(afterScrub: place, limit: limit)
+            for held in commits {
                 bytes += 256
                 guard held.header.isSigned(held.signature, in: mesh) else {
                     damage.insert(.commit(held.header.log, held.header.range))
@@ -54,8 +54,8 @@ extension Store {
             }
             damage.formUnion(snapshot.damage)
             return ScrubStep(
-                next: commits.count < limit ? .beginning : commits.last?.1 ?? .beginning,
-                byteCount: bytes, found: damage.count + (isMended ? 1 : 0))
+                next: next ?? .beginning, byteCount: bytes,
+                found: damage.count + (isMended ? 1 : 0))
         }
         quarantine(damage)
         return step

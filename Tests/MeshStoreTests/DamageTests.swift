@@ -96,6 +96,88 @@ private let all: [String: NamespacePolicy] = ["menu": .menu, "orders": .orders, 
     }
 }
 
+@Suite struct `A rotten file` {
+    private let menu = Scope("menu@all")!
+    private let mesh: TestMesh
+    private let centre: Store
+    private let identity: DataDirectory.Identity
+    /// The file as it was before anything rotted.
+    private let whole: Data
+    private var path: String { mesh.path(identity) }
+
+    init() async throws {
+        mesh = try TestMesh()
+        centre = try await mesh.centre(all)
+        identity = mesh.identity("site")
+        for index in 0..<40 {
+            try await centre.put(menu, "k\(index)", "value \(index)")
+            try await centre.put(menu, "k\(index % 7)", "again \(index)")
+        }
+        try await centre.put(menu, "needle", "in a stack")
+        let store = try mesh.store(identity)
+        _ = try await store.reconcile(with: centre)
+        try #require(try store.root(of: menu) == centre.root(of: menu))
+        store.close()
+        whole = try Data(contentsOf: URL(fileURLWithPath: mesh.path(identity)))
+    }
+
+    /// Flips a bit, lets a process find it, and fetches what is lacking.
+    ///
+    /// - Returns: whether the file could be used at all, after a second start at most.
+    private func heals(_ offset: Int, bit: UInt8) async throws -> Bool {
+        var rotten = whole
+        rotten[offset] ^= bit
+        for suffix in ["-wal", "-shm"] { unlink(path + suffix) }
+        try rotten.write(to: URL(fileURLWithPath: path))
+        for _ in 0..<2 {
+            do {
+                let store = try mesh.store(identity)
+                defer { store.close() }
+                try store.scrubAll()
+                for _ in 0..<3 { _ = try await store.reconcile(with: centre) }
+                #expect(try store.root(of: menu) == centre.root(of: menu), "bit at \(offset)")
+                for key in ["needle", "k3", "k20"] {
+                    #expect(try store.text(menu, key) == centre.text(menu, key), "bit at \(offset)")
+                }
+                #expect(try store.liveCount(in: menu) == 41, "bit at \(offset)")
+                return true
+            } catch is StoreError {}
+        }
+        return false
+    }
+
+    @Test func `shows a record whatever copy of its key rots`() async throws {
+        var offsets: [Int] = []
+        var place = whole.startIndex
+        while let found = whole.range(of: Data("needle".utf8), in: place..<whole.endIndex) {
+            offsets.append(found.lowerBound + 2)
+            place = found.upperBound
+        }
+        // In the record, in the column beside it, in the index.
+        #expect(offsets.count >= 3)
+        for offset in offsets { #expect(try await heals(offset, bit: 1)) }
+    }
+
+    @Test func `is used on after a bit flips anywhere, or not at all`() async throws {
+        var random = SeededGenerator(seed: 7)
+        var lost = 0
+        for _ in 0..<80 {
+            let offset = Int(random.next() % UInt64(whole.count))
+            if try await !heals(offset, bit: 1 << UInt8(random.next() % 8)) { lost += 1 }
+        }
+        #expect(lost <= 8, "what SQLite itself cannot read any more is for the operator")
+    }
+
+    @Test func `of which a part is read after it was closed gives an error`() async throws {
+        centre.close()
+        #expect(throws: StoreError.self) { try centre.addresses() }
+        #expect(throws: StoreError.self) { try centre.text(menu, "needle") }
+        #expect(throws: StoreError.self) { try centre.root(of: menu) }
+        #expect(throws: StoreError.self) { try centre.keep(identity.certificate) }
+        #expect(throws: StoreError.self) { try centre.scrubAll() }
+    }
+}
+
 @Suite struct `A data directory` {
     private func ticket(_ mesh: TestMesh) -> TicketFile {
         let key = TestMesh.key(5, 5)

@@ -183,7 +183,9 @@ final class DictionarySnapshot: RecordSnapshot {
         return (content.head.frontier, end.header, end.signature)
     }
 
-    func commits(afterScrub place: ScrubPlace, limit: Int) -> [(HeldCommit, ScrubPlace)] { [] }
+    func commits(
+        afterScrub place: ScrubPlace, limit: Int
+    ) -> (commits: [HeldCommit], next: ScrubPlace?) { ([], nil) }
 
     func liveCount(in scope: Scope) -> Int {
         rows { log, _, row in log.scope == scope && row.gone == nil }.count

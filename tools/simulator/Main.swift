@@ -24,7 +24,7 @@ struct MeshSim: ParsableCommand {
     var seeds = 1
     @Flag(help: "The full mix of faults.")
     var mix = false
-    @Flag(help: "Every scenario, and 500 seeds of the full mix.")
+    @Flag(help: "Every scenario, and 400 seeds of the full mix.")
     var all = false
     @Option(help: "Sites of so many servers, with commas between: what membership costs there.")
     var site: String?
@@ -33,6 +33,8 @@ struct MeshSim: ParsableCommand {
     @Option(help: "With --loss: for so many hours.") var hours = 24
     @Flag(help: "Say what happens.")
     var verbose = false
+    @Option(help: "A folder for the servers' disks after a run that fails, to look into.")
+    var keep: String?
 
     private struct Job: Sendable {
         let scenario: Scenario
@@ -109,12 +111,20 @@ struct MeshSim: ParsableCommand {
             do { scenario = try Scenario(name: name, text: text) } catch {
                 throw ValidationError("\(file): \(error)")
             }
-            let count = all ? (name == "mix" ? 500 : 5) : seeds
+            let count = all ? (name == "mix" ? 400 : 5) : seeds
             for index in 0..<UInt64(count) {
                 jobs.append(Job(scenario: scenario, seed: seed &+ index, isTwice: index % 25 == 0))
             }
         }
         return jobs
+    }
+
+    private static func keep(_ report: Simulation.Report, in folder: String) {
+        let files = FileManager.default
+        try? files.createDirectory(atPath: folder, withIntermediateDirectories: true)
+        for (name, bytes) in report.disks {
+            _ = files.createFile(atPath: "\(folder)/\(name)", contents: Data(bytes))
+        }
     }
 
     private static func perform(_ job: Job, _ verbose: Bool) -> Simulation.Report {
@@ -134,6 +144,7 @@ struct MeshSim: ParsableCommand {
         }
         let failures = reports.filter { $0.1.failure != nil }.sorted { $0.0.seed < $1.0.seed }
         for (job, report) in failures {
+            if let keep { Self.keep(report, in: keep) }
             print("FAILED \(job.scenario.name): \(report.failure ?? "")")
             print(
                 "  tools/meshsim \(folder)/\(job.scenario.name).scenario"

@@ -9,10 +9,14 @@ internal import MeshReplication
 /// A write only marks its leaf; the hashes are computed when a comparison asks, for all the writes
 /// since together. The writer stores the result, a reader lays it over the stored trees.
 struct DigestRefresh {
-    struct Place: Hashable {
+    struct Place: Hashable, Comparable {
         let log: LogKey
         let level: Int
         let index: UInt64
+
+        static func < (lhs: Place, rhs: Place) -> Bool {
+            (lhs.log, lhs.level, lhs.index) < (rhs.log, rhs.level, rhs.index)
+        }
 
         func sum(_ hash: Digest) -> UInt64 { Sums.node(log, level, index, hash) }
     }
@@ -42,7 +46,8 @@ struct DigestRefresh {
 
     /// Stores the computed nodes and forgets what was marked.
     func persist(_ db: Database) throws {
-        for (place, hash) in hashes {
+        // In the order of the table: the same pages are written in every run, and each once.
+        for (place, hash) in hashes.sorted(by: { $0.key < $1.key }) {
             let key: [SQLValue] = [
                 .int(place.log.scope), .int(place.log.author), .int(Int64(place.level)),
                 .sequence(place.index),
@@ -57,7 +62,7 @@ struct DigestRefresh {
                     key[3], .digest(hash), .bits(place.sum(hash)))
             }
         }
-        for (log, state) in logs {
+        for (log, state) in logs.sorted(by: { $0.key < $1.key }) {
             guard let state else {
                 try db.run(
                     "DELETE FROM root WHERE scope = ? AND author = ?", .int(log.scope),

@@ -50,9 +50,13 @@ struct RowSum {
 }
 
 /// Where a record stands in the database's own numbers.
-struct LogKey: Hashable {
+struct LogKey: Hashable, Comparable {
     let scope: Int64
     let author: Int64
+
+    static func < (lhs: LogKey, rhs: LogKey) -> Bool {
+        (lhs.scope, lhs.author) < (rhs.scope, rhs.author)
+    }
 }
 
 /// The columns of a record that say where it stands and whether it lives.

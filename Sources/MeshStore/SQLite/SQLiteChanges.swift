@@ -14,6 +14,8 @@ final class SQLiteChanges {
     private let trust: TrustDirectory
     /// What is saved with each change.
     private(set) var counters = StoredCounters()
+    /// The least position that a change of this transaction gets.
+    private var floor: UInt64 = 0
     private var dirty: Set<DirtyLeaf> = []
     private var lastDirty: DirtyLeaf?
     /// Records that cuts took away, since it was asked.
@@ -63,6 +65,10 @@ final class SQLiteChanges {
     }
 
     func note(stamp: HybridTime) { counters.stamp = stamp }
+
+    /// Positions follow the clock, 1,024 a millisecond: a machine that is put back to an earlier
+    /// moment does not hand out again those that a follower has gone past.
+    func begin(wall: UInt64) { floor = min(wall, 1 << 52) << 10 }
 
     private func apply(_ change: Change, _ db: Database) throws {
         switch change {
@@ -124,7 +130,7 @@ final class SQLiteChanges {
 
     private func insert(_ record: NewRecord, _ db: Database) throws {
         let log = try caches.makeKey(db, record.log)
-        counters.arrival += 1
+        counters.advance(to: floor)
         var place = RecordPlace(
             log: log, sequence: record.sequence, id: record.id, merge: record.merge.rawValue,
             gone: nil)
@@ -202,7 +208,7 @@ final class SQLiteChanges {
         let key = try caches.makeKey(db, log)
         guard let row = try one(key, sequence, db) else { return }
         let successor = try self.key(of: by, in: log.scope, db)
-        counters.arrival += 1
+        counters.advance(to: floor)
         if let old = row.undo { count(old, rows: -1, bytes: -row.byteCount) }
         count(undo, rows: 1, bytes: row.byteCount)
         var place = RecordPlace(
@@ -221,7 +227,7 @@ final class SQLiteChanges {
         let key = try caches.makeKey(db, log)
         guard let row = try one(key, sequence, db), let undo = row.undo else { return }
         count(undo, rows: -1, bytes: -row.byteCount)
-        counters.arrival += 1
+        counters.advance(to: floor)
         let place = RecordPlace(
             log: key, sequence: sequence, id: row.id, merge: row.merge, gone: nil)
         try db.run(
@@ -259,7 +265,7 @@ final class SQLiteChanges {
     }
 
     private func tell(_ scope: Int64, _ key: [UInt8], _ db: Database) throws {
-        counters.arrival += 1
+        counters.advance(to: floor)
         try db.run(
             "INSERT OR REPLACE INTO notice VALUES(?, ?, ?)", .int(scope), .text(key),
             .sequence(counters.arrival))
@@ -289,12 +295,11 @@ final class SQLiteChanges {
         }
         guard let (sum, name) = found.flatMap(\.self) else { return }
         // Whoever follows may have looked while its key did not show it.
-        counters.arrival += 1
+        counters.advance(to: floor)
         try db.run(
             """
-            UPDATE record SET id = ?, key = ?, sum = ?,
-            arrival = CASE WHEN gone IS NULL THEN ? ELSE arrival END
-            WHERE scope = ? AND author = ? AND sequence = ?
+            UPDATE record SET id = ?, key = ?, sum = ?, arrival = CASE WHEN gone IS NULL THEN ?
+            ELSE arrival END WHERE scope = ? AND author = ? AND sequence = ?
             """, .digest(id), .text(name.utf8), .bits(sum), .sequence(counters.arrival),
             .int(key.scope), .int(key.author), .sequence(sequence))
         try markDirty(key, sequence, db)
@@ -377,11 +382,10 @@ final class SQLiteChanges {
         _ log: LogKey, _ range: ClosedRange<UInt64>, _ db: Database
     ) throws {
         // The numbers of a rotten row may be any.
-        let leaves =
-            DigestTree.leaf(
-                of: max(range.lowerBound, 1))...DigestTree.leaf(
-                of: max(range.upperBound, 1))
-        for leaf in leaves { try markDirty(log, leaf * DigestTree.leafSpan + 1, db) }
+        let first = DigestTree.leaf(of: max(range.lowerBound, 1))
+        for leaf in first...DigestTree.leaf(of: max(range.upperBound, 1)) {
+            try markDirty(log, leaf * DigestTree.leafSpan + 1, db)
+        }
     }
 
     private func markDirty(_ log: LogKey, _ sequence: UInt64, _ db: Database) throws {

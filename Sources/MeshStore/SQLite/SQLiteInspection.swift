@@ -39,11 +39,11 @@ struct SQLiteInspection {
             try findLogsWithoutCommits(snapshot)
             try findRottenEnds(snapshot)
         }
-        let commits = try snapshot.commits(afterScrub: place, limit: limit)
+        let commits = try snapshot.commits(afterScrub: place, limit: limit).commits
         if !snapshot.damage.isEmpty {
             areCommitsWrong = try !SQLiteMending.isInOrder("batch", db)
         }
-        for (commit, _) in commits {
+        for commit in commits {
             guard let key = try snapshot.caches.key(db, commit.header.log) else { continue }
             let part = Part(key: key, commit: commit)
             if try !Self.isIndexed(part, db) { areIndexesWrong = true }

@@ -41,9 +41,11 @@ enum SQLiteMending {
         try db.execute(sql: create)
         let twins = table == "record" ? try twins(db) : []
         let numbers = twins.map(String.init).joined(separator: ", ")
+        // Without a condition SQLite copies the old indexes with the rows.
+        let condition = twins.isEmpty ? "1" : "arrival NOT IN (\(numbers))"
         try db.execute(
-            sql: "INSERT OR IGNORE INTO \(table) SELECT * FROM salvage NOT INDEXED"
-                + (twins.isEmpty ? "" : " WHERE arrival NOT IN (\(numbers))"))
+            sql: "INSERT OR IGNORE INTO \(table) SELECT * FROM salvage NOT INDEXED WHERE \(condition)"
+        )
         try db.execute(sql: "DROP TABLE salvage")
         for index in made.dropFirst() { try db.execute(sql: index) }
     }

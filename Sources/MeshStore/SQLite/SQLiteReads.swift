@@ -135,6 +135,9 @@ struct StoredCounters {
         return counters
     }
 
+    /// One more position, not below a floor.
+    mutating func advance(to floor: UInt64) { arrival = max(arrival + 1, floor) }
+
     private mutating func fill(_ bytes: [UInt8]) {
         var reader = WireReader(bytes)
         guard let arrival = try? reader.u64(), let stamp = try? reader.u64() else { return }

@@ -119,6 +119,7 @@ package final class SQLiteRecords: RecordStore {
         var needs = transaction.begin()
         var damage: Set<Damage> = []
         let before = changes.counters.arrival
+        changes.begin(wall: transaction.input.wall)
         while true {
             let snapshot = SQLiteSnapshot(db, caches: changes.caches, trust: trust)
             var facts = try snapshot.facts(needs)

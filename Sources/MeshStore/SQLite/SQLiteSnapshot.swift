@@ -228,10 +228,11 @@ final class SQLiteSnapshot: RecordSnapshot {
 
     func commits(
         afterScrub place: ScrubPlace, limit: Int
-    ) throws -> [(HeldCommit, ScrubPlace)] {
-        guard place.numbers.count == 3 else { return [] }
+    ) throws -> (commits: [HeldCommit], next: ScrubPlace?) {
+        guard place.numbers.count == 3 else { return ([], nil) }
         let (scope, author) = (Int64(clamping: place.numbers[0]), Int64(clamping: place.numbers[1]))
-        var all: [(HeldCommit, ScrubPlace)] = []
+        var commits: [HeldCommit] = []
+        var walked: [ScrubPlace] = []
         try db.each(
             """
             SELECT \(Self.commitColumns), scope, author FROM batch
@@ -240,17 +241,18 @@ final class SQLiteSnapshot: RecordSnapshot {
             list: [.int(scope), .int(author), .sequence(place.numbers[2]), .int(Int64(limit))]
         ) { row in
             let key = LogKey(scope: row.int(6), author: row.int(7))
+            walked.append(ScrubPlace(numbers: [row.sequence(6), row.sequence(7), row.sequence(0)]))
             guard let scope = try caches.scope(db, key.scope),
                 let author = try caches.author(db, key.author)
             else { return true }
             let log = LogName(scope: scope, author: author)
-            if let held = commit(row, of: log, key) {
-                let numbers = [UInt64(key.scope), UInt64(key.author), held.header.first]
-                all.append((held, ScrubPlace(numbers: numbers)))
-            }
+            if let held = commit(row, of: log, key) { commits.append(held) }
             return true
         }
-        return all
+        // Rotten numbers may be any: the walk only ever goes on.
+        let last = walked.max { $0.numbers.lexicographicallyPrecedes($1.numbers) }
+        let goesOn = last.map { place.numbers.lexicographicallyPrecedes($0.numbers) } ?? false
+        return (commits, walked.count < limit || !goesOn ? nil : last)
     }
 
     // MARK: Logs

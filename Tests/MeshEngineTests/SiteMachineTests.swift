@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import MeshCore
+@testable import MeshEngine
+import MeshMembership
+import MeshStore
+import MeshTesting
+import MeshTrust
+import Testing
+
+private let start = Instant(nanoseconds: 0)
+/// The macro of expectations calls nothing that mutates by itself.
+private func value(_ result: Bool) -> Bool { result }
+private let tuning = EngineTuning()
+
+@Suite struct `The path to other sites` {
+    private var path = FarPath()
+
+    private mutating func judge(
+        _ seconds: Int, hasLink: Bool = false, isGateway: Bool = true, hasAddress: Bool = true
+    ) -> Presence.WAN? {
+        path.judge(
+            hasLink: hasLink, isGateway: isGateway, hasAddress: hasAddress, tuning,
+            now: start.advanced(by: .seconds(seconds)))
+    }
+
+    @Test mutating func `is broken for a gateway that has had no link for a while`() {
+        #expect(judge(0) == .untried)
+        #expect(judge(3) == nil)
+        #expect(judge(4) == .broken)
+        #expect(judge(5) == nil)
+        #expect(judge(6, hasLink: true) == .linked)
+    }
+
+    @Test mutating func `is not broken where there is no other site`() {
+        for second in 0..<100 { #expect(judge(second, hasAddress: false) != .broken) }
+    }
+
+    @Test mutating func `is tried again after a penance, and broken again after a fresh wait`() {
+        _ = judge(0)
+        #expect(judge(4) == .broken)
+        #expect(judge(10, isGateway: false) == nil)
+        #expect(judge(65, isGateway: false) == .untried)
+        #expect(judge(66) == .untried)
+        #expect(judge(67) == nil, "it waits anew")
+        #expect(judge(70) == .broken)
+        #expect(judge(71, isGateway: false) == nil, "its penance begins anew")
+    }
+}
+
+@Suite struct `A name` {
+    @Test func `is held by the newest ticket, whoever shows it first`() throws {
+        let mesh = try TestMesh()
+        let old = mesh.identity("till").certificate
+        let new = mesh.identity("till").certificate
+        try #require(old.node != new.node)
+        let isOldEarlier =
+            old.ticket.serial == new.ticket.serial
+            ? old.node < new.node
+            : old.ticket.serial.lexicographicallyPrecedes(new.ticket.serial)
+        let (first, last) = isOldEarlier ? (old, new) : (new, old)
+        var holders = NameHolders()
+        #expect(holders.claim(first) == nil)
+        #expect(holders.claim(last) == first.node)
+        #expect(holders.claim(first) == first.node)
+        #expect(holders.successor(of: first) == last.node)
+        #expect(holders.successor(of: last) == nil)
+        holders.release(last.node)
+        #expect(holders.successor(of: first) == nil)
+        #expect(holders.claim(first) == nil)
+    }
+}
+
+@Suite struct `A host's clock` {
+    @Test func `is wrong only where most of at least two peers say so`() {
+        var clock = HostClock()
+        #expect(clock.judge([.seconds(9000)]) == nil)
+        #expect(clock.judge([.seconds(9000), .zero]) == nil)
+        #expect(clock.judge([.seconds(9000), .seconds(9001), .zero]) == .zero - .seconds(9000))
+        #expect(clock.judge([.seconds(9000), .seconds(9001), .zero]) == nil, "it is said once")
+        #expect(clock.judge([.zero, .zero]) == .zero)
+    }
+}
+
+@Suite struct `A link's life` {
+    @Test func `ends in silence, later for a neighbour, who must answer a ping`() {
+        var entropy = SeededGenerator(seed: 1)
+        var far = Liveness(now: start)
+        let late = start.advanced(by: tuning.silenceMax + .seconds(1))
+        #expect(far.verdict(isNear: false, tuning, now: late) == .silence)
+        #expect(far.verdict(isNear: true, tuning, now: late) == nil)
+        let ping = far.ping(isNear: true, tuning, &entropy, now: start.advanced(by: .seconds(1)))
+        #expect(ping != nil)
+        #expect(far.verdict(isNear: true, tuning, now: late) == .endGone)
+        #expect(far.ping(isNear: true, tuning, &entropy, now: late) == nil, "one is out")
+        #expect(!value(far.pong((ping ?? 0) &+ 1, now: late)))
+        #expect(value(far.pong(ping ?? 0, now: late)))
+        #expect(far.roundTrip == late.since(start) - .seconds(1))
+    }
+
+    @Test func `knows a difference of clocks up to a century`() {
+        var life = Liveness(now: start)
+        life.clock(.max, ours: 0)
+        #expect(life.clockOffset == .milliseconds(3_155_760_000_000))
+        life.clock(0, ours: .max)
+        #expect(life.clockOffset == .milliseconds(-3_155_760_000_000))
+    }
+}
+
+@Suite struct `A link` {
+    @Test func `judges as many certificates as were asked for`() {
+        var all = Introductions()
+        let node = TestMesh.bytes(1, 1)
+        #expect(!value(all.came()))
+        all.want(node)
+        #expect(value(all.came()))
+        #expect(!value(all.came()))
+        all.judged(nil)
+        #expect(!all.hasShown(node))
+        #expect(value(all.came()))
+        all.judged(node)
+        #expect(all.hasShown(node))
+        #expect(!value(all.came()))
+        #expect(value(all.asked(limit: 1)))
+        #expect(!value(all.asked(limit: 1)))
+        all.shown()
+        #expect(value(all.asked(limit: 1)))
+    }
+}
