@@ -77,7 +77,7 @@ package struct Membership: Sendable {
     var knownGateway: NodeID?
     var named: [ShortID: NodeID] = [:]
     var pending: [NodeID: Pending] = [:]
-    /// Vouches of neighbours whose certificates are not known yet, with who brought them.
+    /// Vouches of or for nodes whose certificates are not known yet, with who brought them.
     var strangers: [(vouch: Vouch, teller: NodeID)] = []
     var waiting: [ShortID: Waiting] = [:]
     var probes: [UInt32: Probe] = [:]
@@ -159,8 +159,8 @@ extension Membership {
             hear(.presence(early.presence, address: early.address), from: early.teller, now)
             for early in early.vouches { hear(early.vouch, from: early.teller, now) }
         }
-        let early = strangers.filter { $0.vouch.node == node }
-        strangers.removeAll { $0.vouch.node == node }
+        let early = strangers.filter { $0.vouch.node == node || $0.vouch.subject == node }
+        strangers.removeAll { $0.vouch.node == node || $0.vouch.subject == node }
         for early in early { hear(early.vouch, from: early.teller, now) }
     }
 

@@ -128,15 +128,13 @@ extension Membership {
             pending[vouch.subject]?.vouches.append((vouch, teller))
             return
         }
-        guard let member = table[vouch.subject], !isNear(member), vouch.subject != own,
-            table[teller].map(isNear) == true
-        else { return count("rumour_unknown") }
-        if vouch.node == own { return hearOwn(vouch, now) }
-        guard let voucher = table[vouch.node] else {
-            // A neighbour that is not known yet; its certificate is on the way, or there is none.
-            guard strangers.count < tuning.vouchers else { return count("rumour_over_limit") }
-            return strangers.append((vouch, teller))
+        guard vouch.subject != own, table[teller].map(isNear) == true else {
+            return count("rumour_unknown")
         }
+        guard let member = table[vouch.subject] else { return keepEarly(vouch, from: teller) }
+        guard !isNear(member) else { return count("rumour_unknown") }
+        if vouch.node == own { return hearOwn(vouch, now) }
+        guard let voucher = table[vouch.node] else { return keepEarly(vouch, from: teller) }
         guard isNear(voucher) else { return count("rumour_unknown") }
         if let known = member.vouches[vouch.node], known.version >= vouch.version {
             // A voucher that does not know how far it once counted hears of it.
@@ -152,6 +150,17 @@ extension Membership {
         table[vouch.subject]?.vouches[vouch.node] = vouch
         pass(vouch, except: teller)
         settle(vouch.subject, now)
+    }
+
+    /// Keeps a vouch of or for a node that is not known yet: its certificate is on the way, or there
+    /// is none.
+    private mutating func keepEarly(_ vouch: Vouch, from teller: NodeID) {
+        strangers.removeAll { $0.vouch.node == vouch.node && $0.vouch.subject == vouch.subject }
+        if strangers.count >= tuning.vouchers {
+            count("rumour_over_limit")
+            strangers.removeFirst()
+        }
+        strangers.append((vouch, teller))
     }
 
     /// Somebody has heard a vouch of an earlier life of this node that had counted further.

@@ -148,6 +148,8 @@ struct Apps {
     struct Follower {
         var position = FeedPosition.beginning
         var epoch: [UInt8] = []
+        /// Its connection has ended with the server's process.
+        var isCutOff = false
     }
 
     /// Follows a node's feed to its end, looking at each key that it tells of.
@@ -156,7 +158,8 @@ struct Apps {
     mutating func follow(
         _ node: SimulatedNode, _ store: Store
     ) throws -> (hasSiblings: Bool, isAnew: Bool) {
-        if node.follower.epoch != store.epoch {
+        if node.follower.epoch != store.epoch || node.follower.isCutOff {
+            node.follower.isCutOff = false
             let resumed =
                 node.follower.epoch.isEmpty
                 ? nil : try store.resume(node.follower.position, of: node.follower.epoch)

@@ -29,12 +29,14 @@ extension Simulation {
     private func image(_ node: SimulatedNode) {
         node.image = node.disk.image
         node.imageHeld = apps.oracle.held(on: node.index)
+        node.isImageRotten = node.isRotten
     }
 
     private func restore(_ node: SimulatedNode) {
         guard let image = node.image else { return }
         crash(node, power: true)
         node.disk.restore(image)
+        node.isRotten = node.isImageRotten
         lose(node, but: node.imageHeld)
     }
 
@@ -49,6 +51,7 @@ extension Simulation {
     private func snapshot(_ node: SimulatedNode) {
         guard let store = node.store else { return }
         node.snapshot = (node.disk.image, store.memory, apps.oracle.held(on: node.index))
+        node.isSnapshotRotten = node.isRotten
     }
 
     /// The machine is put back to what was saved. Its process goes on, as if nothing had been, in
@@ -57,6 +60,7 @@ extension Simulation {
         guard let snapshot = node.snapshot else { return }
         crash(node, power: true)
         node.disk.restore(snapshot.image)
+        node.isRotten = node.isSnapshotRotten
         node.memory = snapshot.memory
         lose(node, but: snapshot.held)
         apps.oracle.fork(disks(of: node), but: snapshot.held)
@@ -67,6 +71,7 @@ extension Simulation {
     private func copy(_ node: SimulatedNode) {
         let copy = addCopy(of: node)
         copy.disk.restore(node.disk.image)
+        copy.isRotten = node.isRotten
         apps.oracle.place(apps.oracle.held(on: node.index), on: copy.index)
         start(copy)
     }

@@ -53,7 +53,7 @@ extension Simulation {
         node.storeFree = now
         say("\(node.name) is up, life \(life)")
         let revocations = (try? store.revocations()) ?? []
-        follow(node)
+        connectFollower(node)
         post(node, .revoked(revocations))
         post(node, .known(MeshNode.knownNodes(store)))
         post(node, .keepsLosers(of: (try? store.nodesWithLosers()) ?? []))
@@ -331,9 +331,22 @@ extension Simulation {
         return box.withLock { $0 }
     }
 
+    /// The follower finds its connection closed, and comes again when it has seen that.
+    private func connectFollower(_ node: SimulatedNode) {
+        node.follower.isCutOff = true
+        let life = node.life
+        schedule(after: .milliseconds(Int(random.next() % 1000))) {
+            if node.life == life { self.follow(node, isNew: true) }
+        }
+    }
+
     /// A follower of a node's feed looks at everything that changed.
-    func follow(_ node: SimulatedNode) {
-        guard let store = node.store, failure == nil else { return }
+    ///
+    /// - Parameter isNew: whether it has just connected.
+    func follow(_ node: SimulatedNode, isNew: Bool = false) {
+        guard let store = node.store, failure == nil, isNew || !node.follower.isCutOff else {
+            return
+        }
         do {
             let seen = try apps.follow(node, store)
             if seen.hasSiblings { mark(.siblings) }

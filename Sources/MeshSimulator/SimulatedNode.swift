@@ -45,6 +45,9 @@ final class SimulatedNode {
     var isRetired = false
     /// Whether a bit of its database has flipped.
     var isRotten = false
+    /// Whether it was when its images were made.
+    var isImageRotten = false
+    var isSnapshotRotten = false
     /// Its process has ended since for what it could not read.
     var isSuspect = false
     /// What its disk held when its image was made, as far as was seen.

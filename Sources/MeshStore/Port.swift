@@ -144,7 +144,8 @@ package protocol RecordSnapshot: RecordIndex {
     func feed(after position: FeedPosition, limit: Int) throws -> [FeedEntry]
 
     /// Where whoever follows with a cursor of an epoch goes on; nil for an epoch that is not of
-    /// this store, and for a position past the epoch's end: what was told there is lost.
+    /// this store, for a position past the epoch's end, and for one at which nothing stands: what
+    /// was told there is lost.
     func resume(_ position: FeedPosition, of epoch: [UInt8]) throws -> FeedPosition?
 
     /// Commits of a log that end after a sequence, ascending, without rows.

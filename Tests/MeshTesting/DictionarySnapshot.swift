@@ -157,7 +157,18 @@ final class DictionarySnapshot: RecordSnapshot {
     func resume(_ position: FeedPosition, of epoch: [UInt8]) -> FeedPosition? {
         guard let index = state.epochs.firstIndex(where: { $0.name == epoch }) else { return nil }
         let end = state.epochs[(index + 1)...].first?.start ?? state.position
-        return position.number <= end ? position : nil
+        guard position.number <= end else { return nil }
+        let isBound = [0, end].contains(position.number)
+            || state.epochs.contains { $0.start == position.number }
+        return isBound || isTrace(position.number) ? position : nil
+    }
+
+    /// Whether something stands at a position.
+    private func isTrace(_ number: UInt64) -> Bool {
+        state.notices.values.contains(number)
+            || state.logs.values.contains { log in
+                log.rows.values.contains { $0.position == number || $0.gone?.0 == number }
+            }
     }
 
     func commits(of log: LogName, after sequence: UInt64, limit: Int) -> [HeldCommit] {

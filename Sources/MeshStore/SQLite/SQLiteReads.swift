@@ -39,7 +39,22 @@ extension SQLiteSnapshot {
         guard let index = epochs.firstIndex(where: { $0.name == epoch }) else { return nil }
         // Whoever was told of what was lost with an epoch's end must look at everything anew.
         let end = try epochs[(index + 1)...].first?.start ?? StoredCounters.read(db).arrival
-        return position.number <= end ? position : nil
+        guard position.number <= end else { return nil }
+        let isBound = position.number == end || epochs.contains { $0.start == position.number }
+        return try isBound || isTrace(position) ? position : nil
+    }
+
+    /// Whether something stands at a position. Where nothing does it may be of a history that a
+    /// machine has lost which was put back to an earlier moment.
+    private func isTrace(_ position: FeedPosition) throws -> Bool {
+        let number = SQLValue.sequence(position.number)
+        return try db.first(
+            """
+            SELECT 1 WHERE ?1 = 0 OR EXISTS(SELECT 1 FROM record WHERE arrival = ?1)
+            OR EXISTS(SELECT 1 FROM record WHERE undo IN (0, 1, 2) AND gone = ?1)
+            OR EXISTS(SELECT 1 FROM notice WHERE arrival = ?1)
+            """, number
+        ) { _ in true } ?? false
     }
 
     func liveCount(in scope: Scope) throws -> Int {
