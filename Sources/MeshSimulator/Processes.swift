@@ -202,6 +202,7 @@ extension Simulation {
                 "\(node.name) was sent \(message.author) of \(message.scope) after "
                     + "\(message.after) through \(message.through): stored \(outcome.stored), "
                     + "advanced \(outcome.hasAdvanced), refused \(outcome.refusal?.rawValue ?? "-")"
+                    + (outcome.waits.map { ", waits for \($0)" } ?? "")
             )
         } else {
             answer = work.perform(on: store)

@@ -148,6 +148,26 @@ import Testing
         #expect(bench.give(.certificate(id, third)).ingested.count == 2)
     }
 
+    @Test func `asks for a log that waits once part of a message brings what it waits for`() throws {
+        var bench = Bench(own)
+        let (id, _) = bench.link(peer, dialled: false)
+        let (first, second) = (try message(peer), try message(third))
+        var waits = IngestOutcome()
+        waits.waits = .place(second.log, sequence: 1)
+        _ = bench.judge(id, first, waits)
+        _ = bench.wait(3)
+        #expect(bench.engine.waits.all[first.log] != nil)
+        // The other log goes on, and then waits itself.
+        var partly = IngestOutcome()
+        partly.stored = 1
+        partly.hasAdvanced = true
+        partly.frontier = 1
+        partly.waits = .place(first.log, sequence: 9)
+        _ = bench.judge(id, second, partly)
+        #expect(bench.engine.waits.all[first.log] == nil)
+        #expect(bench.wait(1).sent.contains { $0.message == .syncPlease })
+    }
+
     @Test func `forgets what waited for a certificate too long, and gives the room back`() throws {
         var bench = Bench(own)
         let (id, _) = bench.link(peer, dialled: false)

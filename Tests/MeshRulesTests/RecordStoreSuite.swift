@@ -81,9 +81,13 @@ enum StoreKind: String, CaseIterable, Sendable {
         _ = try await withCheckedThrowingContinuation { continuation in
             store.revoke(document) { continuation.resume(with: $0) }
         }
-        let more = try store.changes(after: reached, limit: 10).changes
+        let (more, end) = try store.changes(after: reached, limit: 10)
         #expect(more.contains { $0.key.description == "x" && $0.version == nil })
-        #expect(try store.resume(reached, of: store.epoch) == reached)
+        for position in [begin, changes[0].position, end] {
+            #expect(try store.resume(position, of: store.epoch) == position)
+        }
+        // What stood there is gone, as in a history that was lost: the follower lists anew.
+        #expect(try store.resume(reached, of: store.epoch) == nil)
         #expect(try store.resume(FeedPosition(1 << 60), of: store.epoch) == nil)
         #expect(try store.resume(reached, of: [1, 2, 3]) == nil)
     }

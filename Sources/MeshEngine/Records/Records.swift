@@ -31,18 +31,18 @@ extension Engine {
     mutating func ingested(
         _ id: LinkID, _ ticket: IngestTicket, _ outcome: IngestOutcome, _ now: Instant
     ) {
+        let message = ticket.message
+        let isNews = outcome.stored > 0 || outcome.hasAdvanced
+        if isNews { links[id]?.asking?.moved() }
+        // Part of a message may be taken though the rest has to wait.
+        if outcome.hasAdvanced { advanced(message.log, to: outcome.frontier) }
         if park(id, ticket, outcome, now) { return }
         settle(id, ticket)
         defer { finishRound(id, now) }
         if outcome.isFork { emit(.note(.fork, id)) }
-        let message = ticket.message
-        if outcome.stored > 0 || outcome.hasAdvanced {
-            links[id]?.asking?.moved()
-            if outcome.frontier >= message.through {
-                push(message, from: id, outcome.authorSite)
-            }
+        if isNews, outcome.frontier >= message.through {
+            push(message, from: id, outcome.authorSite)
         }
-        if outcome.hasAdvanced { advanced(message.log, to: outcome.frontier) }
         if let dependency = outcome.waits {
             counters.add(.logWaits)
             hold(message.log, .waits(dependency), now)

@@ -318,7 +318,10 @@ final class SQLiteSnapshot: RecordSnapshot {
 
     func scopes() throws -> [Scope] {
         try db.rows(
-            "SELECT name FROM scope WHERE EXISTS (SELECT 1 FROM log WHERE log.scope = scope.id)"
+            """
+            SELECT name FROM scope WHERE EXISTS (SELECT 1 FROM log WHERE log.scope = scope.id)
+            OR EXISTS (SELECT 1 FROM record WHERE record.scope = scope.id AND gone IS NULL)
+            """
         ) { Scope($0.text(0)) }.compactMap { $0 }.sorted()
     }
 
