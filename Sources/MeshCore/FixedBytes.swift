@@ -58,11 +58,71 @@ extension Bytes32: CustomStringConvertible {
     public var description: String { Hex.encode(array) }
 }
 
+/// Thirty-two bytes that mean one thing: no value of another meaning takes their place.
+public protocol FixedBytes: Hashable, Comparable, Sendable, CustomStringConvertible {
+    /// The bytes.
+    var bytes: Bytes32 { get }
+
+    /// Gives 32 bytes this meaning.
+    init(_ bytes: Bytes32)
+}
+
+extension FixedBytes {
+    /// All zeros.
+    @inlinable public static var zero: Self { Self(Bytes32.zero) }
+
+    /// Copies exactly 32 bytes; nil for any other count.
+    @inlinable public init?(_ bytes: some Collection<UInt8>) {
+        guard let bytes = Bytes32(bytes) else { return nil }
+        self.init(bytes)
+    }
+
+    /// The bytes in order, as an array.
+    @inlinable public var array: [UInt8] { bytes.array }
+
+    /// Reads the bytes in place.
+    @inlinable public func withUnsafeBytes<R>(_ body: (UnsafeRawBufferPointer) -> R) -> R {
+        bytes.withUnsafeBytes(body)
+    }
+
+    /// Orders as the byte strings do.
+    @inlinable public static func < (lhs: Self, rhs: Self) -> Bool { lhs.bytes < rhs.bytes }
+
+    /// Lower-case hexadecimal, 64 characters.
+    public var description: String { bytes.description }
+}
+
+extension Bytes32: FixedBytes {
+    /// Itself: keys, seeds and secrets have no type of their own.
+    public var bytes: Bytes32 { self }
+    /// A copy.
+    public init(_ bytes: Bytes32) { self = bytes }
+}
+
 /// A BLAKE2b-256 hash.
-public typealias Digest = Bytes32
+public struct Digest: FixedBytes {
+    /// The hash.
+    public let bytes: Bytes32
+    /// Takes 32 bytes for a hash.
+    public init(_ bytes: Bytes32) { self.bytes = bytes }
+    /// Fills 32 bytes in place, for a C function that writes its result.
+    public init(filling body: (UnsafeMutablePointer<UInt8>) -> Void) {
+        bytes = Bytes32(filling: body)
+    }
+}
 
 /// A node's Ed25519 public key, which is its identity.
-public typealias NodeID = Bytes32
+public struct NodeID: FixedBytes {
+    /// The key.
+    public let bytes: Bytes32
+    /// Takes 32 bytes for a node's key.
+    public init(_ bytes: Bytes32) { self.bytes = bytes }
+}
 
 /// The hash of a mesh's first root document, which is the mesh's identity.
-public typealias MeshID = Bytes32
+public struct MeshID: FixedBytes {
+    /// The hash.
+    public let bytes: Bytes32
+    /// Takes 32 bytes for a mesh's identity.
+    public init(_ bytes: Bytes32) { self.bytes = bytes }
+}

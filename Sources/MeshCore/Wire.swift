@@ -91,9 +91,9 @@ public struct WireReader {
         return Int(value)
     }
 
-    /// 32 bytes.
-    public mutating func bytes32() throws(WireError) -> Bytes32 {
-        guard let value = Bytes32(try take(32)) else { throw .invalid("32 bytes") }
+    /// 32 bytes, of the meaning that is wanted.
+    public mutating func bytes32<Value: FixedBytes>() throws(WireError) -> Value {
+        guard let value = Value(try take(32)) else { throw .invalid("32 bytes") }
         return value
     }
 
@@ -165,8 +165,8 @@ public struct WireWriter {
     public mutating func append(_ more: some Collection<UInt8>) { bytes.append(contentsOf: more) }
 
     /// Appends 32 bytes.
-    public mutating func append(_ value: Bytes32) {
-        value.withUnsafeBytes { bytes.append(contentsOf: $0) }
+    public mutating func append(_ value: some FixedBytes) {
+        value.bytes.withUnsafeBytes { bytes.append(contentsOf: $0) }
     }
 
     /// One byte.

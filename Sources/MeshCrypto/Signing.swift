@@ -54,11 +54,17 @@ package struct Signature: Hashable, Sendable {
 
 /// An Ed25519 public key.
 package struct VerifyingKey: Hashable, Sendable {
-    /// The key's bytes; for a node, its identity.
+    /// The key's bytes.
     package let id: Bytes32
 
     /// Names a key; `isValid` says whether it may be used.
     package init(_ id: Bytes32) { self.id = id }
+
+    /// The key that a node is named after.
+    package init(_ node: NodeID) { id = node.bytes }
+
+    /// The node that has this key.
+    package var node: NodeID { NodeID(id) }
 
     /// Whether the key is a canonical point of the prime-order group: checked once, where a key
     /// enters.

@@ -39,7 +39,7 @@ extension Routes {
             return try Self.json(
                 ContentView(channels: try await channels(), freshSeconds: fresh?.seconds))
         case (.get, "manifests", 2):
-            guard let id = Hex.decode(rest[1]).flatMap({ Bytes32($0) }),
+            guard let id = Hex.decode(rest[1]).flatMap({ Digest($0) }),
                 let bytes = try await node.content.manifest(id)
             else { throw Problem.notFound("there is no manifest \(rest[1]) here") }
             return Self.octets(bytes)
@@ -118,7 +118,7 @@ extension Routes {
 
     /// The manifest in the path and the places in the query.
     private func named(_ request: Request, _ name: String) throws -> (Digest, [Range<Int>]) {
-        guard let manifest = Hex.decode(name).flatMap({ Bytes32($0) }) else {
+        guard let manifest = Hex.decode(name).flatMap({ Digest($0) }) else {
             throw Problem.bad("bad_manifest", "'\(name)' is not the name of a manifest")
         }
         let places = try (parameter(request, "places") ?? "").split(separator: ".").map { part in

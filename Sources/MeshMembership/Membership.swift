@@ -101,7 +101,7 @@ package struct Membership: Sendable {
     ) {
         self.identity = identity
         self.tuning = tuning
-        own = identity.key.publicKey.id
+        own = identity.key.publicKey.node
         overlay = Overlay(own: own, site: identity.site)
         entropy = SeededGenerator(seed: seed)
         nextSequence = UInt32(truncatingIfNeeded: entropy.next())

@@ -74,7 +74,7 @@ package struct Presence: Hashable, Sendable {
         key: SigningKey, mesh: MeshID, version: Version, status: Status, wan: WAN,
         priority: UInt8, port: UInt16
     ) {
-        node = key.publicKey.id
+        node = key.publicKey.node
         self.version = version
         self.status = status
         self.wan = wan

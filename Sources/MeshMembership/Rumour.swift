@@ -5,7 +5,7 @@ package import MeshCore
 /// The first eight bytes of a node's identity: a name short enough for datagrams.
 package typealias ShortID = UInt64
 
-extension Bytes32 {
+extension FixedBytes {
     /// The first eight bytes as a number.
     package var short: ShortID { array.prefix(8).reduce(0) { $0 << 8 | UInt64($1) } }
 }

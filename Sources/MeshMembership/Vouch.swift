@@ -23,7 +23,7 @@ package struct Vouch: Hashable, Sendable {
     package init(
         key: SigningKey, mesh: MeshID, version: Presence.Version, subject: NodeID, isThere: Bool
     ) {
-        node = key.publicKey.id
+        node = key.publicKey.node
         self.version = version
         self.subject = subject
         self.isThere = isThere
@@ -152,10 +152,11 @@ extension Membership {
         settle(vouch.subject, now)
     }
 
-    /// Keeps a vouch of or for a node that is not known yet: its certificate is on the way, or there
-    /// is none.
+    /// Keeps a vouch of or for a node that is not known yet: its certificate may be on the way.
     private mutating func keepEarly(_ vouch: Vouch, from teller: NodeID) {
-        strangers.removeAll { $0.vouch.node == vouch.node && $0.vouch.subject == vouch.subject }
+        strangers.removeAll {
+            $0.vouch.node == vouch.node && $0.vouch.subject == vouch.subject
+        }
         if strangers.count >= tuning.vouchers {
             count("rumour_over_limit")
             strangers.removeFirst()

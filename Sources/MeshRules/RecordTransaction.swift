@@ -22,7 +22,7 @@ package struct RuleContext: Sendable {
     }
 
     var mesh: MeshID { root.meshID }
-    var node: NodeID { key.publicKey.id }
+    var node: NodeID { key.publicKey.node }
 }
 
 /// What chance and the clock say at the beginning of a transaction.

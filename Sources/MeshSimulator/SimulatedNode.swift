@@ -163,7 +163,7 @@ struct SimulatedTrust {
     }
 
     static func bytes(_ random: inout SeededGenerator) -> Bytes32 {
-        Blake2b.hash((0..<16).map { _ in UInt8(truncatingIfNeeded: random.next()) })
+        Blake2b.hash((0..<16).map { _ in UInt8(truncatingIfNeeded: random.next()) }).bytes
     }
 
     /// What the operator's keys say of a node whose logs are to end so.

@@ -88,7 +88,9 @@ package final class Simulation {
         }
         for node in nodes {
             if failure != nil {
-                for (name, bytes) in node.disk.contents { report.disks["\(node.name)-\(name)"] = bytes }
+                for (name, bytes) in node.disk.contents {
+                    report.disks["\(node.name)-\(name)"] = bytes
+                }
             }
             node.disk.freeze()
             node.store?.close()

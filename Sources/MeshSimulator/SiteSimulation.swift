@@ -174,7 +174,7 @@ package final class SiteSimulation {
         let commit = Commit(
             signing: [bytes], ids: [Record.id(of: bytes, in: mesh)], scope: Self.scope,
             author: author, first: sequence,
-            previous: sequence == 1 ? .zero : server.identity.certificate.node,
+            previous: sequence == 1 ? .zero : Digest(server.identity.certificate.node.bytes),
             policy: .builtIn, key: server.identity.nodeKey, mesh: mesh)
         server.known[LogName(scope: Self.scope, author: author)] = sequence
         let message = CommitsMessage(

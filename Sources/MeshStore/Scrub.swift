@@ -31,8 +31,8 @@ extension Store {
         try? notes.keep(.scrub, [], writer.bytes)
     }
 
-    /// Walks the next commits: what the store derives from them, the header's signature, the rows, their hashes, and the root that
-    /// they and the proof must lead to.
+    /// Walks the next commits: what the store derives from them, the header's signature, the rows,
+    /// their hashes, and the root that they and the proof must lead to.
     ///
     /// A commit whose row has rotted is noted as it is read. What is found is taken out and fetched
     /// again; nothing else goes with it.

@@ -133,7 +133,7 @@ package struct Certificate: Hashable, Sendable {
         whole.medium(body)
         whole.append(ticketKey.sign(body, for: .certificate, in: mesh).bytes)
         whole.append(node.sign(body, for: .certificate, in: mesh).bytes)
-        self.node = node.publicKey.id
+        self.node = node.publicKey.node
         self.linkKey = linkKey
         self.ticket = ticket
         encoded = whole.bytes

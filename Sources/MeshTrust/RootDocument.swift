@@ -66,7 +66,7 @@ package struct RootDocument: Hashable, Sendable {
         revokeKeys = revoke.sorted()
         body = writer.bytes
         let message = SigningContext.root.message(mesh: .zero, body: writer.bytes)
-        meshID = Blake2b.hash(message)
+        meshID = MeshID(Blake2b.hash(message).bytes)
         signatures = ordered.enumerated().map { (UInt8($0.offset), $0.element.sign(message)) }
     }
 
@@ -96,7 +96,7 @@ package struct RootDocument: Hashable, Sendable {
         guard version == 1 else { throw .unsupportedVersion(version) }
         guard threshold >= 1, Int(threshold) <= rootKeys.count else { throw .badThreshold }
         let message = SigningContext.root.message(mesh: .zero, body: body)
-        meshID = Blake2b.hash(message)
+        meshID = MeshID(Blake2b.hash(message).bytes)
         for (index, signature) in signatures {
             guard Int(index) < rootKeys.count else { throw .badSignature("root document") }
             let key = VerifyingKey(rootKeys[Int(index)])
@@ -126,7 +126,7 @@ package struct RootDocument: Hashable, Sendable {
         guard count <= keysMax else { throw .tooLong("keys", count, limit: keysMax) }
         var list: [Bytes32] = []
         for _ in 0..<count {
-            let key = try reader.bytes32()
+            let key: Bytes32 = try reader.bytes32()
             if let last = list.last, last >= key { throw .unordered("keys") }
             list.append(key)
         }

@@ -272,7 +272,7 @@ struct Rollback: AsyncParsableCommand {
         let wanted = release ?? view?.releases.dropLast().last?.release
         guard let old = view?.releases.first(where: { $0.release == wanted }), old.isHere,
             let manifest = try await client.manifest(old.manifest),
-            let id = Hex.decode(old.manifest).flatMap({ Bytes32($0) }),
+            let id = Hex.decode(old.manifest).flatMap({ Digest($0) }),
             let number = ReleaseNumber(old.release)
         else {
             throw Failure("the files of '\(wanted ?? "")' are not on the node any more", code: 4)

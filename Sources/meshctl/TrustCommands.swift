@@ -83,7 +83,7 @@ struct Revoke: AsyncParsableCommand {
         guard root.revokeKeys.contains(key.publicKey.id) else {
             throw Failure("\(keys)/revoke.key is not a key that \(keys)/root names")
         }
-        guard let victim = Hex.decode(plan.id).flatMap({ Bytes32($0) }) else {
+        guard let victim = Hex.decode(plan.id).flatMap({ NodeID($0) }) else {
             throw Failure("the node gave no identity")
         }
         let cuts = plan.logs.filter { $0.through > 0 }.compactMap { log -> Revocation.Cut? in

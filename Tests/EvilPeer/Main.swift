@@ -142,7 +142,7 @@ final class Evil: Sendable {
             return [told(rumours)]
         case .forge: return [told(forgeries(targets))]
         case .flood:
-            let nobody = Bytes32(Sodium.random(32)) ?? .zero
+            let nobody = NodeID(Sodium.random(32)) ?? .zero
             return (0..<50).flatMap { _ in
                 [
                     LinkMessage.ping(1).encoded, LinkMessage.wantCertificate(nobody).encoded,

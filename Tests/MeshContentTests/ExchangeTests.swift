@@ -335,7 +335,7 @@ final class ContentWorld {
     }
 
     @Test func `read each other's messages as they were written`() throws {
-        let id = TestMesh.bytes(1, 1)
+        let id: Digest = TestMesh.bytes(1, 1)
         let base = ContentMessage.Base(manifest: TestMesh.bytes(2, 2), places: [7..<9])
         for message in [
             ContentMessage.offer(id, .whole), .offer(id, .parts([0..<3, 5..<6, 900..<4000])),
@@ -393,7 +393,7 @@ final class ContentWorld {
     @Test func `tells how far it is in words that are read as they were written`() throws {
         let lines = [line(2, 4, .fetching), line(2, 4, .failed)]
         #expect(try ChannelProgress.decode(ChannelProgress.encode(lines)) == lines)
-        let node = TestMesh.bytes(3, 3)
+        let node: NodeID = TestMesh.bytes(3, 3)
         #expect(ChannelProgress.node(of: try ChannelProgress.key(of: node)) == node)
     }
 }

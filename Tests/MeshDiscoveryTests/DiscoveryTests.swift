@@ -5,8 +5,8 @@ import MeshDiscovery
 import MeshTesting
 import Testing
 
-private let mesh = TestMesh.bytes(1, 1)
-private let key = TestMesh.bytes(2, 2)
+private let mesh: MeshID = TestMesh.bytes(1, 1)
+private let key: Bytes32 = TestMesh.bytes(2, 2)
 
 @Suite struct `A beacon` {
     private let beacon = Beacon(
@@ -30,12 +30,15 @@ private let key = TestMesh.bytes(2, 2)
     }
 
     @Test func `of another mesh is foreign, under another key not authentic`() {
-        let other = TestMesh.bytes(4, 4)
         #expect(throws: BeaconRefusal.foreign) {
-            try Beacon(decoding: beacon.encoded(mesh: other, key: key), mesh: mesh, key: key)
+            try Beacon(
+                decoding: beacon.encoded(mesh: TestMesh.bytes(4, 4), key: key), mesh: mesh, key: key
+            )
         }
         #expect(throws: BeaconRefusal.notAuthentic) {
-            try Beacon(decoding: beacon.encoded(mesh: mesh, key: other), mesh: mesh, key: key)
+            try Beacon(
+                decoding: beacon.encoded(mesh: mesh, key: TestMesh.bytes(4, 4)), mesh: mesh,
+                key: key)
         }
     }
 
@@ -54,7 +57,8 @@ private let key = TestMesh.bytes(2, 2)
     }
 
     @Test func `with port 0 is dropped`() {
-        let zero = Beacon(epoch: 1, node: mesh, incarnation: Incarnation(1), port: 0, counter: 0)
+        let zero = Beacon(
+            epoch: 1, node: TestMesh.bytes(1, 1), incarnation: Incarnation(1), port: 0, counter: 0)
         #expect(throws: BeaconRefusal.malformed) {
             try Beacon(decoding: zero.encoded(mesh: mesh, key: key), mesh: mesh, key: key)
         }
@@ -62,7 +66,7 @@ private let key = TestMesh.bytes(2, 2)
 }
 
 @Suite struct `A plan of dials` {
-    private let low = TestMesh.bytes(3, 3)
+    private let low: NodeID = TestMesh.bytes(3, 3)
     private let start = Instant(nanoseconds: 0)
 
     private func plan(_ own: NodeID, seeds: [String] = []) -> DialPlan {
@@ -89,7 +93,8 @@ private let key = TestMesh.bytes(2, 2)
     }
 
     @Test func `lets the lower identity dial at once and the higher wait a second`() {
-        let (lower, higher) = low < mesh ? (low, mesh) : (mesh, low)
+        let other: NodeID = TestMesh.bytes(1, 1)
+        let (lower, higher) = low < other ? (low, other) : (other, low)
         var first = plan(lower)
         first.hear(higher, Incarnation(1), at: "h:1", now: start)
         #expect(first.due(now: start, linked: []) == ["h:1"])

@@ -14,7 +14,7 @@ struct Bench: ~Copyable {
     var engine: Engine
     var now = Instant(nanoseconds: 0)
     private var nextLink: UInt64 = 1
-    static let mesh = TestMesh.bytes(8, 8)
+    static let mesh: MeshID = TestMesh.bytes(8, 8)
 
     init(_ own: Certificate, limits: EngineLimits = EngineLimits()) {
         let identity = Membership.Identity(

@@ -148,7 +148,8 @@ import Testing
         #expect(bench.give(.certificate(id, third)).ingested.count == 2)
     }
 
-    @Test func `asks for a log that waits once part of a message brings what it waits for`() throws {
+    @Test func `asks for a log that waits once part of a message brings what it waits for`() throws
+    {
         var bench = Bench(own)
         let (id, _) = bench.link(peer, dialled: false)
         let (first, second) = (try message(peer), try message(third))

@@ -98,8 +98,8 @@ private func outcome(
         #expect(rounds == tuning.roundsMax - 1)
     }
 
-    @Test mutating func `rests ever longer while comparisons lead to nothing, and a limit ends that`()
-    {
+    @Test
+    mutating func `rests ever longer while comparisons lead to nothing, and a limit ends that`() {
         var pauses: [Duration] = []
         for _ in 0..<12 {
             sendAll()

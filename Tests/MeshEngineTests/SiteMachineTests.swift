@@ -110,7 +110,7 @@ private let tuning = EngineTuning()
 @Suite struct `A link` {
     @Test func `judges as many certificates as were asked for`() {
         var all = Introductions()
-        let node = TestMesh.bytes(1, 1)
+        let node: NodeID = TestMesh.bytes(1, 1)
         #expect(!value(all.came()))
         all.want(node)
         #expect(value(all.came()))

@@ -310,8 +310,8 @@ import Testing
     private struct Pair {
         var sender = DatagramKeys()
         var receiver = DatagramKeys()
-        let one = TestMesh.bytes(1, 1)
-        let other = TestMesh.bytes(2, 2)
+        let one: NodeID = TestMesh.bytes(1, 1)
+        let other: NodeID = TestMesh.bytes(2, 2)
 
         init() {
             sender.send(to: other, under: TestMesh.bytes(3, 3))

@@ -48,7 +48,7 @@ struct VirtualSite {
     private var cut: (Int, Int) -> Bool = { _, _ in false }
     private var packets: [Packet] = []
     private var random: SeededGenerator
-    private let mesh = TestMesh.bytes(9, 9)
+    private let mesh: MeshID = TestMesh.bytes(9, 9)
     private let tuning: MembershipTuning
 
     init(seed: UInt64, tuning: MembershipTuning = MembershipTuning()) {
@@ -60,7 +60,7 @@ struct VirtualSite {
         for _ in 0..<count {
             let number = hosts.count
             let key = SigningKey(
-                seed: Blake2b.hash([UInt8(number & 255), UInt8(number >> 8), 1]))
+                seed: Blake2b.hash([UInt8(number & 255), UInt8(number >> 8), 1]).bytes)
             let incarnation = UInt64(number + 1) << 32
             hosts.append(
                 Host(
@@ -78,7 +78,7 @@ struct VirtualSite {
             seed: random.next(), now: now)
     }
 
-    func id(_ host: Int) -> NodeID { hosts[host].key.publicKey.id }
+    func id(_ host: Int) -> NodeID { hosts[host].key.publicKey.node }
 
     private func host(_ address: String) -> Int? {
         Int(address.split(separator: ":").first?.dropFirst() ?? "")
@@ -93,7 +93,9 @@ struct VirtualSite {
         guard hosts[one].isUp, hosts[other].isUp, !isCut(one, other), !isCut(other, one),
             links.insert([min(one, other), max(one, other)]).inserted
         else { return }
-        let keys = [Blake2b.hash(bytes(random.next())), Blake2b.hash(bytes(random.next()))]
+        let keys = [
+            Blake2b.hash(bytes(random.next())).bytes, Blake2b.hash(bytes(random.next())).bytes,
+        ]
         for (index, (mine, theirs)) in [(one, other), (other, one)].enumerated() {
             let peer = hosts[theirs]
             hosts[mine].machine.admit(

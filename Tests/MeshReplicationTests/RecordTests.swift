@@ -15,7 +15,7 @@ private func author(_ node: UInt8, _ life: UInt64 = 1) -> Author {
 @Suite struct `A record` {
     private func record(context: Int = 1, body: Int = 3) throws -> Record {
         let seen = (0..<context).map { index in
-            let node = TestMesh.bytes(UInt8(index & 255), UInt8(index >> 8))
+            let node: NodeID = TestMesh.bytes(UInt8(index & 255), UInt8(index >> 8))
             return Dot(author: Author(node: node, life: Life(1)), sequence: 9)
         }
         return Record(

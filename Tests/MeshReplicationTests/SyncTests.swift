@@ -273,7 +273,7 @@ private struct ManyScopes: RecordIndex {
     }
 
     @Test func `is not fooled by sets whose hashes sum or XOR alike`() {
-        let ids = (0..<4).map { TestMesh.bytes(UInt8($0), 4) }
+        let ids: [Digest] = (0..<4).map { TestMesh.bytes(UInt8($0), 4) }
         let one = DigestTree.hash(leaf: 0, records: [(0, ids[0]), (1, ids[1])])
         let swapped = DigestTree.hash(leaf: 0, records: [(0, ids[1]), (1, ids[0])])
         #expect(one != swapped)

@@ -50,7 +50,7 @@ private let all: [String: NamespacePolicy] = ["orders": .orders, "prices": .pric
 
     @Test func `is refused without a revoke key's signature, or under another key`() async throws {
         let site = try await store("a")
-        let node = TestMesh.bytes(5, 5)
+        let node: NodeID = TestMesh.bytes(5, 5)
         let forged = Revocation(
             of: node, created: 1, reason: "", cuts: [], key: mesh.enrol, mesh: mesh.root.meshID)
         let good = Revocation(
@@ -369,7 +369,7 @@ private let all: [String: NamespacePolicy] = ["orders": .orders, "prices": .pric
                 contentType: Revocation.contentType, body: document.encoded)
             return writer.message(Revocation.scope, [record])
         }
-        let victim = TestMesh.bytes(4, 4)
+        let victim: NodeID = TestMesh.bytes(4, 4)
         _ = try await one.ingest([try message(victim, "real")])
         #expect(one.isRevoked(victim))
         // The carrier's key is stolen: of two commits in one place the lower identity lives.

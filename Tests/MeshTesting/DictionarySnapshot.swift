@@ -158,7 +158,8 @@ final class DictionarySnapshot: RecordSnapshot {
         guard let index = state.epochs.firstIndex(where: { $0.name == epoch }) else { return nil }
         let end = state.epochs[(index + 1)...].first?.start ?? state.position
         guard position.number <= end else { return nil }
-        let isBound = [0, end].contains(position.number)
+        let isBound =
+            [0, end].contains(position.number)
             || state.epochs.contains { $0.start == position.number }
         return isBound || isTrace(position.number) ? position : nil
     }

@@ -40,8 +40,8 @@ package final class TestMesh {
 
     deinit { try? FileManager.default.removeItem(atPath: directory) }
 
-    package static func bytes(_ first: UInt8, _ second: UInt8) -> Bytes32 {
-        Blake2b.hash([first, second])
+    package static func bytes<Value: FixedBytes>(_ first: UInt8, _ second: UInt8) -> Value {
+        Value(Blake2b.hash([first, second]).bytes)
     }
 
     package static func key(_ first: UInt8, _ second: UInt8) -> SigningKey {
@@ -56,7 +56,7 @@ package final class TestMesh {
         let seed = nextSeed
         nextSeed += 1
         func secret(_ use: UInt8) -> Bytes32 {
-            Blake2b.hash([use, UInt8(truncatingIfNeeded: seed), UInt8(seed >> 8)])
+            Blake2b.hash([use, UInt8(truncatingIfNeeded: seed), UInt8(seed >> 8)]).bytes
         }
         let node = key ?? SigningKey(seed: secret(1))
         let ticketKey = SigningKey(seed: secret(2))

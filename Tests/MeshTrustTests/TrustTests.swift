@@ -58,7 +58,7 @@ import Testing
 
     @Test func `binds a signature to its purpose and its mesh`() throws {
         let key = TestMesh.key(1, 1)
-        let (mesh, other) = (TestMesh.bytes(9, 1), TestMesh.bytes(9, 2))
+        let (mesh, other): (MeshID, MeshID) = (TestMesh.bytes(9, 1), TestMesh.bytes(9, 2))
         let signature = key.sign([1, 2], for: .commit, in: mesh)
         #expect(key.publicKey.verify(signature, of: [1, 2], for: .commit, in: mesh))
         #expect(!key.publicKey.verify(signature, of: [1, 2], for: .commit, in: other))
@@ -177,7 +177,7 @@ extension String {
 
 @Suite struct `A revocation` {
     private let mesh: TestMesh
-    private let node = TestMesh.bytes(3, 3)
+    private let node: NodeID = TestMesh.bytes(3, 3)
 
     init() throws { mesh = try TestMesh() }
 

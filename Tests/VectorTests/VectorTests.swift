@@ -274,7 +274,7 @@ struct Vector {
 /// What is hashed in a digest, and what comes out: `what: preimage hash`, one a line.
 enum DigestVectors {
     private static let file = Vector.folder.appendingPathComponent("digests")
-    private static let ids = [TestMesh.bytes(1, 1), TestMesh.bytes(1, 2)]
+    private static let ids: [Digest] = [TestMesh.bytes(1, 1), TestMesh.bytes(1, 2)]
 
     private static func leaf() -> Digest {
         DigestTree.hash(leaf: 3, records: [(offset: 0, id: ids[0]), (offset: 63, id: ids[1])])

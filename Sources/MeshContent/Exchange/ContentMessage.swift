@@ -160,14 +160,14 @@ package enum ContentMessage: Hashable, Sendable {
         guard let tag = Tag(rawValue: try reader.u8()) else { throw .invalid("content message") }
         switch tag {
         case .offer:
-            let manifest = try reader.bytes32()
+            let manifest: Digest = try reader.bytes32()
             switch try reader.u8() {
             case 0: self = .offer(manifest, .whole)
             case 1: self = .offer(manifest, .parts(try Self.ranges(&reader)))
             default: throw .invalid("offer")
             }
         case .get:
-            let (request, manifest) = (try reader.u32(), try reader.bytes32())
+            let (request, manifest): (UInt32, Digest) = (try reader.u32(), try reader.bytes32())
             switch try reader.u8() {
             case 0:
                 let offset = try reader.count(

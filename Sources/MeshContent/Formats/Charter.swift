@@ -60,7 +60,7 @@ package struct Charter: Hashable, Sendable {
             }
             var keys: [Bytes32] = []
             for _ in 0..<count {
-                let key = try fields.bytes32()
+                let key: Bytes32 = try fields.bytes32()
                 if let last = keys.last, last >= key { throw .unordered("publish keys") }
                 keys.append(key)
             }

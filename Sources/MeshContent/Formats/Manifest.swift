@@ -116,7 +116,7 @@ package struct Manifest: Hashable, Sendable {
         var list: [Chunk] = []
         list.reserveCapacity(min(count, reader.left / 33))
         for _ in 0..<count {
-            let id = try reader.bytes32()
+            let id: Digest = try reader.bytes32()
             let size = try reader.varint()
             guard (1...UInt64(ContentSpecification.chunkBytesMax)).contains(size) else {
                 throw .invalid("chunk length")

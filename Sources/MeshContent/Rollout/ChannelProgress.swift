@@ -113,7 +113,7 @@ package struct ChannelProgress: Hashable, Sendable {
     package static func node(of key: RecordKey) -> NodeID? {
         let parts = key.description.split(separator: "/")
         guard parts.count == 2, parts[0] == "content" else { return nil }
-        return Hex.decode(parts[1]).flatMap { Bytes32($0) }
+        return Hex.decode(parts[1]).flatMap { NodeID($0) }
     }
 }
 

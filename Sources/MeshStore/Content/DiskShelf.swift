@@ -60,7 +60,7 @@ package final class DiskShelf: ContentShelf {
         try Self.makeFolder("\(root)/.manifests")
         for channel in names(root) where Name.isValid(channel) {
             for name in names("\(root)/\(channel)/trees") where !name.hasSuffix(".part") {
-                guard let manifest = Hex.decode(name).flatMap({ Bytes32($0) }) else { continue }
+                guard let manifest = Hex.decode(name).flatMap({ Digest($0) }) else { continue }
                 load(manifest, channel)
             }
         }

@@ -237,7 +237,7 @@ extension DiskShelf {
         let count = readlink("\(root)/\(channel)/releases/\(number)", &buffer, buffer.count)
         guard count > 0 else { return nil }
         let target = String(decoding: buffer.prefix(count), as: UTF8.self)
-        return target.split(separator: "/").last.flatMap { Hex.decode($0) }.flatMap { Bytes32($0) }
+        return target.split(separator: "/").last.flatMap { Hex.decode($0) }.flatMap { Digest($0) }
     }
 
     /// Removes the trees of a channel that no kept release has, and links to releases beyond.
@@ -262,7 +262,7 @@ extension DiskShelf {
         }
         for name in names("\(root)/\(channel)/trees") {
             if sparesUnfinished, name.hasSuffix(".part") { continue }
-            let manifest = Hex.decode(name.prefix(64)).flatMap { Bytes32($0) }
+            let manifest = Hex.decode(name.prefix(64)).flatMap { Digest($0) }
             guard manifest.map({ trees[$0] == nil && !manifests.contains($0) }) ?? true else {
                 continue
             }

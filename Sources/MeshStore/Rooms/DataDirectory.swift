@@ -97,7 +97,7 @@ package struct DataDirectory: Sendable {
             decoding: try Self.read(file("certificate")), root: root)
         let nodeKey = SigningKey(seed: try secret("node.key"))
         let linkKey = AgreementKey(secret: try secret("link.key"))
-        guard nodeKey.publicKey.id == certificate.node, linkKey.publicKey == certificate.linkKey
+        guard nodeKey.publicKey.node == certificate.node, linkKey.publicKey == certificate.linkKey
         else { throw StoreError.unusable("the keys in \(path) do not belong to its certificate") }
         var reader = WireReader(try Self.readSecret(file("mesh.secret")))
         let meshSecret = MeshSecret(epoch: try reader.u32(), value: try reader.bytes32())

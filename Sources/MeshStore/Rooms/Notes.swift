@@ -136,7 +136,7 @@ extension Store {
 
     private func named(_ kind: Notes.Kind) throws -> [NodeID: [UInt8]] {
         let notes = try notes.all(kind).compactMap { note in
-            Bytes32(note.name).map { ($0, note.value) }
+            NodeID(note.name).map { ($0, note.value) }
         }
         return Dictionary(notes, uniquingKeysWith: { first, _ in first })
     }

@@ -59,7 +59,7 @@ struct DigestRefresh {
             } else {
                 try db.run(
                     "INSERT OR REPLACE INTO node VALUES(?, ?, ?, ?, ?, ?)", key[0], key[1], key[2],
-                    key[3], .digest(hash), .bits(place.sum(hash)))
+                    key[3], .fixed(hash), .bits(place.sum(hash)))
             }
         }
         for (log, state) in logs.sorted(by: { $0.key < $1.key }) {
@@ -71,7 +71,7 @@ struct DigestRefresh {
             }
             try db.run(
                 "INSERT OR REPLACE INTO root VALUES(?, ?, ?, ?)", .int(log.scope),
-                .int(log.author), .digest(state.root), .bits(Sums.root(log, state.root)))
+                .int(log.author), .fixed(state.root), .bits(Sums.root(log, state.root)))
         }
         try db.run("DELETE FROM dirty")
     }
@@ -142,7 +142,7 @@ struct DigestRefresh {
             AND sequence BETWEEN ? AND ? AND gone IS NULL ORDER BY sequence
             """, list: range
         ) { row in
-            records.append((UInt8(row.sequence(0) - first), row.digest(1) ?? .zero))
+            records.append((UInt8(row.sequence(0) - first), row.fixed(1) ?? .zero))
             return true
         }
         var doubted: Set<UInt8> = []
@@ -176,7 +176,7 @@ struct DigestRefresh {
             ]
         ) { row in
             let place = Place(log: log, level: level - 1, index: row.sequence(0))
-            let hash = row.digest(1) ?? .zero
+            let hash = row.fixed(1) ?? Digest.zero
             children[Int(place.index - first)] = hash
             if place.sum(hash) != row.bits(2) { rotten.append(place) }
             return true
@@ -195,7 +195,7 @@ struct DigestRefresh {
             "SELECT hash, sum FROM node WHERE scope = ? AND author = ? AND level = ? AND place = ?",
             .int(place.log.scope), .int(place.log.author), .int(Int64(place.level)),
             .sequence(place.index)
-        ) { (hash: $0.digest(0) ?? .zero, sum: $0.bits(1)) }
+        ) { (hash: $0.fixed(0) ?? Digest.zero, sum: $0.bits(1)) }
         guard let row else { return nil }
         return place.sum(row.hash) == row.sum ? row.hash : try computed(db, place)
     }

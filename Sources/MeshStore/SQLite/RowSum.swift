@@ -40,7 +40,7 @@ struct RowSum {
         add(UInt64(bitPattern: log.author))
     }
 
-    mutating func add(_ value: Bytes32) {
+    mutating func add(_ value: some FixedBytes) {
         value.withUnsafeBytes { raw in
             for offset in stride(from: 0, to: 32, by: 8) {
                 add(raw.loadUnaligned(fromByteOffset: offset, as: UInt64.self))
@@ -110,7 +110,7 @@ enum Sums {
     static func isLog(_ key: LogKey, _ row: SQLRow, from column: Int32) -> Bool {
         log(
             key, row.sequence(column), row.bytes(column + 1), row.bytes(column + 2),
-            row.digest(column + 3) ?? .zero) == row.bits(column + 4)
+            row.fixed(column + 3) ?? .zero) == row.bits(column + 4)
     }
 
     static func root(_ log: LogKey, _ root: Digest) -> UInt64 {

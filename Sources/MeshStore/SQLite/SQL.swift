@@ -8,12 +8,13 @@ internal import MeshCore
 enum SQLValue {
     case int(Int64)
     case bytes([UInt8])
-    case digest(Digest)
+    case bytes32(Bytes32)
     case text([UInt8])
     case null
 
     /// A number that is below 2^63 wherever it comes from: sequences, places, positions.
     static func sequence(_ value: UInt64) -> SQLValue { .int(Int64(clamping: value)) }
+    static func fixed(_ value: some FixedBytes) -> SQLValue { .bytes32(value.bytes) }
     static func bits(_ value: UInt64) -> SQLValue { .int(Int64(bitPattern: value)) }
     static func text(_ value: String) -> SQLValue { .text(Array(value.utf8)) }
 }
@@ -38,11 +39,11 @@ struct SQLRow {
         return Array(UnsafeRawBufferPointer(start: base, count: count))
     }
 
-    func digest(_ column: Int32) -> Digest? {
+    func fixed<Value: FixedBytes>(_ column: Int32) -> Value? {
         guard sqlite3_column_bytes(statement, column) == 32,
             let base = sqlite3_column_blob(statement, column)
         else { return nil }
-        return Digest(UnsafeRawBufferPointer(start: base, count: 32))
+        return Value(UnsafeRawBufferPointer(start: base, count: 32))
     }
 
     func text(_ column: Int32) -> String { String(decoding: bytes(column), as: UTF8.self) }
@@ -106,8 +107,8 @@ extension Database {
             } else {
                 sqlite3_bind_blob(statement, index, bytes, Int32(bytes.count), transient)
             }
-        case .digest(let digest):
-            digest.withUnsafeBytes {
+        case .bytes32(let value):
+            value.withUnsafeBytes {
                 _ = sqlite3_bind_blob(statement, index, $0.baseAddress, 32, transient)
             }
         case .text(let bytes):

@@ -52,7 +52,7 @@ final class SQLiteCaches {
     func authorID(_ db: Database, _ author: Author) throws -> Int64? {
         if let id = authors[author] { return id }
         let id = try db.first(
-            "SELECT id FROM author WHERE node = ? AND life = ?", .digest(author.node),
+            "SELECT id FROM author WHERE node = ? AND life = ?", .fixed(author.node),
             .bits(author.life.value)
         ) { $0.int(0) }
         if let id {
@@ -65,7 +65,7 @@ final class SQLiteCaches {
     func author(_ db: Database, _ id: Int64) throws -> Author? {
         if let author = authorNames[id] { return author }
         let author = try db.first("SELECT node, life FROM author WHERE id = ?", .int(id)) { row in
-            row.digest(0).map { Author(node: $0, life: Life(row.bits(1))) }
+            row.fixed(0).map { Author(node: $0, life: Life(row.bits(1))) }
         }.flatMap(\.self)
         if let author { authorNames[id] = author }
         return author
@@ -95,7 +95,7 @@ final class SQLiteCaches {
         if let id = try authorID(db, author) { return id }
         let id = try nextID(db, "author")
         try db.run(
-            "INSERT INTO author VALUES(?, ?, ?, ?)", .int(id), .digest(author.node),
+            "INSERT INTO author VALUES(?, ?, ?, ?)", .int(id), .fixed(author.node),
             .bits(author.life.value), .bits(Self.sum(id, author)))
         authors[author] = id
         authorNames[id] = author

@@ -34,7 +34,7 @@ final class SQLiteChanges {
         dirtyCount = dirty
     }
 
-    /// Forgets what a rollback has undone.
+    /// Forgets what a rollback has undone, or what was mended beside it.
     func forget(_ counters: StoredCounters) {
         caches.forget()
         trust.forgetRevocations()
@@ -65,9 +65,8 @@ final class SQLiteChanges {
     }
 
     func note(stamp: HybridTime) { counters.stamp = stamp }
-
-    /// Positions follow the clock, 1,024 a millisecond: a machine that is put back to an earlier
-    /// moment does not hand out again those that a follower has gone past.
+    /// Positions follow the clock, 1,024 a millisecond: a machine that was put back does not give
+    /// those again that a follower has gone past.
     func begin(wall: UInt64) { floor = min(wall, 1 << 52) << 10 }
 
     private func apply(_ change: Change, _ db: Database) throws {
@@ -107,7 +106,7 @@ final class SQLiteChanges {
         case .revocation(let revocation):
             try db.run(
                 "INSERT OR REPLACE INTO revocation VALUES(?, ?)",
-                .digest(Blake2b.hash(revocation.encoded)), .bytes(revocation.encoded))
+                .fixed(Blake2b.hash(revocation.encoded)), .bytes(revocation.encoded))
             trust.forgetRevocations()
         case .answer(let name, let answer): try remember(name, answer, db)
         case .life(let life):
@@ -144,7 +143,7 @@ final class SQLiteChanges {
         try db.run(
             "INSERT OR REPLACE INTO record VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             .sequence(counters.arrival), .int(log.scope), .int(log.author),
-            .sequence(record.sequence), .text(record.key.utf8), .digest(record.id),
+            .sequence(record.sequence), .text(record.key.utf8), .fixed(record.id),
             .bytes(record.bytes), .int(Int64(place.merge)),
             place.gone.map { .sequence($0.number) } ?? .null,
             place.gone.map { .int(Int64($0.undo)) } ?? .null,
@@ -158,8 +157,7 @@ final class SQLiteChanges {
     }
 
     private func count(_ undo: UndoClass, rows: Int, bytes: Int) {
-        counters.undo[undo, default: UndoUsage()].rows += rows
-        counters.undo[undo, default: UndoUsage()].bytes += bytes
+        counters.add(rows: rows, bytes: bytes, to: undo)
     }
 
     private struct Row {
@@ -188,7 +186,7 @@ final class SQLiteChanges {
                     byteCount: Int(row.int(3)),
                     undo: row.isNull(4)
                         ? nil : UndoClass(rawValue: UInt8(truncatingIfNeeded: row.int(5))) ?? .own,
-                    id: row.digest(6) ?? .zero, merge: UInt8(truncatingIfNeeded: row.int(7)),
+                    id: row.fixed(6) ?? .zero, merge: UInt8(truncatingIfNeeded: row.int(7)),
                     scope: row.int(8), author: row.int(9)))
             return true
         }
@@ -300,7 +298,7 @@ final class SQLiteChanges {
             """
             UPDATE record SET id = ?, key = ?, sum = ?, arrival = CASE WHEN gone IS NULL THEN ?
             ELSE arrival END WHERE scope = ? AND author = ? AND sequence = ?
-            """, .digest(id), .text(name.utf8), .bits(sum), .sequence(counters.arrival),
+            """, .fixed(id), .text(name.utf8), .bits(sum), .sequence(counters.arrival),
             .int(key.scope), .int(key.author), .sequence(sequence))
         try markDirty(key, sequence, db)
     }
@@ -335,7 +333,7 @@ final class SQLiteChanges {
         try db.run(
             "INSERT OR REPLACE INTO log VALUES(?, ?, ?, ?, ?, ?, ?)", .int(key.scope),
             .int(key.author), .sequence(head.frontier), .bytes(bytes), .bytes(signature.bytes),
-            .digest(head.id), .bits(sum))
+            .fixed(head.id), .bits(sum))
         let name = FamilyName(scope: log.scope, node: log.author.node)
         // The one log that moved, as most do, costs no look at the others.
         if var family = caches.families[name], family.heads[log.author.life] != nil {

@@ -34,7 +34,7 @@ struct SQLiteFacts {
         }
         for name in needs.idempotency { facts.idempotency[name] = try answer(name) }
         for name in needs.losers {
-            let found = try db.first("SELECT number FROM loser WHERE name = ?", .digest(name)) {
+            let found = try db.first("SELECT number FROM loser WHERE name = ?", .fixed(name)) {
                 $0.int(0)
             }
             if found != nil { facts.losers.insert(name) }
@@ -124,7 +124,7 @@ struct SQLiteFacts {
             SELECT scope.name, life, frontier FROM log
             JOIN author ON author.id = log.author JOIN scope ON scope.id = log.scope
             WHERE node = ? AND frontier > 0
-            """, .digest(node)
+            """, .fixed(node)
         ) { row in
             Scope(row.text(0)).map {
                 (
@@ -182,7 +182,7 @@ struct SQLiteFacts {
     private func answer(_ name: String) throws -> StoredAnswer? {
         let row = try db.first(
             "SELECT request, receipt FROM idempotency WHERE name = ?", .text(name)
-        ) { ($0.digest(0), $0.bytes(1)) }
+        ) { (Digest($0.bytes(0)), $0.bytes(1)) }
         guard let (request, bytes) = row, let request else { return nil }
         return (try? Self.receipts(bytes)).map { StoredAnswer(request: request, receipts: $0) }
     }

@@ -142,7 +142,8 @@ struct SQLiteInspection {
     private mutating func findRottenEnds(_ snapshot: SQLiteSnapshot) throws {
         let db = snapshot.db
         var rotten: [LogKey] = []
-        try db.each("SELECT scope, author, frontier, header, signature, head, sum FROM log") { row in
+        try db.each("SELECT scope, author, frontier, header, signature, head, sum FROM log") {
+            row in
             let key = LogKey(scope: row.int(0), author: row.int(1))
             if !Sums.isLog(key, row, from: 2) { rotten.append(key) }
             return true
@@ -215,7 +216,7 @@ struct SQLiteInspection {
         let row = try db.first(
             "SELECT hash, sum FROM node WHERE scope = ? AND author = ? AND level = ? AND place = ?",
             .int(log.scope), .int(log.author), .int(Int64(level)), .sequence(index)
-        ) { (hash: $0.digest(0) ?? .zero, sum: $0.bits(1)) }
+        ) { (hash: $0.fixed(0) ?? Digest.zero, sum: $0.bits(1)) }
         guard let row else { return .zero }
         return Sums.node(log, level, index, row.hash) == row.sum ? row.hash : nil
     }

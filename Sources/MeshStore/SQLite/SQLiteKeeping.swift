@@ -32,20 +32,20 @@ extension SQLiteChanges {
         _ name: Digest, of node: NodeID, _ message: CommitsMessage?, _ db: Database
     ) throws {
         try db.run(
-            "INSERT OR IGNORE INTO loser(name, node, bytes) VALUES(?, ?, ?)", .digest(name),
-            .digest(node), message.map { .bytes($0.encoded) } ?? .null)
+            "INSERT OR IGNORE INTO loser(name, node, bytes) VALUES(?, ?, ?)", .fixed(name),
+            .fixed(node), message.map { .bytes($0.encoded) } ?? .null)
         let most = message == nil ? RuleLimits.savedLosers : RuleLimits.losers
         try db.run(
             """
             DELETE FROM loser WHERE node = ?1 AND number NOT IN
             (SELECT number FROM loser WHERE node = ?1 ORDER BY number DESC LIMIT ?2)
-            """, .digest(node), .int(Int64(most)))
+            """, .fixed(node), .int(Int64(most)))
     }
 
     func remember(_ name: String, _ answer: StoredAnswer, _ db: Database) throws {
         try db.run(
             "INSERT OR REPLACE INTO idempotency(name, request, receipt) VALUES(?, ?, ?)",
-            .text(name), .digest(answer.request), .bytes(SQLiteFacts.encode(answer.receipts)))
+            .text(name), .fixed(answer.request), .bytes(SQLiteFacts.encode(answer.receipts)))
         // The oldest goes for each new one: numbers count up and are never given again.
         try db.run(
             "DELETE FROM idempotency WHERE number <= (SELECT max(number) FROM idempotency) - ?",

@@ -44,14 +44,15 @@ enum SQLiteMending {
         // Without a condition SQLite copies the old indexes with the rows.
         let condition = twins.isEmpty ? "1" : "arrival NOT IN (\(numbers))"
         try db.execute(
-            sql: "INSERT OR IGNORE INTO \(table) SELECT * FROM salvage NOT INDEXED WHERE \(condition)"
+            sql:
+                "INSERT OR IGNORE INTO \(table) SELECT * FROM salvage NOT INDEXED WHERE \(condition)"
         )
         try db.execute(sql: "DROP TABLE salvage")
         for index in made.dropFirst() { try db.execute(sql: index) }
     }
 
-    /// While the entry of an index was lost its record may have come again: of two rows the one that
-    /// is whole stays, and of two such the later.
+    /// While the entry of an index was lost its record may have come again: of two rows the one
+    /// that is whole stays, and of two such the later.
     ///
     /// - Returns: the numbers of the others.
     private static func twins(_ db: Database) throws -> [Int64] {
@@ -68,7 +69,7 @@ enum SQLiteMending {
             ORDER BY +arrival
             """
         ) { row in
-            let place = SQLiteSnapshot.place(row, id: row.digest(5) ?? .zero)
+            let place = SQLiteSnapshot.place(row, id: row.fixed(5) ?? .zero)
             return (
                 number: row.int(0), place: Place(log: place.log, sequence: place.sequence),
                 isWhole: place.sum == row.bits(12)
@@ -106,7 +107,7 @@ enum SQLiteMending {
         var (authors, scopes): ([Int64: Author], [Int64: Scope]) = ([:], [:])
         var isRotten = false
         try db.each("SELECT id, node, life, sum FROM author NOT INDEXED") { row in
-            let author = row.digest(1).map { Author(node: $0, life: Life(row.bits(2))) }
+            let author = row.fixed(1).map { Author(node: $0, life: Life(row.bits(2))) }
             if let author, SQLiteCaches.sum(row.int(0), author) == row.bits(3) {
                 authors[row.int(0)] = author
             } else {
@@ -125,7 +126,8 @@ enum SQLiteMending {
             return true
         }
         guard isRotten else { return }
-        try db.each("SELECT scope, author, frontier, header, signature, head, sum FROM log") { row in
+        try db.each("SELECT scope, author, frontier, header, signature, head, sum FROM log") {
+            row in
             let key = LogKey(scope: row.int(0), author: row.int(1))
             guard Sums.isLog(key, row, from: 2),
                 let header = try? CommitHeader(decoding: row.bytes(3))
@@ -143,7 +145,7 @@ enum SQLiteMending {
         try db.run("DELETE FROM author")
         for (id, author) in authors.sorted(by: { $0.key < $1.key }) {
             try db.run(
-                "INSERT OR IGNORE INTO author VALUES(?, ?, ?, ?)", .int(id), .digest(author.node),
+                "INSERT OR IGNORE INTO author VALUES(?, ?, ?, ?)", .int(id), .fixed(author.node),
                 .bits(author.life.value), .bits(SQLiteCaches.sum(id, author)))
         }
         try db.run("DELETE FROM scope")

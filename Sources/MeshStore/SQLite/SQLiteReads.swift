@@ -93,14 +93,14 @@ extension SQLiteSnapshot {
     }
 
     func nodesWithLosers() throws -> [NodeID] {
-        try db.rows("SELECT DISTINCT node FROM loser WHERE bytes IS NOT NULL") { $0.digest(0) }
+        try db.rows("SELECT DISTINCT node FROM loser WHERE bytes IS NOT NULL") { $0.fixed(0) }
             .compactMap(\.self)
     }
 
     func losers(of node: NodeID) throws -> [CommitsMessage] {
         try db.rows(
             "SELECT bytes FROM loser WHERE node = ? AND bytes IS NOT NULL ORDER BY number",
-            .digest(node)
+            .fixed(node)
         ) { try? CommitsMessage(decoding: $0.bytes(0)) }.compactMap(\.self)
     }
 
@@ -148,6 +148,11 @@ struct StoredCounters {
         ) { $0.sequence(0) }
         counters.arrival = max(counters.arrival, highest ?? 0)
         return counters
+    }
+
+    mutating func add(rows: Int, bytes: Int, to undo: UndoClass) {
+        self.undo[undo, default: UndoUsage()].rows += rows
+        self.undo[undo, default: UndoUsage()].bytes += bytes
     }
 
     /// One more position, not below a floor.

@@ -275,8 +275,10 @@ struct SQLiteDigests {
         ) { row in
             let key = LogKey(scope: row.int(0), author: row.int(1))
             // What a rotten row says is shown to nobody: the peer tells it again.
-            guard let node = row.digest(2), Sums.isLog(key, row, from: 7) else { return true }
-            let root = row.digest(5)
+            guard let node: NodeID = row.fixed(2), Sums.isLog(key, row, from: 7) else {
+                return true
+            }
+            let root: Digest? = row.fixed(5)
             if root.map({ Sums.root(key, $0) }) != row.bits(6) { doubtful.append(key) }
             let author = Author(node: node, life: Life(row.bits(3)))
             states[key.scope, default: []].append(
@@ -321,7 +323,7 @@ enum SQLiteStart {
     }
 
     private static func stored(_ db: Database) throws -> StoredStart? {
-        guard let node = try Meta.get(db, "node").flatMap({ Bytes32($0) }) else { return nil }
+        guard let node = try Meta.get(db, "node").flatMap({ NodeID($0) }) else { return nil }
         return StoredStart(
             node: node, life: Life(try Meta.get(db, "life").map(number) ?? 0),
             incarnation: Incarnation(try Meta.get(db, "incarnation").map(number) ?? 0),

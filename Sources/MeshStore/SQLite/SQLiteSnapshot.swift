@@ -49,7 +49,7 @@ final class SQLiteSnapshot: RecordSnapshot {
         let arrival = row.sequence(0)
         let bytes = row.bytes(6)
         let hash = Record.id(of: bytes, in: mesh)
-        let place = Self.place(row, id: row.digest(5) ?? .zero)
+        let place = Self.place(row, id: row.fixed(5) ?? .zero)
         // Where the sum fits the hash of the bytes, only the name beside them has rotted.
         let isWhole = place.sum == row.bits(12)
         guard isWhole || Self.place(row, id: hash).sum == row.bits(12),
@@ -199,7 +199,7 @@ final class SQLiteSnapshot: RecordSnapshot {
             ]
         ) { row in
             let hash = Record.id(of: row.bytes(6), in: mesh)
-            let place = Self.place(row, id: row.digest(5) ?? .zero)
+            let place = Self.place(row, id: row.fixed(5) ?? .zero)
             let isNamed = place.sum == row.bits(12)
             rows[place.sequence] = HeldCommit.Row(
                 id: isNamed ? place.id : hash, isLive: place.gone == nil, isNamed: isNamed,
@@ -277,7 +277,7 @@ final class SQLiteSnapshot: RecordSnapshot {
             SELECT frontier, header, signature, head, sum FROM log WHERE scope = ? AND author = ?
             """, .int(key.scope), .int(key.author)
         ) { row in
-            let (frontier, head) = (row.sequence(0), row.digest(3) ?? .zero)
+            let (frontier, head) = (row.sequence(0), row.fixed(3) ?? Digest.zero)
             let (header, signature) = (row.bytes(1), row.bytes(2))
             guard Sums.log(key, frontier, header, signature, head) == row.bits(4),
                 let decoded = try? CommitHeader(decoding: header),
@@ -296,7 +296,7 @@ final class SQLiteSnapshot: RecordSnapshot {
             """
             SELECT author.id, life FROM author JOIN log ON log.author = author.id AND log.scope = ?
             WHERE node = ?
-            """, .int(scope), .digest(name.node)
+            """, .int(scope), .fixed(name.node)
         ) { (id: $0.int(0), life: Life($0.bits(1))) }
         var heads: [Life: LogHead] = [:]
         for (id, life) in authors {

@@ -33,7 +33,7 @@ package final class TrustDirectory: Sendable {
     /// The certificates of a node, the newest first; one that has rotted is not there.
     func certificates(of node: NodeID, _ db: Database) throws -> [Certificate] {
         if let list = known.withLock({ $0.certificates[node] }) { return list }
-        let stored = try db.rows("SELECT bytes FROM certificate WHERE node = ?", .digest(node)) {
+        let stored = try db.rows("SELECT bytes FROM certificate WHERE node = ?", .fixed(node)) {
             try? Certificate(decoding: $0.bytes(0), root: root)
         }.compactMap(\.self)
         let list = Self.newestFirst(node == own.node ? stored + [own] : stored)
@@ -57,7 +57,7 @@ package final class TrustDirectory: Sendable {
         if list.contains(certificate), node != own.node { return }
         list = Self.newestFirst(list + [certificate])
         for (place, one) in list.enumerated() {
-            let key: [SQLValue] = [.digest(node), .digest(Blake2b.hash(one.encoded))]
+            let key: [SQLValue] = [.fixed(node), .fixed(Blake2b.hash(one.encoded))]
             if place < Self.certificatesMax {
                 // A row that is there and was not read has rotted.
                 try db.run(
