@@ -57,6 +57,9 @@ package final class Simulation {
     /// Prints what happens, for a person who looks for a mistake.
     package var narrates = false
 
+    /// Steps after which servers are taken to answer each other for ever; a run has a few thousand.
+    private static let stepsMax = 100_000
+
     /// Begins a run; `run` makes it.
     package init(_ scenario: Scenario, seed: UInt64) {
         self.scenario = scenario
@@ -199,6 +202,7 @@ package final class Simulation {
         while failure == nil, let event = events.next(by: end) {
             pass(to: event.at)
             event.act()
+            if report.steps > Self.stepsMax { failure = "does not come to rest" }
         }
         if failure == nil { pass(to: end) }
     }

@@ -79,6 +79,29 @@ private let all: [String: NamespacePolicy] = ["menu": .menu, "orders": .orders, 
         #expect(try store.text(menu, "k") == "v")
     }
 
+    @Test func `of a commit that nobody else has yet is mended from the end of its log`()
+        async throws
+    {
+        let mesh = try TestMesh()
+        let centre = try await mesh.centre(all)
+        let identity = mesh.identity("site")
+        let prices = Scope("prices@site/s1")!
+        let store = try mesh.store(identity)
+        #expect(try await store.reconcile(with: centre) != nil)
+        try await store.put(prices, "a", "only here")
+        store.close()
+        try mesh.rot(
+            identity,
+            "DELETE FROM batch WHERE scope = (SELECT id FROM scope WHERE name = 'prices@site/s1')")
+        let opened = try mesh.store(identity)
+        // A read finds that no commit holds it; the scrub finds that the end of the log does.
+        #expect(try opened.text(prices, "a") == "only here")
+        try opened.scrubAll()
+        #expect(try opened.damageCount() == 0)
+        #expect(try await opened.reconcile(with: centre) != nil)
+        #expect(try centre.text(prices, "a") == "only here")
+    }
+
     @Test func `beside a record that proves itself is mended where it is`() async throws {
         let mesh = try TestMesh()
         let centre = try await mesh.centre(all)

@@ -32,7 +32,7 @@ private let targets: [String: @Sendable ([UInt8]) -> Void] = [
     "link": { bytes in
         var machine = LinkMachine(
             identity: Fixed.link, isInitiator: false, expecting: nil,
-            ephemeral: AgreementKey(secret: Blake2b.hash([1])))
+            ephemeral: AgreementKey(secret: Blake2b.hash([1]).bytes))
         _ = try? machine.receive(bytes)
     },
     "record": { bytes in
@@ -107,14 +107,14 @@ private func check(_ written: [UInt8], _ read: [UInt8]) {
 /// A mesh and an index that stand still, for the decoders that need one.
 private struct Fixed: RecordIndex {
     static let scope = Scope(namespace: "a", audience: .all)
-    static let author = Author(node: Blake2b.hash([1]), life: Life(1))
-    static let key = SigningKey(seed: Blake2b.hash([9]))
+    static let author = Author(node: NodeID(Blake2b.hash([1]).bytes), life: Life(1))
+    static let key = SigningKey(seed: Blake2b.hash([9]).bytes)
     static let root = RootDocument(
         name: "fuzz", created: 0, threshold: 1, roots: [key], enrol: [key.publicKey.id],
         revoke: [key.publicKey.id])
     static let link: LinkIdentity = {
-        let agreement = AgreementKey(secret: Blake2b.hash([3]))
-        let secret = MeshSecret(epoch: 1, value: Blake2b.hash([4]))
+        let agreement = AgreementKey(secret: Blake2b.hash([3]).bytes)
+        let secret = MeshSecret(epoch: 1, value: Blake2b.hash([4]).bytes)
         let ticket = Ticket(
             key: key.publicKey.id, serial: [UInt8](repeating: 0, count: 16), site: "s", node: "n",
             isCentral: true, groups: [], grants: Grant.central)
@@ -132,7 +132,7 @@ private struct Fixed: RecordIndex {
         let peer = author.node
         let now = Instant(nanoseconds: 0)
         members.admit(peer, site: "s", isCentral: false, now: now)
-        members.admit(Blake2b.hash([2]), site: "t", isCentral: false, now: now)
+        members.admit(NodeID(Blake2b.hash([2]).bytes), site: "t", isCentral: false, now: now)
         members.keyed(peer, sends: .zero, receives: .zero)
         members.linked(peer, host: "h", now: now)
         return members

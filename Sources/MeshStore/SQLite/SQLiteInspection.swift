@@ -3,6 +3,7 @@
 internal import GRDB
 internal import GRDBSQLite
 internal import MeshCore
+internal import MeshCrypto
 internal import MeshReplication
 internal import MeshRules
 
@@ -18,8 +19,17 @@ struct SQLiteInspection {
     private(set) var areCommitsWrong = false
     /// A digest tree is not the one of its records.
     private(set) var areDigestsWrong = false
+    /// Ends of logs whose commits are lost, though the records prove them.
+    private(set) var lostCommits: [LostCommit] = []
     /// What only a peer can mend: records that no commit holds, ends of logs that are lost.
     private(set) var damage: Set<Damage> = []
+
+    /// A commit of which everything is here but its own row.
+    struct LostCommit {
+        let key: LogKey
+        let header: CommitHeader
+        let signature: Signature
+    }
 
     private struct Part {
         let key: LogKey
@@ -37,7 +47,7 @@ struct SQLiteInspection {
         let db = snapshot.db
         if place == .beginning {
             try findLogsWithoutCommits(snapshot)
-            try findRottenEnds(snapshot)
+            try lookAtEnds(snapshot)
         }
         let commits = try snapshot.commits(afterScrub: place, limit: limit).commits
         if !snapshot.damage.isEmpty {
@@ -139,13 +149,25 @@ struct SQLiteInspection {
         }
     }
 
-    private mutating func findRottenEnds(_ snapshot: SQLiteSnapshot) throws {
+    /// Ends of logs that have rotted, and ends whose commits are lost.
+    ///
+    /// The last commit of a log stands in two tables. Where one has lost it, and no peer has it,
+    /// nobody else could bring it back.
+    private mutating func lookAtEnds(_ snapshot: SQLiteSnapshot) throws {
         let db = snapshot.db
         var rotten: [LogKey] = []
+        var ends: [LostCommit] = []
         try db.each("SELECT scope, author, frontier, header, signature, head, sum FROM log") {
             row in
             let key = LogKey(scope: row.int(0), author: row.int(1))
-            if !Sums.isLog(key, row, from: 2) { rotten.append(key) }
+            if Sums.isLog(key, row, from: 2),
+                let header = try? CommitHeader(decoding: row.bytes(3)),
+                let signature = Signature(row.bytes(4))
+            {
+                ends.append(LostCommit(key: key, header: header, signature: signature))
+            } else {
+                rotten.append(key)
+            }
             return true
         }
         for key in rotten {
@@ -154,6 +176,22 @@ struct SQLiteInspection {
             else { continue }
             damage.insert(.head(LogName(scope: scope, author: author)))
         }
+        for end in ends {
+            let isHeld = try db.first(
+                "SELECT 1 FROM batch WHERE scope = ? AND author = ? AND first = ?",
+                .int(end.key.scope), .int(end.key.author), .sequence(end.header.first)
+            ) { _ in true }
+            if try isHeld == nil && Self.isProven(end, snapshot) { lostCommits.append(end) }
+        }
+    }
+
+    private static func isProven(
+        _ end: LostCommit, _ snapshot: SQLiteSnapshot
+    ) throws -> Bool {
+        let rows = try snapshot.rows(of: end.header.log, in: end.header.range)
+        return rows.count == end.header.count
+            && CommitProof.root(of: rows.map(\.id)) == end.header.root
+            && end.header.isSigned(end.signature, in: snapshot.mesh)
     }
 
     private mutating func addStrays(

@@ -2,6 +2,7 @@
 
 internal import GRDB
 internal import MeshCore
+internal import MeshCrypto
 internal import MeshReplication
 
 /// Makes anew what a rotten place of the file has broken beside the rows: the order of a table, its
@@ -97,6 +98,26 @@ enum SQLiteMending {
             FROM record WHERE sequence > 0
             """, .sequence(DigestTree.leafSpan))
         try db.run("INSERT OR IGNORE INTO dirty SELECT scope, author, 0 FROM log")
+    }
+
+    /// Writes the row of a commit anew from the end of its log and the records, which prove it.
+    static func restore(_ lost: SQLiteInspection.LostCommit, _ db: Database) throws {
+        let (key, header) = (lost.key, lost.header)
+        let (bytes, signature) = (header.encoded, lost.signature.bytes)
+        let proof = CommitProof(allPresent: header.count).encoded
+        let sum = Sums.batch(key, header.first, header.last, bytes, signature, proof)
+        try db.run(
+            "INSERT OR REPLACE INTO batch VALUES(?, ?, ?, ?, ?, ?, ?, ?)", .int(key.scope),
+            .int(key.author), .sequence(header.first), .sequence(header.last), .bytes(bytes),
+            .bytes(signature), .bytes(proof), .bits(sum))
+        try db.run(
+            "DELETE FROM damage WHERE scope = ? AND author = ? AND sequence BETWEEN ? AND ?",
+            .int(key.scope), .int(key.author), .sequence(header.first), .sequence(header.last))
+        for leaf in DigestTree.leaf(of: header.first)...DigestTree.leaf(of: header.last) {
+            try db.run(
+                "INSERT OR IGNORE INTO dirty VALUES(?, ?, ?)", .int(key.scope), .int(key.author),
+                .sequence(leaf))
+        }
     }
 
     // MARK: Names
