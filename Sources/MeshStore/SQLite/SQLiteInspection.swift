@@ -71,13 +71,19 @@ struct SQLiteInspection {
     /// Whether each record of a commit is found in every index that it should be in.
     private static func isIndexed(_ part: Part, _ db: Database) throws -> Bool {
         var found: Set<UInt64> = []
-        for table in ["record INDEXED BY record_dot", "damage"] {
-            try db.each(
-                """
-                SELECT sequence FROM \(table) WHERE scope = ? AND author = ?
-                AND sequence BETWEEN ? AND ?
-                """, list: part.bounds
-            ) { row in
+        // What an index holds SQLite reads from there: the row itself may say something else.
+        let whole = """
+            SELECT r.sequence FROM record AS r INDEXED BY record_dot
+            JOIN record AS t NOT INDEXED ON t.arrival = r.arrival
+            WHERE r.scope = ? AND r.author = ? AND r.sequence BETWEEN ? AND ?
+            AND t.scope = r.scope AND t.author = r.author AND t.sequence = r.sequence
+            """
+        let lost = """
+            SELECT sequence FROM damage WHERE scope = ? AND author = ?
+            AND sequence BETWEEN ? AND ?
+            """
+        for query in [whole, lost] {
+            try db.each(query, list: part.bounds) { row in
                 found.insert(row.sequence(0))
                 return true
             }
