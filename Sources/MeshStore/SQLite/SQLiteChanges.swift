@@ -65,6 +65,7 @@ final class SQLiteChanges {
     }
 
     func note(stamp: HybridTime) { counters.stamp = stamp }
+
     /// Positions follow the clock, 1,024 a millisecond: a machine that was put back does not give
     /// those again that a follower has gone past.
     func begin(wall: UInt64) { floor = min(wall, 1 << 52) << 10 }
@@ -314,12 +315,7 @@ final class SQLiteChanges {
         _ header: CommitHeader, _ signature: Signature, _ proof: CommitProof, _ db: Database
     ) throws {
         let key = try caches.makeKey(db, header.log)
-        let (bytes, proof) = (header.encoded, proof.encoded)
-        let sum = Sums.batch(key, header.first, header.last, bytes, signature.bytes, proof)
-        try db.run(
-            "INSERT OR REPLACE INTO batch VALUES(?, ?, ?, ?, ?, ?, ?, ?)", .int(key.scope),
-            .int(key.author), .sequence(header.first), .sequence(header.last), .bytes(bytes),
-            .bytes(signature.bytes), .bytes(proof), .bits(sum))
+        try SQLiteMending.write(header, signature, proof, of: key, db)
         if header.first == 1, !header.inherits.isEmpty { forgetFamily(header.log) }
     }
 

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import GRDB
-internal import GRDBSQLite
 internal import MeshCore
 internal import MeshCrypto
 internal import MeshReplication

@@ -100,16 +100,24 @@ enum SQLiteMending {
         try db.run("INSERT OR IGNORE INTO dirty SELECT scope, author, 0 FROM log")
     }
 
-    /// Writes the row of a commit anew from the end of its log and the records, which prove it.
-    static func restore(_ lost: SQLiteInspection.LostCommit, _ db: Database) throws {
-        let (key, header) = (lost.key, lost.header)
-        let (bytes, signature) = (header.encoded, lost.signature.bytes)
-        let proof = CommitProof(allPresent: header.count).encoded
-        let sum = Sums.batch(key, header.first, header.last, bytes, signature, proof)
+    /// Writes the row of a commit, with its sum.
+    static func write(
+        _ header: CommitHeader, _ signature: Signature, _ proof: CommitProof, of key: LogKey,
+        _ db: Database
+    ) throws {
+        let (bytes, proof) = (header.encoded, proof.encoded)
+        let sum = Sums.batch(key, header.first, header.last, bytes, signature.bytes, proof)
         try db.run(
             "INSERT OR REPLACE INTO batch VALUES(?, ?, ?, ?, ?, ?, ?, ?)", .int(key.scope),
             .int(key.author), .sequence(header.first), .sequence(header.last), .bytes(bytes),
-            .bytes(signature), .bytes(proof), .bits(sum))
+            .bytes(signature.bytes), .bytes(proof), .bits(sum))
+    }
+
+    /// Writes the row of a commit anew from the end of its log and the records, which prove it.
+    static func restore(_ lost: SQLiteInspection.LostCommit, _ db: Database) throws {
+        let (key, header) = (lost.key, lost.header)
+        let proof = CommitProof(allPresent: header.count)
+        try write(header, lost.signature, proof, of: key, db)
         try db.run(
             "DELETE FROM damage WHERE scope = ? AND author = ? AND sequence BETWEEN ? AND ?",
             .int(key.scope), .int(key.author), .sequence(header.first), .sequence(header.last))
