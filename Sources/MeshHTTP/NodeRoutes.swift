@@ -293,6 +293,11 @@ extension Routes {
                 counts.rewritten
             ),
             (
+                "store_signed_again_total",
+                "Commits of this node that had rotted, and were put together and signed again.",
+                counts.signedAgain
+            ),
+            (
                 "store_waiting_total", "Commits that came before what they name, and waited.",
                 counts.waiting
             ),

@@ -118,6 +118,7 @@ package struct RuleCounts: Hashable, Sendable {
     package var forks = 0
     package var rewritten = 0
     package var damaged = 0
+    package var signedAgain = 0
     package var recordsRevoked = 0
     package var recordsRestored = 0
     package var undoDropped = 0
@@ -135,7 +136,8 @@ package struct RuleCounts: Hashable, Sendable {
     private static var all: [WritableKeyPath<RuleCounts, Int>] {
         [
             \.written, \.ingested, \.signatures, \.verifications, \.forks, \.rewritten, \.damaged,
-            \.recordsRevoked, \.recordsRestored, \.undoDropped, \.contextsCut, \.waiting,
+            \.signedAgain, \.recordsRevoked, \.recordsRestored, \.undoDropped, \.contextsCut,
+            \.waiting,
         ]
     }
 }

@@ -156,6 +156,20 @@ package struct HeldCommit: Sendable {
     }
 }
 
+/// The commits beside a place of a log that no commit holds.
+package struct CommitGap: Sendable {
+    /// The last commit that begins before it; nil if there is none.
+    package let before: CommitHeader?
+    /// The first one that begins after it; nil if there is none.
+    package let after: CommitHeader?
+
+    /// Joins the two.
+    package init(before: CommitHeader?, after: CommitHeader?) {
+        self.before = before
+        self.after = after
+    }
+}
+
 /// Something stored that no longer is what was written: found as it was read, and part of no fact.
 package enum Damage: Hashable, Sendable {
     /// A record that does not match its hash, or is missing though its commit counts it.
@@ -168,6 +182,8 @@ package enum Damage: Hashable, Sendable {
     case head(LogName)
     /// Records were not found by their keys, and are again.
     case index
+    /// Records were not found by their places, and are again.
+    case places
 }
 
 /// Who superseded a record, for which the record is kept: each class has room of its own, so that
@@ -246,6 +262,8 @@ package struct Needs: Sendable {
     package var records: [LogName: [ClosedRange<UInt64>]] = [:]
     /// The last commit that is held of each log.
     package var lastCommits: Set<LogName> = []
+    /// The commits beside places of a log.
+    package var gaps: [LogName: Set<UInt64>] = [:]
     /// Certificates.
     package var certificates: Set<NodeID> = []
     /// Every log of a node, in whatever scope.
@@ -274,7 +292,8 @@ package struct Needs: Sendable {
     /// Whether nothing is asked for.
     package var isEmpty: Bool {
         keys.isEmpty && families.isEmpty && commits.isEmpty && proofs.isEmpty && records.isEmpty
-            && lastCommits.isEmpty && certificates.isEmpty && logsOf.isEmpty && undo.isEmpty
+            && lastCommits.isEmpty && gaps.isEmpty && certificates.isEmpty && logsOf.isEmpty
+            && undo.isEmpty
             && kept.isEmpty && oldest.isEmpty && idempotency.isEmpty && losers.isEmpty
     }
 }
@@ -291,6 +310,8 @@ package struct Facts: Sendable {
     package var records: [LogName: [(held: HeldVersion, isLive: Bool)]] = [:]
     /// Last commits.
     package var lastCommits: [LogName: HeldCommit] = [:]
+    /// What stands beside the places that were asked for.
+    package var gaps: [LogName: [CommitGap]] = [:]
     /// Certificates, the newest first.
     package var certificates: [NodeID: [Certificate]] = [:]
     /// Logs of nodes with how far they go.

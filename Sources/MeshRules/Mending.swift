@@ -18,7 +18,7 @@ extension RecordTransaction {
             case .head(let log):
                 needs.lastCommits.insert(log)
                 needs.families.insert(FamilyName(scope: log.scope, node: log.author.node))
-            case .row, .index: break
+            case .row, .index, .places: break
             }
         }
     }
@@ -54,8 +54,14 @@ extension RecordTransaction {
         if damage.contains(.index) { beginEpoch() }
         for case .row(let number) in damage { work.change(.discard(row: number)) }
         for case .commit(let log, let range) in damage {
+            // It was found twice, and is mended since.
+            let held = work.commits(of: log, overlapping: range).map(\.header.first)
+            if held.contains(range.lowerBound) { continue }
             work.change(.removeCommit(log, first: range.lowerBound))
             work.change(.doubt(log, range))
+            if log.author.node == context.node {
+                lostCommits[log, default: []].insert(range.lowerBound)
+            }
         }
         for case .record(let log, let sequence) in damage { lose(log, sequence) }
     }

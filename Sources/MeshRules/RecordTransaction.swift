@@ -64,6 +64,10 @@ package struct RecordTransaction: Sendable {
     enum Phase {
         /// Jobs are judged, one after the other.
         case judging
+        /// Commits of this node have rotted: what stands beside them is looked up.
+        case lookingBeside
+        /// Their records are looked up, to be signed again.
+        case signingAgain([LogName: [Gap]])
         /// Nodes were revoked: their logs are looked up.
         case cutting
         /// The commits in which those logs are cut are looked up.
@@ -99,6 +103,8 @@ package struct RecordTransaction: Sendable {
     /// Nodes of whose lives it is no longer known what they had inherited, or something else is.
     var disowned: Set<FamilyName> = []
     var rewrites: [Rewrite] = []
+    /// Where commits of this node have rotted.
+    var lostCommits: [LogName: Set<UInt64>] = [:]
     /// Lives of this node that began in this transaction and inherit nothing.
     var rescueLives: Set<Life> = []
     var conclusion: Conclusion
@@ -155,6 +161,8 @@ package struct RecordTransaction: Sendable {
         work.absorb(facts)
         switch phase {
         case .judging: return judge()
+        case .lookingBeside: return lookIntoGaps()
+        case .signingAgain(let gaps): return signAgain(gaps)
         case .cutting: return findCuts()
         case .removing(let ends): return cut(ends)
         case .restoring(let cut): return restore(cut)
@@ -194,11 +202,12 @@ package struct RecordTransaction: Sendable {
         sealDrafts()
         conclusion.wantsTrim = isOverRoom && !trims
         if trims, let step = beginTrim() { return step }
+        if !lostCommits.isEmpty { return step(.lookingBeside, lookBeside(lostCommits)) }
         return proceed()
     }
 
-    /// The next step after jobs were judged.
-    private mutating func proceed() -> Step {
+    /// The next step after jobs were judged and lost commits signed again.
+    mutating func proceed() -> Step {
         if !newlyRevoked.isEmpty {
             phase = .cutting
             var needs = Needs()

@@ -40,6 +40,7 @@ struct Workspace {
     var revoked: RevokedLogs { facts.revoked }
     var undoUsage: [UndoClass: UndoUsage] { facts.undoUsage }
     var oldest: [KeptPlace] { facts.oldest }
+    var gaps: [LogName: [CommitGap]] { facts.gaps }
     var undo: [LogName: [KeptVersion]] { facts.undo }
     var kept: [FamilyName: [KeptVersion]] { facts.kept }
     var logsOf: [NodeID: [LogName: UInt64]] { facts.logsOf }

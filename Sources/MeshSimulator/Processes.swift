@@ -315,7 +315,7 @@ extension Simulation {
         [
             (\.recordsRevoked, .recordsRevoked), (\.recordsRestored, .recordsRestored),
             (\.forks, .forked), (\.rewritten, .rewritten), (\.damaged, .rotFound),
-            (\.waiting, .logWaited),
+            (\.waiting, .logWaited), (\.signedAgain, .signedAgain),
         ]
     }
 

@@ -264,6 +264,8 @@ package enum Mark: String, CaseIterable, Sendable {
     case forked
     /// What lost its place to a copy was written again by its author.
     case rewritten
+    /// A commit that had rotted at its author, who alone had it, was signed again.
+    case signedAgain = "signed-again"
     /// A disk was full, and writes were refused.
     case diskFull = "disk-full"
     /// A write to a disk failed, and the process ended.

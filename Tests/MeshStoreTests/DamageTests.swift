@@ -102,6 +102,102 @@ private let all: [String: NamespacePolicy] = ["menu": .menu, "orders": .orders, 
         #expect(try centre.text(prices, "a") == "only here")
     }
 
+    @Test func `of a commit that nobody else has yet is mended by signing it again`()
+        async throws
+    {
+        let mesh = try TestMesh()
+        let centre = try await mesh.centre(all)
+        let identity = mesh.identity("site")
+        let prices = Scope("prices@site/s1")!
+        let store = try mesh.store(identity)
+        #expect(try await store.reconcile(with: centre) != nil)
+        for index in 1...6 { try await store.put(prices, "k\(index)", "only here \(index)") }
+        store.close()
+        // The first commit of the log, and two side by side between two others.
+        try mesh.rot(
+            identity,
+            """
+            UPDATE batch SET header = zeroblob(40) WHERE first IN (1, 3, 4) AND scope =
+                (SELECT id FROM scope WHERE name = 'prices@site/s1')
+            """)
+        let opened = try mesh.store(identity)
+        try opened.scrubAll()
+        #expect(opened.statistics.counts.signedAgain == 3)
+        #expect(try opened.damageCount() == 0)
+        #expect(try await opened.reconcile(with: centre) != nil)
+        for index in 1...6 {
+            #expect(try centre.text(prices, "k\(index)") == "only here \(index)")
+        }
+        #expect(try opened.root(of: prices) == centre.root(of: prices))
+    }
+
+    /// The index by places loses its entry for a key's record, which stays in the table.
+    private func losePlace(of key: String, _ mesh: TestMesh, _ identity: DataDirectory.Identity)
+        throws
+    {
+        try mesh.rot(
+            identity,
+            """
+            CREATE TEMP TABLE row AS SELECT * FROM record WHERE key = '\(key)';
+            CREATE TEMP TABLE entry AS SELECT * FROM sqlite_master WHERE name = 'record_dot';
+            DELETE FROM record WHERE key = '\(key)';
+            PRAGMA writable_schema = ON;
+            DELETE FROM sqlite_master WHERE name = 'record_dot';
+            PRAGMA writable_schema = RESET;
+            INSERT INTO record SELECT * FROM row;
+            PRAGMA writable_schema = ON;
+            INSERT INTO sqlite_master SELECT * FROM entry;
+            PRAGMA writable_schema = RESET;
+            """)
+    }
+
+    @Test func `of the index by places costs a commit nothing that nobody else has`()
+        async throws
+    {
+        let mesh = try TestMesh()
+        let centre = try await mesh.centre(all)
+        let identity = mesh.identity("site")
+        let prices = Scope("prices@site/s1")!
+        let store = try mesh.store(identity)
+        #expect(try await store.reconcile(with: centre) != nil)
+        for index in 1...3 { try await store.put(prices, "k\(index)", "only here \(index)") }
+        store.close()
+        try losePlace(of: "k2", mesh, identity)
+        let opened = try mesh.store(identity)
+        for _ in 0..<3 {
+            _ = try await opened.reconcile(with: centre)
+            opened.settle()
+        }
+        #expect(try opened.damageCount() == 0)
+        #expect(opened.statistics.counts.signedAgain == 0)
+        for index in 1...3 {
+            #expect(try centre.text(prices, "k\(index)") == "only here \(index)")
+        }
+    }
+
+    @Test func `of the index by places shows nothing twice when a peer sends it again`()
+        async throws
+    {
+        let mesh = try TestMesh()
+        let centre = try await mesh.centre(all)
+        let identity = mesh.identity("site")
+        let menu = Scope("menu@all")!
+        for index in 1...3 { try await centre.put(menu, "k\(index)", "v\(index)") }
+        let store = try mesh.store(identity)
+        #expect(try await store.reconcile(with: centre) != nil)
+        store.close()
+        try losePlace(of: "k2", mesh, identity)
+        // The digest is computed anew, without the record.
+        try mesh.rot(
+            identity, "DELETE FROM node; INSERT INTO dirty SELECT scope, author, 0 FROM log")
+        let opened = try mesh.store(identity)
+        for _ in 0..<2 { _ = try await opened.reconcile(with: centre) }
+        try await centre.put(menu, "k2", "new")
+        for _ in 0..<2 { _ = try await opened.reconcile(with: centre) }
+        #expect(try opened.states(menu, after: nil, limit: 9).map(\.versions.count) == [1, 1, 1])
+        #expect(try opened.text(menu, "k2") == "new")
+    }
+
     @Test func `beside a record that proves itself is mended where it is`() async throws {
         let mesh = try TestMesh()
         let centre = try await mesh.centre(all)

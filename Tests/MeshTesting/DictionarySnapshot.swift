@@ -61,6 +61,14 @@ final class DictionarySnapshot: RecordSnapshot {
             let first = state.logs[log]?.commits.keys.max() ?? 0
             facts.lastCommits[log] = commits(log, [first...max(first, 1)]).last
         }
+        for (log, places) in needs.gaps {
+            let headers = (state.logs[log]?.commits ?? [:]).values.map(\.header)
+            facts.gaps[log] = places.map { place in
+                CommitGap(
+                    before: headers.filter { $0.first < place }.max { $0.first < $1.first },
+                    after: headers.filter { $0.first > place }.min { $0.first < $1.first })
+            }
+        }
         for node in needs.certificates { facts.certificates[node] = state.certificates[node] }
         for node in needs.logsOf {
             for (log, content) in state.logs where log.author.node == node && content.end != nil {

@@ -91,7 +91,7 @@ package final class TestMesh {
         shell.executableURL = URL(fileURLWithPath: "/usr/bin/python3")
         shell.arguments = [
             "-c",
-            "import sqlite3,sys; d=sqlite3.connect(sys.argv[1]); d.execute(sys.argv[2]); d.commit()",
+            "import sqlite3,sys; d=sqlite3.connect(sys.argv[1]); d.executescript(sys.argv[2]); d.commit()",
             path(identity), sql,
         ]
         try Launch.lock.withLock { try shell.run() }

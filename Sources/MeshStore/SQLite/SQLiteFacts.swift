@@ -84,6 +84,13 @@ struct SQLiteFacts {
         for log in needs.lastCommits {
             facts.lastCommits[log] = try snapshot.lastCommit(of: log)
         }
+        for (log, places) in needs.gaps {
+            facts.gaps[log] = try places.sorted().map { place in
+                CommitGap(
+                    before: try snapshot.nearest(to: place, of: log, isBefore: true),
+                    after: try snapshot.nearest(to: place, of: log, isBefore: false))
+            }
+        }
     }
 
     /// Ranges with the commits that reach beyond them, without overlaps.

@@ -92,11 +92,12 @@ struct SQLiteInspection {
             found.contains(first + UInt64($0))
         }
         guard isWhole else { return false }
+        // While an entry by place was lost, its record came again: the old row shows beside it.
         var isFound = true
         try db.each(
             """
             SELECT 1 FROM record AS r INDEXED BY record_dot WHERE scope = ? AND author = ?
-            AND sequence BETWEEN ? AND ? AND CASE WHEN gone IS NULL THEN NOT EXISTS(
+            AND sequence BETWEEN ? AND ? AND (CASE WHEN gone IS NULL THEN NOT EXISTS(
                 SELECT 1 FROM record AS k INDEXED BY record_key WHERE k.scope = r.scope
                 AND k.key = r.key AND k.gone IS NULL AND k.arrival = r.arrival)
             ELSE NOT EXISTS(
@@ -106,7 +107,12 @@ struct SQLiteInspection {
             OR NOT EXISTS(
                 SELECT 1 FROM record AS k INDEXED BY record_gone WHERE k.undo IS r.undo
                 AND k.gone = r.gone AND k.gone IS NOT NULL AND k.arrival = r.arrival)
-            END LIMIT 1
+            END OR EXISTS(
+                SELECT 1 FROM record AS k INDEXED BY record_key WHERE k.scope = r.scope
+                AND k.key = r.key AND k.gone IS NULL AND NOT EXISTS(
+                    SELECT 1 FROM record AS d INDEXED BY record_dot WHERE d.scope = k.scope
+                    AND d.author = k.author AND d.sequence = k.sequence
+                    AND d.arrival = k.arrival))) LIMIT 1
             """, list: part.bounds
         ) { _ in
             isFound = false

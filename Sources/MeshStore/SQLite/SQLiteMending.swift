@@ -89,6 +89,31 @@ enum SQLiteMending {
         return losers
     }
 
+    /// Looks through the whole table for a record that its place does not lead to.
+    ///
+    /// Taken for lost, it would lose its commit, or come again beside itself.
+    ///
+    /// - Returns: whether it was there, so that places lead to records again.
+    static func mendPlaces(
+        _ missed: (log: LogKey, sequence: UInt64), _ db: Database
+    ) throws -> Bool {
+        let isThere = try db.first(
+            """
+            SELECT 1 FROM record NOT INDEXED WHERE scope = ? AND author = ? AND sequence = ?
+            LIMIT 1
+            """, .int(missed.log.scope), .int(missed.log.author), .sequence(missed.sequence)
+        ) { _ in true }
+        guard isThere != nil else { return false }
+        do { try db.execute(sql: "REINDEX record_dot") } catch let error as DatabaseError
+            where error.resultCode == .SQLITE_CONSTRAINT
+        {
+            // Another record is there twice: the scrub finds it, and writes the table anew.
+            return false
+        }
+        try forgetDigests(db)
+        return true
+    }
+
     /// Computes every digest tree from the records when digests are asked for next.
     static func forgetDigests(_ db: Database) throws {
         try db.run("DELETE FROM node")

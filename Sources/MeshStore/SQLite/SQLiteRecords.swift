@@ -121,8 +121,14 @@ package final class SQLiteRecords: RecordStore {
         let before = changes.counters.arrival
         changes.begin(wall: transaction.input.wall)
         while true {
-            let snapshot = SQLiteSnapshot(db, caches: changes.caches, trust: trust)
+            var snapshot = SQLiteSnapshot(db, caches: changes.caches, trust: trust)
             var facts = try snapshot.facts(needs)
+            if let missed = snapshot.missed, try SQLiteMending.mendPlaces(missed, db) {
+                changes.forget(changes.counters)
+                snapshot = SQLiteSnapshot(db, caches: changes.caches, trust: trust)
+                facts = try snapshot.facts(needs)
+                damage.insert(.places)
+            }
             facts.undoUsage = changes.counters.undo
             damage.formUnion(facts.damage)
             switch transaction.resume(facts) {

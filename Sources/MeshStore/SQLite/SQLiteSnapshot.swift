@@ -14,6 +14,8 @@ final class SQLiteSnapshot: RecordSnapshot {
     let trust: TrustDirectory
     let mesh: MeshID
     private(set) var damage: Set<Damage> = []
+    /// A record that a commit counts, that is no hole, and that its place does not lead to.
+    private(set) var missed: (log: LogKey, sequence: UInt64)?
     private let digests: SQLiteDigests
 
     init(
@@ -206,8 +208,19 @@ final class SQLiteSnapshot: RecordSnapshot {
                 isWhole: !isNamed || hash == place.id)
             return true
         }
+        for offset in commit.proof.presentOffsets where missed == nil {
+            let sequence = commit.header.first + UInt64(offset)
+            if rows[sequence] == nil, try !isHole(key, sequence) { missed = (key, sequence) }
+        }
         return HeldCommit(
             header: commit.header, signature: commit.signature, proof: commit.proof, rows: rows)
+    }
+
+    private func isHole(_ log: LogKey, _ sequence: UInt64) throws -> Bool {
+        try db.first(
+            "SELECT 1 FROM damage WHERE scope = ? AND author = ? AND sequence = ?",
+            .int(log.scope), .int(log.author), .sequence(sequence)
+        ) { _ in true } != nil
     }
 
     /// The last commit of a log that is held and whole.
@@ -224,6 +237,17 @@ final class SQLiteSnapshot: RecordSnapshot {
             return found == nil
         }
         return found
+    }
+
+    /// The next commit of a log before or after a place, if it is whole.
+    func nearest(to place: UInt64, of log: LogName, isBefore: Bool) throws -> CommitHeader? {
+        guard let key = try caches.key(db, log) else { return nil }
+        return try db.first(
+            """
+            SELECT \(Self.commitColumns) FROM batch WHERE scope = ? AND author = ?
+            AND first \(isBefore ? "<" : ">") ? ORDER BY first \(isBefore ? "DESC" : "") LIMIT 1
+            """, .int(key.scope), .int(key.author), .sequence(place)
+        ) { commit($0, of: log, key)?.header }?.flatMap(\.self)
     }
 
     func commits(
