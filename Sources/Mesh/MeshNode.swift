@@ -242,7 +242,7 @@ public final class MeshNode: Sendable {
                     datagramPort.withLock { $0?.unsent } ?? 0)
                 counters["stranger_over_limit"] = discoveryLog.withLock { $0.overflow }
                 counters.merge(engine.counters.named) { $0 + $1 }
-                counters.merge(engine.membership.events) { $0 + $1 }
+                counters.merge(engine.membership.counters.named) { $0 + $1 }
                 counters.merge(content.counters) { $0 + $1 }
                 continuation.resume(
                     returning: NodeSnapshot(

@@ -32,8 +32,6 @@ package struct Member: Sendable {
     package internal(set) var since: Instant
     /// Where it was last met, an address without a port; nil if that is not known.
     package internal(set) var host: String?
-    /// When this node last heard it, or of an answer of its.
-    package internal(set) var lastHeard: Instant?
     /// The last round trip of a probe.
     package internal(set) var roundTrip: Duration?
     /// Where it is of another site: who says that it is there, linked or a neighbour.
@@ -49,29 +47,22 @@ package struct Member: Sendable {
 
     var isRetired = false
 
-    // Suspicion
-    var accusers: Set<ShortID> = []
-    var hasFailedHere = false
-    var suspectedAt: Instant?
-    var reachingSince: Instant?
-    /// When it last proved that it is there: heard by this node itself, or by a new presence.
-    var provedAt: Instant?
-    /// When it was last asked for a new presence, because only others had heard it.
-    var challengedAt: Instant?
+    var suspicion = Suspicion()
+    var evidence = Evidence()
+    var retry: AwayRetry
     /// When it was last told of an accusation that is unfounded here.
     var toldAt: Instant?
-
-    // Away
-    var nextTry: Instant
-    var tries = 0
 
     init(_ node: NodeID, site: String, isCentral: Bool, now: Instant) {
         self.node = node
         self.site = site
         self.isCentral = isCentral
         since = now
-        nextTry = now
+        retry = AwayRetry(now)
     }
+
+    /// When this node last heard it, or of an answer of its.
+    package var lastHeard: Instant? { evidence.heard }
 
     /// Where datagrams and dials reach it, `host:port`; nil if that is not known.
     package var address: String? {

@@ -26,41 +26,6 @@ package struct Membership: Sendable {
         }
     }
 
-    struct Probe {
-        enum Purpose { case routine, urgent, awaiting }
-
-        let target: NodeID
-        let purpose: Purpose
-        let began: Instant
-        var askOthers: Instant
-        var ends: Instant
-        var relays: Set<NodeID> = []
-        var hasAsked = false
-        var nacks = 0
-    }
-
-    struct Relayed {
-        let asker: NodeID
-        let sequence: UInt32
-        let target: NodeID
-        let nackAt: Instant
-        var hasNacked = false
-        let ends: Instant
-    }
-
-    struct Waiting {
-        let rumour: Rumour
-        var told = 0
-    }
-
-    /// What was told of a node whose certificate is not known yet.
-    struct Pending {
-        let presence: Presence
-        let address: String
-        let teller: NodeID
-        var vouches: [(vouch: Vouch, teller: NodeID)] = []
-    }
-
     let identity: Identity
     let own: NodeID
     let tuning: MembershipTuning
@@ -69,30 +34,26 @@ package struct Membership: Sendable {
     /// What this node says of itself.
     package internal(set) var presence: Presence
     var table: [NodeID: Member] = [:]
-    private var sites: [NodeID: String] = [:]
     var overlay: Overlay
     /// Members that are linked, and those whom time must move: suspect or away.
     var linkedNodes: Set<NodeID> = []
     var unsettled: Set<NodeID> = []
     var knownGateway: NodeID?
     var named: [ShortID: NodeID] = [:]
-    var pending: [NodeID: Pending] = [:]
-    /// Vouches of or for nodes whose certificates are not known yet, with who brought them.
-    var strangers: [(vouch: Vouch, teller: NodeID)] = []
-    var waiting: [ShortID: Waiting] = [:]
-    var probes: [UInt32: Probe] = [:]
-    var relayed: [UInt32: Relayed] = [:]
-    var round: [NodeID] = []
-    var nextSequence: UInt32
+    var early: EarlyWords
+    var retellings: Retellings
+    var questions = Questions()
+    var requests: Requests
+    var turns = Turns()
+    var lastNumber: UInt32
     var nextPeriod: Instant
     var lastTick: Instant
     var lastRefute: Instant?
     var lastVouch: UInt64 = 0
-    /// Zero where this node is well; each point makes it more patient with others.
-    package internal(set) var health = 0
+    var health: LocalHealth
     var effects: [MembershipEffect] = []
-    /// What was dropped or refused, by a stable name.
-    package internal(set) var events: [String: UInt64] = [:]
+    /// What was dropped or refused, and what else is counted.
+    package internal(set) var counters = Counters<MembershipEvent>()
 
     /// Begins with nobody.
     package init(
@@ -104,7 +65,11 @@ package struct Membership: Sendable {
         own = identity.key.publicKey.node
         overlay = Overlay(own: own, site: identity.site)
         entropy = SeededGenerator(seed: seed)
-        nextSequence = UInt32(truncatingIfNeeded: entropy.next())
+        early = EarlyWords(tuning)
+        retellings = Retellings(most: tuning.rumoursWaiting)
+        requests = Requests(most: tuning.relayedMax)
+        health = LocalHealth(most: tuning.healthMax)
+        lastNumber = UInt32(truncatingIfNeeded: entropy.next())
         nextPeriod = now
         lastTick = now
         presence = Presence(
@@ -117,7 +82,7 @@ package struct Membership: Sendable {
     package var members: [Member] { table.values.sorted { $0.node < $1.node } }
 
     /// Where a member stands; nil for nobody known.
-    package func site(of node: NodeID) -> String? { sites[node] }
+    package func site(of node: NodeID) -> String? { table[node]?.site }
 
     /// One member.
     package func member(_ node: NodeID) -> Member? { table[node] }
@@ -128,7 +93,7 @@ package struct Membership: Sendable {
         return effects
     }
 
-    mutating func count(_ name: String) { events["membership_" + name, default: 0] += 1 }
+    mutating func count(_ event: MembershipEvent) { counters.add(event) }
 
     var logOfMembers: Double {
         var digits = 1.0
@@ -149,19 +114,14 @@ extension Membership {
     package mutating func admit(_ node: NodeID, site: String, isCentral: Bool, now: Instant) {
         guard node != own, table[node] == nil else { return }
         guard named[node.short] == nil, node.short != own.short else {
-            return count("name_collision")
+            return count(.nameCollision)
         }
         table[node] = Member(node, site: site, isCentral: isCentral, now: now)
         named[node.short] = node
-        sites[node] = site
         unsettled.insert(node)
-        if let early = pending.removeValue(forKey: node) {
-            hear(.presence(early.presence, address: early.address), from: early.teller, now)
-            for early in early.vouches { hear(early.vouch, from: early.teller, now) }
-        }
-        let early = strangers.filter { $0.vouch.node == node || $0.vouch.subject == node }
-        strangers.removeAll { $0.vouch.node == node || $0.vouch.subject == node }
-        for early in early { hear(early.vouch, from: early.teller, now) }
+        let (said, vouches) = early.take(node)
+        if let said { hear(said.presence, said.address, from: said.teller, now) }
+        for one in vouches { hear(one.vouch, from: one.teller, now) }
     }
 
     /// Another node has this member's name and place: it has left, whatever it says.
@@ -178,8 +138,8 @@ extension Membership {
         set(node, .revoked, now)
         table[node]?.isRetired = true
         keys.forget(node)
-        waiting[node.short] = nil
-        for probe in probes.filter({ $0.value.target == node }).keys { probes[probe] = nil }
+        retellings.forget(node.short)
+        questions.forget(node)
         for other in table.keys.sorted() where table[other]?.tellers.remove(node) != nil {
             settle(other, now)
         }
@@ -194,10 +154,10 @@ extension Membership {
     package mutating func linked(_ node: NodeID, host: String?, now: Instant) {
         guard let member = table[node] else { return }
         table[node]?.isLinked = true
-        table[node]?.reachingSince = nil
+        _ = table[node]?.suspicion.endDial()
         linkedNodes.insert(node)
-        table[node]?.lastHeard = now
-        table[node]?.provedAt = now
+        table[node]?.evidence.hear(now)
+        table[node]?.evidence.prove(now)
         if let host { table[node]?.host = host }
         if member.state != .left { set(node, .alive, now) }
         settle(node, now)
@@ -227,14 +187,14 @@ extension Membership {
 
     /// A member was heard on a link.
     package mutating func heard(_ node: NodeID, now: Instant) {
-        table[node]?.provedAt = now
+        table[node]?.evidence.prove(now)
         isThere(node, now)
     }
 
     /// A member is there: this node heard it, or one that may be believed did.
     mutating func isThere(_ node: NodeID, _ now: Instant) {
         guard let member = table[node] else { return }
-        table[node]?.lastHeard = now
+        table[node]?.evidence.hear(now)
         let isBack = member.state == .suspect || member.state == .away
         if isBack, member.presence?.status ?? .alive == .alive { set(node, .alive, now) }
     }
@@ -308,20 +268,14 @@ extension Membership {
 
     mutating func set(_ node: NodeID, _ state: Member.State, _ now: Instant) {
         guard let old = table[node], !old.isRetired else { return }
-        if state != .suspect {
-            table[node]?.accusers = []
-            table[node]?.hasFailedHere = false
-            table[node]?.reachingSince = nil
-            table[node]?.suspectedAt = nil
-        }
+        if state != .suspect { table[node]?.suspicion = Suspicion() }
         guard old.state != state else { return }
         table[node]?.state = state
         table[node]?.since = now
         settlePlace(node, old, state, now)
         if state == .away {
-            table[node]?.tries = 0
-            table[node]?.nextTry = now.advanced(by: tuning.awayPause)
-            for probe in probes.filter({ $0.value.target == node }).keys { probes[probe] = nil }
+            table[node]?.retry.begin(now, tuning)
+            questions.forget(node)
             if old.state != .left, old.presence?.status ?? .alive == .alive {
                 spread(.away(node.short, old.version, by: own.short), except: nil)
             }

@@ -63,6 +63,8 @@ package struct MembershipTuning: Sendable {
     package var retellings = 4
     /// Most rumours that wait to be told along.
     package var rumoursWaiting = 4096
+    /// Most vouches that wait for a certificate.
+    package var vouchesWaiting = 1024
     /// Most members of the own site whose vouches for one subject are kept.
     package var vouchers = 64
     /// Most probes made for others at once.

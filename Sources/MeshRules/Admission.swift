@@ -75,7 +75,7 @@ extension RecordTransaction {
     /// that name each other neither might go on first.
     private func require(_ dot: Dot, in scope: Scope) throws(Obstacle) {
         let log = LogName(scope: scope, author: dot.author)
-        if max(work.head(log).frontier, witnessed[log] ?? 0) >= dot.sequence { return }
+        if max(work.head(log).provenTo, witnessed[log] ?? 0) >= dot.sequence { return }
         // Past the cut of a revoked node nothing will ever come.
         if !DocumentAdmission.appliesTo(scope),
             let end = work.revoked.end(of: dot.author, in: scope), dot.sequence > end

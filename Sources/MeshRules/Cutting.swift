@@ -47,7 +47,8 @@ extension RecordTransaction {
             if let last = work.lastCommit(of: log) {
                 let head = LogHead(
                     frontier: last.header.last, id: last.header.id(in: context.mesh),
-                    inherits: work.head(log).inherits, forksAt: work.head(log).forksAt)
+                    inherits: work.head(log).inherits, fork: work.head(log).fork,
+                    firstHole: work.head(log).firstHole)
                 work.change(.head(log, head, last.header, last.signature))
             } else {
                 work.change(.removeLog(log))

@@ -44,20 +44,48 @@ package struct LogHead: Hashable, Sendable {
     package var id: Digest
     /// What the life inherited when it began.
     package var inherits: [Inheritance]
+    /// Where two machines are known to have written; nil where none is.
+    package var fork: Fork?
+    /// The first place whose record has rotted or is to be proven again; nil if there is none.
+    package var firstHole: UInt64?
+
+    /// Places that two machines wrote, as headers that are kept as evidence show.
+    package struct Fork: Hashable, Sendable {
+        /// The lowest of them.
+        package var first: UInt64
+        /// The furthest place that one of the machines is known to have written.
+        package var last: UInt64
+
+        /// What headers show together; nil if there are none.
+        package init?(_ headers: [CommitHeader]) {
+            guard let first = headers.map(\.first).min(), let last = headers.map(\.last).max()
+            else { return nil }
+            (self.first, self.last) = (first, last)
+        }
+    }
+
     /// From which place on two machines are known to have written; nil where none is.
-    package var forksAt: UInt64?
+    package var forksAt: UInt64? { fork?.first }
+
+    /// Whether all of it is taken to have been seen by whoever holds it.
+    var isWhole: Bool { fork == nil && firstHole == nil }
+
+    /// How far the author is known to have written, though what stood there may have been lost.
+    package var provenTo: UInt64 { max(frontier, fork?.last ?? 0) }
 
     /// A log of which nothing is known.
     package static let none = LogHead(frontier: 0, id: .zero, inherits: [])
 
     /// Describes a log.
     package init(
-        frontier: UInt64, id: Digest, inherits: [Inheritance], forksAt: UInt64? = nil
+        frontier: UInt64, id: Digest, inherits: [Inheritance], fork: Fork? = nil,
+        firstHole: UInt64? = nil
     ) {
         self.frontier = frontier
         self.id = id
         self.inherits = inherits
-        self.forksAt = forksAt
+        self.fork = fork
+        self.firstHole = firstHole
     }
 }
 
@@ -67,11 +95,14 @@ package struct Family: Sendable {
     package private(set) var heads: [Life: LogHead]
     /// Which of the lives had seen which.
     package private(set) var lives: Lives
+    /// Whether no record of the logs has rotted or is doubted because of a fork.
+    package private(set) var isWhole: Bool
 
     /// Describes a family.
     package init(_ heads: [Life: LogHead]) {
         self.heads = heads
         lives = Self.lives(heads)
+        isWhole = heads.values.allSatisfy(\.isWhole)
     }
 
     private static func lives(_ heads: [Life: LogHead]) -> Lives {
@@ -82,6 +113,7 @@ package struct Family: Sendable {
     package mutating func set(_ life: Life, _ head: LogHead) {
         let old = heads[life]
         heads[life] = head
+        isWhole = isWhole && head.isWhole
         if old?.inherits != head.inherits || old?.forksAt != head.forksAt {
             lives = Self.lives(heads)
         }

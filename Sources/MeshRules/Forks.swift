@@ -2,7 +2,7 @@
 
 internal import MeshCore
 internal import MeshCrypto
-internal import MeshReplication
+package import MeshReplication
 internal import MeshTrust
 
 /// One author, one place, two commits: a machine was put back with its memory, or its key is in
@@ -13,14 +13,15 @@ extension RecordTransaction {
     ///
     /// - Returns: whether the new commit takes the place of those that are here.
     mutating func settleFork(
-        _ admitted: Admitted, _ rivals: [HeldCommit], _ outcome: inout IngestOutcome
+        _ admitted: Admitted, _ rivals: [HeldCommit], isFill: Bool,
+        _ outcome: inout IngestOutcome
     ) -> Bool {
         let commit = admitted.commit
-        outcome.isFork = true
-        conclusion.counts.forks += 1
-        note(rivals, and: commit)
+        let isNews = note(rivals, and: commit, &outcome)
         let winners = rivals.filter { prevails($0.header, over: commit.header) }
         if !winners.isEmpty {
+            // Evidence that is known already calls for no answer; the end of a log does.
+            if isFill, commit.records.isEmpty, !isNews { return false }
             keep(admitted, &outcome)
             // A header alone is answered by headers: its sender shows nothing of it.
             outcome.evidence.append(
@@ -63,12 +64,38 @@ extension RecordTransaction {
 
     /// The headers are kept as evidence. What one of the two machines is taken to have seen in
     /// silence is known no more, so what went for that lives again.
-    mutating func note(_ rivals: [HeldCommit], and commit: Commit) {
+    ///
+    /// - Returns: whether they show anything that was not known.
+    @discardableResult
+    mutating func note(
+        _ rivals: [HeldCommit], and commit: Commit, _ outcome: inout IngestOutcome
+    ) -> Bool {
+        let log = commit.header.log
+        guard let news = work.fork(log, rivals.map(\.header) + [commit.header]) else {
+            return false
+        }
         for rival in rivals { work.change(.evidence(rival.header, rival.signature)) }
         work.change(.evidence(commit.header, commit.signature))
-        let log = commit.header.log
-        let place = rivals.map(\.header.first).reduce(commit.header.first, min)
-        if work.fork(log, at: place) { undo(log, place...Dot.sequenceMax) }
+        conclusion.counts.forks += 1
+        outcome.isFork = true
+        outcome.provenTo = work.head(log).provenTo
+        if case .began(let place) = news { undo(log, place...Dot.sequenceMax) }
+        return true
+    }
+
+    /// Which headers of a log are kept as evidence: two of the lowest place, and the one that goes
+    /// furthest, since others may name the places that it proves.
+    package static func evidence(_ headers: [CommitHeader]) -> [CommitHeader] {
+        let sorted = headers.sorted { one, other in
+            (one.first, one.last) == (other.first, other.last)
+                ? one.encoded.lexicographicallyPrecedes(other.encoded)
+                : (one.first, one.last) < (other.first, other.last)
+        }
+        let lowest = sorted.prefix(2)
+        guard let furthest = sorted.dropFirst(2).max(by: { $0.last < $1.last }),
+            furthest.last > lowest.map(\.last).max() ?? 0
+        else { return Array(lowest) }
+        return lowest + [furthest]
     }
 
     private mutating func undo(_ log: LogName, _ range: ClosedRange<UInt64>) {

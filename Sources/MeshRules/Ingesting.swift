@@ -62,11 +62,12 @@ extension RecordTransaction {
             ? message.after > head.frontier
             : message.commits.contains(where: { $0.header.first > head.frontier })
         {
-            outcome.hasGap = true
+            // Headers alone say nothing that is missing here.
+            outcome.hasGap = message.commits.contains { !$0.records.isEmpty } || message.isRun
             return beginLifeIfLost(message, outcome)
         }
         let admitted = try judge(message, records, certificates, head, &outcome)
-        if message.isRun, isFork(admitted, after: head, of: message.log) { outcome.isFork = true }
+        if message.isRun { noteFork(admitted, after: head, of: message.log, &outcome) }
         let whole = apply(message, admitted, head, &outcome)
         conclusion.counts.ingested += outcome.stored
         if whole, message.isRun, let last = admitted.last {
@@ -143,17 +144,16 @@ extension RecordTransaction {
         move(message.log, to: last.header, last.signature)
     }
 
-    /// Whether a log goes on otherwise than it ends here: then its author wrote two histories.
-    private mutating func isFork(
-        _ admitted: [Admitted], after head: LogHead, of log: LogName
-    ) -> Bool {
+    /// Where a log goes on otherwise than it ends here, its author wrote two histories.
+    private mutating func noteFork(
+        _ admitted: [Admitted], after head: LogHead, of log: LogName,
+        _ outcome: inout IngestOutcome
+    ) {
         let next = admitted.first { $0.commit.header.first == head.frontier + 1 }
-        guard let next, next.commit.header.previous != head.id else { return false }
-        conclusion.counts.forks += 1
+        guard let next, next.commit.header.previous != head.id else { return }
         if let last = work.lastCommit(of: log), last.header.last == head.frontier {
-            note([last], and: next.commit)
+            note([last], and: next.commit, &outcome)
         }
-        return true
     }
 
     /// Moves the end of a log.
@@ -164,7 +164,7 @@ extension RecordTransaction {
             log,
             LogHead(
                 frontier: header.last, id: header.id(in: context.mesh), inherits: inherits,
-                forksAt: head.forksAt),
+                fork: head.fork, firstHole: head.firstHole),
             header, signature)
     }
 
@@ -186,7 +186,7 @@ extension RecordTransaction {
         let existing = work.commits(of: header.log, overlapping: header.range)
         let known = existing.first { $0.header == header }
         let rivals = existing.filter { $0.header != header }
-        if !rivals.isEmpty, !settleFork(admitted, rivals, &outcome) { return false }
+        if !rivals.isEmpty, !settleFork(admitted, rivals, isFill: isFill, &outcome) { return false }
         var rows = known?.rows ?? orphans(of: header)
         for (index, sequence) in commit.sequences.enumerated() {
             let (id, record) = (admitted.ids[index], admitted.records[index])

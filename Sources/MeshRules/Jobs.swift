@@ -142,8 +142,6 @@ package enum RuleLimits {
     package static let batchWrites = 1000
     /// Bytes of records after which a commit takes no more writes of others.
     package static let draftBytes = 96 * 1024
-    /// Headers of one log that are kept as evidence that its author wrote two things in one place.
-    package static let evidence = 2
     /// Commits of one node that lost their place and are kept for it; the oldest goes.
     package static let losers = 256
     /// Records of this node of which is remembered that they were written again.

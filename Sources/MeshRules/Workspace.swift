@@ -163,19 +163,33 @@ struct Workspace {
         lives[log.scope, default: ScopeLives()][node: log.author.node] = family.lives
     }
 
-    /// Two machines wrote in a log from a place on, or from an earlier one than was known.
-    ///
-    /// - Returns: whether that is news.
-    mutating func fork(_ log: LogName, at place: UInt64) -> Bool {
+    /// What headers show that two machines wrote.
+    enum ForkNews {
+        /// They wrote from this place on, earlier than was known.
+        case began(UInt64)
+        /// They went further than was known.
+        case wentFurther
+    }
+
+    /// Two machines wrote in a log, as headers show.
+    mutating func fork(_ log: LogName, _ headers: [CommitHeader]) -> ForkNews? {
         let name = FamilyName(scope: log.scope, node: log.author.node)
         var family = family(name)
         var head = family.heads[log.author.life] ?? .none
-        guard place < head.forksAt ?? .max else { return false }
-        head.forksAt = place
+        guard var shown = LogHead.Fork(headers) else { return nil }
+        let known = head.fork
+        let isEarlier = shown.first < known?.first ?? .max
+        guard isEarlier || shown.last > head.provenTo else { return nil }
+        if let known {
+            (shown.first, shown.last) = (
+                min(shown.first, known.first), max(shown.last, known.last)
+            )
+        }
+        head.fork = shown
         family.set(log.author.life, head)
         facts.families[name] = family
         lives[log.scope, default: ScopeLives()][node: log.author.node] = family.lives
-        return true
+        return isEarlier ? .began(shown.first) : .wentFurther
     }
 
     /// What the first commit of a log says of the node's earlier lives; it is kept with the commit.

@@ -63,6 +63,7 @@ extension RecordTransaction {
             return stored.receipts
         }
         let policy = try admit(request)
+        if hasLostOwn(in: request.scope) { beginLife() }
         let plan = try plan(request, policy.policy.merge)
         // A batch is never split: all of it is in one commit, and stands or falls with it
         // everywhere.
@@ -241,8 +242,7 @@ extension RecordTransaction {
         let family = work.family(FamilyName(scope: scope, node: context.node))
         var frontiers: [Life: UInt64] = [:]
         for (earlier, head) in family.heads where earlier != life {
-            // What another machine wrote was not seen by whoever goes on here.
-            frontiers[earlier] = min(head.frontier, (head.forksAt ?? .max) - 1)
+            frontiers[earlier] = seen(of: LogName(scope: scope, author: own(earlier)), head)
         }
         let all = frontiers.filter { $0.value > 0 }
             .map { Inheritance(life: $0.key, through: $0.value) }.sorted { $0.life < $1.life }
@@ -251,6 +251,43 @@ extension RecordTransaction {
             ? all
             : all.sorted { $0.through > $1.through }.prefix(CommitHeader.inheritsMax)
                 .sorted { $0.life < $1.life }
+    }
+
+    private func own(_ life: Life) -> Author { Author(node: context.node, life: life) }
+
+    /// How far this node has seen a log of its own: not what another machine wrote, nor what has
+    /// rotted here.
+    func seen(of log: LogName, _ head: LogHead) -> UInt64 {
+        let first = min(head.forksAt ?? .max, head.firstHole ?? .max, rotten(log) ?? .max)
+        return min(head.frontier, first - 1)
+    }
+
+    /// The first record of a log that was found rotten just now.
+    private func rotten(_ log: LogName) -> UInt64? {
+        work.damage.compactMap { one in
+            switch one {
+            case .record(log, let sequence): sequence
+            case .commit(log, let range): range.lowerBound
+            default: nil
+            }
+        }.min().map { max($0, 1) }
+    }
+
+    /// Whether this life is taken to have seen a record of this node that has rotted here: what it
+    /// writes would replace the record elsewhere, though no app can have read it.
+    private func hasLostOwn(in scope: Scope) -> Bool {
+        guard life == input.life else { return false }
+        let family = work.family(FamilyName(scope: scope, node: context.node))
+        if family.isWhole && work.damage.isEmpty { return false }
+        guard let current = family.heads[life] else { return false }
+        if seen(of: LogName(scope: scope, author: author), current) < current.frontier {
+            return true
+        }
+        return current.inherits.contains { entry in
+            guard let head = family.heads[entry.life] else { return false }
+            let log = LogName(scope: scope, author: own(entry.life))
+            return entry.through > seen(of: log, head) && entry.through <= head.frontier
+        }
     }
 
     /// Closes the draft of a scope where it cannot take so many records more.
@@ -313,7 +350,8 @@ extension RecordTransaction {
             log,
             LogHead(
                 frontier: whole.header.last, id: whole.header.id(in: context.mesh),
-                inherits: draft.first == 1 ? inherits : head.inherits, forksAt: head.forksAt),
+                inherits: draft.first == 1 ? inherits : head.inherits, fork: head.fork,
+                firstHole: head.firstHole),
             whole.header, whole.signature)
         let proof = whole.proof.dropping(draft.superseded)
         let commit = Commit(

@@ -31,7 +31,7 @@ extension Simulation {
             }
             guard node.disk.isDead else { return fail("\(node.name) does not start: \(error)") }
             // The power failed once more, in the middle of the recovery.
-            _ = node.disk.cutPower(&random)
+            cutPower(node)
             mark(.diedRecovering)
             return schedule(after: .seconds(2)) { self.start(node) }
         }
@@ -85,6 +85,17 @@ extension Simulation {
         node.lastGateway = gateway
     }
 
+    /// What a disk has not been told to keep is gone, or half there.
+    private func cutPower(_ node: SimulatedNode) {
+        let isLiar = node.disk.fault == .lying
+        let loss = node.disk.cutPower(&random)
+        if loss.lost > 0 { mark(isLiar ? .diskLied : .writesLost) }
+        if loss.torn > 0 { mark(.writesTorn) }
+        say("\(node.name) lost its power: \(loss)")
+        // What it had said would last is on other disks, or nowhere.
+        if isLiar { lose(node, but: []) }
+    }
+
     /// The process is gone at once, with its machine's power or without.
     func crash(_ node: SimulatedNode, power: Bool) {
         guard node.isUp else { return }
@@ -97,13 +108,7 @@ extension Simulation {
         if power {
             forget(node)
             network.off.insert(node.index)
-            let isLiar = node.disk.fault == .lying
-            let loss = node.disk.cutPower(&random)
-            if loss.lost > 0 { mark(isLiar ? .diskLied : .writesLost) }
-            // What it had said would last is on other disks, or nowhere.
-            if isLiar { lose(node, but: []) }
-            if loss.torn > 0 { mark(.writesTorn) }
-            say("\(node.name) lost its power: \(loss)")
+            cutPower(node)
         } else {
             node.disk.thaw()
             for number in ends.keys.sorted() { if let end = ends[number] { close(end, "reset") } }

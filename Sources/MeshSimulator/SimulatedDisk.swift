@@ -87,8 +87,10 @@ final class SimulatedDisk: Sendable {
     /// Something is wrong with the disk from now on; nil if it is in order.
     func set(_ fault: DiskFault?) {
         state.withLock { state in
-            // A disk that has lied may have kept its word by now.
-            if state.fault == .lying, fault != .lying, !state.isDead {
+            // What a disk that has lied has lost comes out when it works again.
+            if state.fault == .lying, state.isDead { return }
+            // One that goes on may have kept its word by now.
+            if state.fault == .lying, fault != .lying {
                 for name in state.files.keys { state.files[name]?.unsynced = [] }
                 state.promises = []
             }

@@ -176,8 +176,8 @@ package protocol RecordSnapshot: RecordIndex {
     /// How many places wait to be fetched again; in all scopes if none is named.
     func holeCount(in scope: Scope?) throws -> Int
 
-    /// Authors that were seen to write two things in one place.
-    func forkedAuthors() throws -> [Author]
+    /// Authors that were seen to write two things in one place, in one scope or in any.
+    func forkedAuthors(in scope: Scope?) throws -> [Author]
 
     /// Headers that show that a log was written twice.
     func evidence(of log: LogName) throws -> [(header: CommitHeader, signature: Signature)]

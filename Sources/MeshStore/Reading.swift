@@ -175,7 +175,7 @@ extension Store {
     }
 
     /// Authors that were seen to write two things in one place.
-    package func forkedAuthors() throws -> [Author] { try read { try $0.forkedAuthors() } }
+    package func forkedAuthors() throws -> [Author] { try read { try $0.forkedAuthors(in: nil) } }
 
     // MARK: Certificates
 

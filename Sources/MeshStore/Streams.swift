@@ -26,9 +26,11 @@ extension Store {
             defer { missing = reader.missing }
             switch request {
             case .tail(let scope, let author, let after):
-                return try reader.tail(LogName(scope: scope, author: author), after)
+                let log = LogName(scope: scope, author: author)
+                return try reader.withEvidence(try reader.tail(log, after), of: log)
             case .dots(let scope, let author, let entries):
-                return try reader.dots(LogName(scope: scope, author: author), entries)
+                let log = LogName(scope: scope, author: author)
+                return try reader.withEvidence(try reader.dots(log, entries), of: log)
             case .commits(let scope, let author, let places, let withRecords):
                 return try reader.commits(
                     LogName(scope: scope, author: author), places, keeping: withRecords ? nil : [])
@@ -77,8 +79,9 @@ struct StreamReader {
         var through = commits.last?.header.last ?? after
         if seen < held.count || !isWhole {
             chunk.rest = .tail(log.scope, log.author, after: through)
-        } else if through < end.frontier, end.header.first > through {
-            // Nothing lives after these: the log's last header proves where it ends.
+        } else if through < end.frontier, commits.isEmpty || end.header.first > through {
+            // Nothing lives after these: the log's last header proves where it ends. Where the peer
+            // has another commit in its place, this shows that the log was written twice.
             commits.append(
                 Commit(
                     header: end.header, signature: end.signature,
@@ -146,6 +149,28 @@ struct StreamReader {
                 Commit(
                     header: header, signature: signature, proof: CommitProof(noneOf: header),
                     records: []))
+        }
+        return chunk
+    }
+
+    /// Adds what shows that logs were written twice: the one that is sent, and those that its
+    /// contexts name. Who was not there when it came out would wait for places that are no more.
+    func withEvidence(_ chunk: StreamChunk, of log: LogName) throws -> StreamChunk {
+        let forked = try snapshot.forkedAuthors(in: log.scope)
+        if forked.isEmpty || chunk.messages.isEmpty { return chunk }
+        var named: Set<Author> = []
+        for bytes in chunk.messages.flatMap(\.commits).flatMap(\.records) {
+            guard let record = try? Record(decoding: bytes) else { continue }
+            named.formUnion(record.context.dots.map(\.author))
+        }
+        var chunk = chunk
+        for author in forked {
+            let other = LogName(scope: log.scope, author: author)
+            if author == log.author {
+                chunk.messages += try evidence(other).messages
+            } else if named.contains(author) {
+                chunk.messages.insert(contentsOf: try evidence(other).messages, at: 0)
+            }
         }
         return chunk
     }

@@ -65,7 +65,7 @@ import Testing
             site.kill(2)
             site.run(.seconds(30))
             #expect(site.state(of: 2, at: 0) == .away)
-            #expect(site.hosts[0].machine.events["membership_ack_unproved"] ?? 0 > 0)
+            #expect(site.hosts[0].machine.counters[.ackUnproved] > 0)
         }
     }
 
@@ -80,7 +80,7 @@ import Testing
         // An answer by way of another may come too late for one question, and refutes the next.
         #expect(site.falseAways == 0 && site.suspicions < 10)
         #expect(site.state(of: 2, at: 0) == .alive && site.state(of: 0, at: 2) == .alive)
-        let challenges = site.hosts[0].machine.events["membership_challenged"] ?? 0
+        let challenges = site.hosts[0].machine.counters[.challenged]
         #expect((30...61).contains(challenges), "\(challenges)")
     }
 
@@ -124,7 +124,7 @@ import Testing
         site.run(.seconds(70))
         #expect(site.falseAways == 0)
         #expect(site.state(of: 3, at: 0) == .alive)
-        #expect(site.hosts[3].machine.events["membership_paused"] == 1)
+        #expect(site.hosts[3].machine.counters[.paused] == 1)
     }
 
     @Test func `believe no accusation that they can check, and none forged or of the past`() {
@@ -168,7 +168,7 @@ import Testing
         site.hosts[0].machine.hear(
             .presence(forged, address: ""), from: site.id(2), site.now)
         #expect(site.state(of: 2, at: 0) == .alive)
-        #expect(site.hosts[0].machine.events["membership_presence_forged"] == 1)
+        #expect(site.hosts[0].machine.counters[.presenceForged] == 1)
         let own = Presence(
             key: site.hosts[1].key, mesh: TestMesh.bytes(9, 9), version: last, status: .left,
             wan: .untried, priority: 0, port: 1)
@@ -177,7 +177,7 @@ import Testing
         // An accusation of a life that nobody had changes nothing.
         let accusation = Rumour.suspect(site.id(0).short, last, by: site.id(2).short)
         site.hosts[0].machine.hear(accusation, from: site.id(2), site.now)
-        #expect(site.hosts[0].machine.events["membership_accused_of_the_past"] == 1)
+        #expect(site.hosts[0].machine.counters[.accusedOfThePast] == 1)
     }
 
     @Test func `vouch for their site to the centre, and tell other sites nothing of it`() {
@@ -236,7 +236,7 @@ import Testing
             key: forger.key, mesh: TestMesh.bytes(1, 1),
             version: .init(incarnation: .max, counter: 1), subject: site.id(0), isThere: false)
         site.hosts[6].machine.hear(.vouch(forged), from: site.id(5), site.now)
-        #expect(site.hosts[6].machine.events["membership_vouch_forged"] == 1)
+        #expect(site.hosts[6].machine.counters[.vouchForged] == 1)
         site.kill(4)
         site.run(.seconds(60))
         #expect(seen(.away) == 13)

@@ -226,9 +226,10 @@ private struct ManyScopes: RecordIndex {
     ) throws -> (mine: SyncSession.Outcome, theirs: SyncSession.Outcome) {
         struct Index: RecordIndex {
             let frontier: UInt64
-            func scopes() -> [Scope] { [Scope("menu@all")!] }
+            func scopes() -> [Scope] { frontier == 0 ? [] : [Scope("menu@all")!] }
             func trie(of scope: Scope) -> AuthorTrie {
-                AuthorTrie([LogState(author: author(1), frontier: frontier, root: .zero)])
+                if frontier == 0 { return AuthorTrie() }
+                return AuthorTrie([LogState(author: author(1), frontier: frontier, root: .zero)])
             }
             func children(
                 of author: Author, in scope: Scope, level: Int, index: UInt64
@@ -238,10 +239,11 @@ private struct ManyScopes: RecordIndex {
             }
         }
         let salt = Salt([3])
-        var asking = SyncSession(role: .initiator, salt: salt, isHeld: { _ in held }) { _ in true }
-        var answering = SyncSession(role: .responder, salt: salt, isHeld: { _ in heldThere }) {
-            _ in true
-        }
+        let log: Set = [LogName(scope: Scope("menu@all")!, author: author(1))]
+        var asking = SyncSession(role: .initiator, salt: salt, held: held ? log : []) { _ in true }
+        var answering = SyncSession(
+            role: .responder, salt: salt, held: heldThere ? log : []
+        ) { _ in true }
         let first = try answering.answer(
             try asking.begin(Index(frontier: mine)), Index(frontier: theirs))
         let second = try asking.answer(first.reply, Index(frontier: mine))
@@ -256,6 +258,15 @@ private struct ManyScopes: RecordIndex {
         #expect(lacking.theirs.held == 1)
         let ahead = try compare(9, 5, held: false, heldThere: true)
         #expect(ahead.mine.streams.isEmpty && ahead.theirs.streams.isEmpty)
+    }
+
+    @Test func `is not sent from its beginning where nothing of it was taken yet`() throws {
+        let lacking = try compare(0, 9, held: true, heldThere: false)
+        #expect(lacking.mine.streams.isEmpty && lacking.theirs.streams.isEmpty)
+        let ahead = try compare(9, 0, held: false, heldThere: true)
+        #expect(ahead.mine.streams.isEmpty && ahead.theirs.streams.isEmpty)
+        let neither = try compare(0, 0, held: true, heldThere: true)
+        #expect(neither.mine.streams.isEmpty && neither.theirs.streams.isEmpty)
     }
 
     @Test func `is sent once it can be taken`() throws {

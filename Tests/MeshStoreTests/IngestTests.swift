@@ -166,6 +166,37 @@ private let all: [String: NamespacePolicy] = ["menu": .menu, "orders": .orders, 
         #expect(try third.root(of: prices) == one.root(of: prices))
     }
 
+    @Test func `whose places others had seen keeps nobody from what those wrote`() async throws {
+        let mesh = try TestMesh()
+        let centre = try await mesh.centre(all)
+        let (writer, reader) = (
+            PeerWriter(mesh.identity("writer")), PeerWriter(mesh.identity("reader"))
+        )
+        func server(_ name: String) async throws -> Store {
+            let store = try mesh.store(mesh.identity(name))
+            #expect(try await store.reconcile(with: centre) != nil)
+            for one in [writer, reader] { try store.keep(one.identity.certificate) }
+            return store
+        }
+        let one = try await server("one")
+        // The shorter history stands: of many its identity is the lower.
+        let long = writer.message(prices, try (1...5).map { try writer.record("l\($0)") })
+        let all = try (0..<64).map { writer.message(prices, [try writer.record("s\($0)")]) }
+        let name = { (message: CommitsMessage) in message.commits[0].header.id(in: mesh.root.meshID)
+        }
+        let short = try #require(all.first { name($0) < name(long) })
+        _ = try await judge(one, long)
+        _ = try await judge(
+            one, reader.message(prices, [try reader.record("r", "seen", seen: [writer.dot(5)])]))
+        _ = try await judge(one, writer.fill(short.commits))
+        #expect(try one.consult { try $0.logs(of: prices) }.map(\.frontier).sorted() == [1, 1])
+        let late = try await server("late")
+        for _ in 0..<3 { _ = try await late.reconcile(with: one) }
+        #expect(try late.text(prices, "r") == "seen")
+        #expect(try late.root(of: prices) == one.root(of: prices))
+        #expect(try late.forkedAuthors() == [writer.author])
+    }
+
     @Test func `in one transaction with its own contradiction leaves nothing unproven`()
         async throws
     {

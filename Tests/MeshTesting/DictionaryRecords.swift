@@ -170,8 +170,8 @@ extension DictionaryRecords.State {
         case .evidence(let header, let signature):
             var known = evidence[header.log] ?? []
             if !known.contains(where: { $0.header == header }) { known.append((header, signature)) }
-            known.sort { $0.header.first < $1.header.first }
-            evidence[header.log] = Array(known.prefix(RuleLimits.evidence))
+            let kept = RecordTransaction.evidence(known.map(\.header))
+            evidence[header.log] = known.filter { kept.contains($0.header) }
         case .loser(let name, let node, let message):
             if losers[name] == nil { losers[name] = (node, message) }
         case .revocation(let revocation):

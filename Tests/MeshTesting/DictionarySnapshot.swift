@@ -116,7 +116,8 @@ final class DictionarySnapshot: RecordSnapshot {
         where log.scope == name.scope && log.author.node == name.node && content.end != nil {
             var head = content.head
             head.inherits = content.commits[1]?.header.inherits ?? []
-            head.forksAt = evidence(of: log).first?.header.first
+            head.fork = LogHead.Fork(evidence(of: log).map(\.header))
+            head.firstHole = content.holes.min()
             heads[log.author.life] = head
         }
         return Family(heads)
@@ -217,7 +218,9 @@ final class DictionarySnapshot: RecordSnapshot {
         }
     }
 
-    func forkedAuthors() -> [Author] { Set(state.evidence.keys.map(\.author)).sorted() }
+    func forkedAuthors(in scope: Scope?) -> [Author] {
+        Set(state.evidence.keys.filter { scope == nil || $0.scope == scope }.map(\.author)).sorted()
+    }
     func evidence(of log: LogName) -> [(header: CommitHeader, signature: Signature)] {
         state.evidence[log] ?? []
     }

@@ -19,10 +19,9 @@ extension Engine {
         with link: LinkState, _ role: SyncSession.Role, round: Int, _ now: Instant
     ) -> SyncSession {
         let (own, peer) = (own, link.peer.certificate)
-        let held = waits.held(now: now)
         return SyncSession(
             role: role, salt: link.peer.salt, round: round,
-            isHeld: { held.contains($0) },
+            held: waits.held(now: now),
             mayShare: { own.allows(.read, $0) && peer.allows(.read, $0) })
     }
 

@@ -36,6 +36,7 @@ extension Engine {
         if isNews { links[id]?.asking?.moved() }
         // Part of a message may be taken though the rest has to wait.
         if outcome.hasAdvanced { advanced(message.log, to: outcome.frontier) }
+        if let through = outcome.provenTo { proven(message.log, to: through) }
         if park(id, ticket, outcome, now) { return }
         settle(id, ticket)
         defer { finishRound(id, now) }
@@ -104,21 +105,26 @@ extension Engine {
             links[id]?.parked.add(ticket, .certificate(author), now: now)
             return true
         }
+        guard let dependency = outcome.waits else { return false }
         // One that has been held before is not on its way: it is fetched when its time comes.
-        guard let dependency = outcome.waits, waits.all[ticket.message.log] == nil else {
-            return false
-        }
-        links[id]?.parked.add(ticket, .other(dependency), now: now)
+        let waitsHere = waits.all[ticket.message.log] == nil
+        if waitsHere { links[id]?.parked.add(ticket, .other(dependency), now: now) }
         proven(ticket.message.log, to: ticket.message.through)
-        return true
+        return waitsHere
     }
 
-    /// A log that waits has shown how far it goes: what waited for that need not wait for more.
+    /// A log has shown how far it goes, though it waits or what stood there is lost: what waited
+    /// for that need not wait for more.
     private mutating func proven(_ log: LogName, to through: UInt64) {
         retry { need in
             if case .other(.place(log, let sequence)) = need { return sequence <= through }
             return false
         }
+        let isFreed = waits.free { _, cause in
+            if case .waits(.place(log, let sequence)) = cause { return sequence <= through }
+            return false
+        }
+        if isFreed { for id in links.keys.sorted() { wantSync(id) } }
     }
 
     private mutating func hold(_ log: LogName, _ cause: LogWaits.Cause, _ now: Instant) {

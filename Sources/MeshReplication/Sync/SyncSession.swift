@@ -44,7 +44,7 @@ package struct SyncSession: Sendable {
 
     let salt: Salt
     private let mayShare: @Sendable (Scope) -> Bool
-    private let isHeld: @Sendable (LogName) -> Bool
+    private let held: [Scope: Set<Author>]
     private let round: Int
     private var window = SyncWindow.all
     private var shared: [Scope] = []
@@ -57,17 +57,17 @@ package struct SyncSession: Sendable {
     ///
     /// - Parameters:
     ///   - round: counts the comparisons on a link; with many scopes each is about other ones.
-    ///   - isHeld: whether this end cannot take a log further now, and so does not ask for it.
+    ///   - held: logs that this end cannot take further now, and so does not ask for.
     ///   - mayShare: whether both ends are granted to read a scope; nothing else is spoken of.
     package init(
         role: Role, salt: Salt, round: Int = 0,
-        isHeld: @escaping @Sendable (LogName) -> Bool = { _ in false },
+        held: Set<LogName> = [],
         mayShare: @escaping @Sendable (Scope) -> Bool
     ) {
         self.role = role
         self.round = round
         self.salt = salt
-        self.isHeld = isHeld
+        self.held = Dictionary(grouping: held, by: \.scope).mapValues { Set($0.map(\.author)) }
         self.mayShare = mayShare
     }
 
@@ -105,6 +105,31 @@ package struct SyncSession: Sendable {
         return Array(roots.prefix(SyncSpecification.scopesMax))
     }
 
+    /// Scopes of which nothing is known but that logs of them are held.
+    private func heldScopes(
+        beside roots: [(scope: Scope, root: Digest)]
+    ) -> [(scope: Scope, root: Digest)] {
+        let known = Set(roots.map(\.scope))
+        let others = held.keys.filter {
+            !known.contains($0) && mayShare($0) && window.holds($0)
+        }
+        return others.sorted().prefix(SyncSpecification.scopesMax - roots.count).map {
+            ($0, AuthorTrie().root)
+        }
+    }
+
+    /// What is known of the logs of a scope; of one that is held, at least that.
+    ///
+    /// A log that is held may be one of which nothing could be taken yet: passed over in silence it
+    /// would be sent from its beginning in each round.
+    private func trie(of scope: Scope, _ index: some RecordIndex) throws -> AuthorTrie {
+        var trie = try index.trie(of: scope)
+        for author in held[scope] ?? [] where trie.state(of: author) == nil {
+            trie.set(LogState(author: author, frontier: 0, root: .zero))
+        }
+        return trie
+    }
+
     /// What a summary is the salted hash of.
     private func listed(_ roots: [(scope: Scope, root: Digest)]) -> [UInt8] {
         var writer = WireWriter()
@@ -127,11 +152,12 @@ package struct SyncSession: Sendable {
             guard role == .responder else { throw SyncRefusal.unexpected }
             self.window = window
             let roots = try roots(index)
-            shared = roots.map(\.scope)
             let list = listed(roots)
             let isEqual = salt.tag(list) == hash
             outcome.isInStep = isEqual
-            add(isEqual ? .inStep(proof(list)) : .scopes(entries(roots)), &outcome)
+            let all = roots + heldScopes(beside: roots)
+            shared = all.map(\.scope)
+            add(isEqual ? .inStep(proof(list)) : .scopes(entries(all)), &outcome)
         case .inStep(let answer):
             guard role == .initiator else { throw SyncRefusal.unexpected }
             // Whoever only says so does not hold what is here.
@@ -231,11 +257,11 @@ extension SyncSession {
         let myRoots = Dictionary(uniqueKeysWithValues: mine.map { ($0.scope, $0.root) })
         for (place, entry) in theirs.enumerated() {
             guard let root = myRoots[entry.scope] else {
-                add(.authors(scope: place, path: .root, isAnswer: false, []), &outcome)
+                add(describe(try trie(of: entry.scope, index), .root, at: place), &outcome)
                 continue
             }
             if salt.short(root) == entry.root { continue }
-            add(describe(try index.trie(of: entry.scope), .root, at: place), &outcome)
+            add(describe(try trie(of: entry.scope, index), .root, at: place), &outcome)
         }
         for (scope, _) in onlyMine {
             for state in try index.trie(of: scope).states {
@@ -258,7 +284,7 @@ extension SyncSession {
     private mutating func entry(_ state: LogState, in scope: Scope) -> SyncPart.AuthorEntry {
         SyncPart.AuthorEntry(
             tag: tag(state.author, in: scope), frontier: state.frontier, hash: short(state.hash),
-            isHeld: isHeld(LogName(scope: scope, author: state.author)))
+            isHeld: held[scope]?.contains(state.author) ?? false)
     }
 
     func short(_ digest: Digest) -> UInt64 { digest == .zero ? 0 : salt.short(digest) }
@@ -269,12 +295,12 @@ extension SyncSession {
     ) throws {
         let scope = try scope(place)
         guard path.depth < AuthorTrie.depthMax else { throw SyncRefusal.unexpected }
-        let trie = try index.trie(of: scope)
+        let trie = try trie(of: scope, index)
         for (nibble, hash) in theirs.enumerated() {
             let child = path.child(nibble)
             if short(trie.hash(child)) == hash { continue }
             if hash == 0 {
-                for state in trie.states(under: child) {
+                for state in trie.states(under: child) where state.frontier > 0 {
                     outcome.streams.append(.tail(scope, state.author, after: 0))
                 }
             } else {
@@ -291,7 +317,7 @@ extension SyncSession {
         at place: Int, _ index: some RecordIndex, _ outcome: inout Outcome
     ) throws {
         let scope = try scope(place)
-        let mine = try index.trie(of: scope).states(under: path)
+        let mine = try trie(of: scope, index).states(under: path)
         var unmet = Dictionary(theirs.map { ($0.tag, $0) }, uniquingKeysWith: { first, _ in first })
         var behind: [SyncPart.AuthorEntry] = []
         var damaged: [LogState] = []
@@ -311,11 +337,11 @@ extension SyncSession {
             } else if frontier > state.frontier {
                 outcome.weLack.add(frontier - state.frontier)
                 if own.isHeld { outcome.held += 1 } else { behind.append(own) }
-            } else if their?.hash != own.hash {
+            } else if their?.hash != own.hash, state.frontier > 0 {
                 damaged.append(state)
             }
         }
-        for entry in theirs where unmet[entry.tag] != nil {
+        for entry in theirs where unmet[entry.tag] != nil && entry.frontier > 0 {
             outcome.weLack.add(entry.frontier)
             behind.append(
                 SyncPart.AuthorEntry(tag: entry.tag, frontier: 0, hash: 0, isHeld: false))

@@ -92,13 +92,17 @@ final class SQLiteChanges {
             try set(log, head, header, signature, db)
         case .removeLog(let log):
             let key = try caches.makeKey(db, log)
-            try db.run(
-                "DELETE FROM log WHERE scope = ? AND author = ?", .int(key.scope),
-                .int(key.author))
+            for table in ["log", "beginning"] {
+                try db.run(
+                    "DELETE FROM \(table) WHERE scope = ? AND author = ?", .int(key.scope),
+                    .int(key.author))
+            }
             try markDirty(key, 1, db)
             forgetFamily(log)
         case .mend(let log, let sequence, let id): try mend(log, sequence, id, db)
-        case .hole, .doubt, .filled: try note(change, db)
+        case .hole(let log, _), .doubt(let log, _), .filled(let log, _):
+            try note(change, db)
+            forgetFamily(log)
         case .discard(let number): try discard(number, db)
         case .notice(let name):
             try tell(try caches.makeScope(db, name.scope), name.key.utf8, db)

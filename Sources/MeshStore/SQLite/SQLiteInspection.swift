@@ -18,16 +18,17 @@ struct SQLiteInspection {
     private(set) var areCommitsWrong = false
     /// A digest tree is not the one of its records.
     private(set) var areDigestsWrong = false
-    /// Ends of logs whose commits are lost, though the records prove them.
+    /// Beginnings and ends of logs whose commits are lost.
     private(set) var lostCommits: [LostCommit] = []
     /// What only a peer can mend: records that no commit holds, ends of logs that are lost.
     private(set) var damage: Set<Damage> = []
 
-    /// A commit of which everything is here but its own row.
+    /// A commit whose own row is lost, with what the records that are here prove of it.
     struct LostCommit {
         let key: LogKey
         let header: CommitHeader
         let signature: Signature
+        let proof: CommitProof
     }
 
     private struct Part {
@@ -46,6 +47,7 @@ struct SQLiteInspection {
         let db = snapshot.db
         if place == .beginning {
             try findLogsWithoutCommits(snapshot)
+            try lookAtBeginnings(snapshot)
             try lookAtEnds(snapshot)
         }
         let commits = try snapshot.commits(afterScrub: place, limit: limit).commits
@@ -167,7 +169,7 @@ struct SQLiteInspection {
     private mutating func lookAtEnds(_ snapshot: SQLiteSnapshot) throws {
         let db = snapshot.db
         var rotten: [LogKey] = []
-        var ends: [LostCommit] = []
+        var ends: [(key: LogKey, header: CommitHeader, signature: Signature)] = []
         try db.each("SELECT scope, author, frontier, header, signature, head, sum FROM log") {
             row in
             let key = LogKey(scope: row.int(0), author: row.int(1))
@@ -175,7 +177,7 @@ struct SQLiteInspection {
                 let header = try? CommitHeader(decoding: row.bytes(3)),
                 let signature = Signature(row.bytes(4))
             {
-                ends.append(LostCommit(key: key, header: header, signature: signature))
+                ends.append((key, header, signature))
             } else {
                 rotten.append(key)
             }
@@ -187,22 +189,47 @@ struct SQLiteInspection {
             else { continue }
             damage.insert(.head(LogName(scope: scope, author: author)))
         }
-        for end in ends {
-            let isHeld = try db.first(
-                "SELECT 1 FROM batch WHERE scope = ? AND author = ? AND first = ?",
-                .int(end.key.scope), .int(end.key.author), .sequence(end.header.first)
-            ) { _ in true }
-            if try isHeld == nil && Self.isProven(end, snapshot) { lostCommits.append(end) }
+        for (key, header, signature) in ends {
+            let lost = try lost(key, header, signature, snapshot)
+            // What was superseded and dropped went with its commit.
+            if let lost, !lost.proof.isEmpty { lostCommits.append(lost) }
         }
     }
 
-    private static func isProven(
-        _ end: LostCommit, _ snapshot: SQLiteSnapshot
-    ) throws -> Bool {
-        let rows = try snapshot.rows(of: end.header.log, in: end.header.range)
-        return rows.count == end.header.count
-            && CommitProof.root(of: rows.map(\.id)) == end.header.root
-            && end.header.isSigned(end.signature, in: snapshot.mesh)
+    /// First commits of logs that have rotted: without one, nobody takes the rest of its log.
+    private mutating func lookAtBeginnings(_ snapshot: SQLiteSnapshot) throws {
+        let rows = try snapshot.db.rows(
+            """
+            SELECT b.scope, b.author, b.header, b.signature FROM beginning AS b
+            JOIN log USING(scope, author)
+            """
+        ) { row in
+            (
+                key: LogKey(scope: row.int(0), author: row.int(1)),
+                header: try? CommitHeader(decoding: row.bytes(2)),
+                signature: Signature(row.bytes(3))
+            )
+        }
+        for (key, header, signature) in rows {
+            guard let header, let signature, header.first == 1 else { continue }
+            if let lost = try lost(key, header, signature, snapshot) { lostCommits.append(lost) }
+        }
+    }
+
+    /// - Returns: nil where a commit is held in that place, or its author has not signed this one.
+    private func lost(
+        _ key: LogKey, _ header: CommitHeader, _ signature: Signature, _ snapshot: SQLiteSnapshot
+    ) throws -> LostCommit? {
+        guard try snapshot.caches.key(snapshot.db, header.log) == key,
+            try snapshot.commit(of: header.log, holding: header.first) == nil,
+            header.isSigned(signature, in: snapshot.mesh)
+        else { return nil }
+        let ids = try snapshot.rows(of: header.log, in: header.range).map(\.id)
+        let isWhole = ids.count == header.count && CommitProof.root(of: ids) == header.root
+        return LostCommit(
+            key: key, header: header, signature: signature,
+            proof: isWhole
+                ? CommitProof(allPresent: header.count) : CommitProof(noneOf: header))
     }
 
     private mutating func addStrays(

@@ -8,7 +8,7 @@ internal import MeshRules
 
 /// What is kept beside records: evidence of forks, answers to requests with a name.
 extension SQLiteChanges {
-    /// Keeps the headers that show the earliest place in which a log was written twice.
+    /// Keeps a header as evidence; the rules say which go for it.
     func keepEvidence(
         _ header: CommitHeader, _ signature: Signature, _ db: Database
     ) throws {
@@ -19,11 +19,14 @@ extension SQLiteChanges {
             VALUES(?, ?, ?, ?, ?)
             """, .int(key.scope), .int(key.author), .sequence(header.first),
             .bytes(header.encoded), .bytes(signature.bytes))
-        try db.run(
-            """
-            DELETE FROM evidence WHERE scope = ?1 AND author = ?2 AND id NOT IN
-            (SELECT id FROM evidence WHERE scope = ?1 AND author = ?2 ORDER BY first, id LIMIT ?3)
-            """, .int(key.scope), .int(key.author), .int(Int64(RuleLimits.evidence)))
+        let all = try db.rows(
+            "SELECT id, header FROM evidence WHERE scope = ? AND author = ?", .int(key.scope),
+            .int(key.author)
+        ) { (number: $0.int(0), header: try? CommitHeader(decoding: $0.bytes(1))) }
+        let kept = RecordTransaction.evidence(all.compactMap(\.header))
+        for one in all where one.header.map({ !kept.contains($0) }) ?? true {
+            try db.run("DELETE FROM evidence WHERE id = ?", .int(one.number))
+        }
         forgetFamily(header.log)
     }
 

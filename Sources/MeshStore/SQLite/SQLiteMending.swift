@@ -10,7 +10,8 @@ internal import MeshReplication
 enum SQLiteMending {
     /// Everything but records, commits and digest nodes: small enough to look at before each start.
     private static let smallTables = [
-        "meta", "epoch", "scope", "author", "log", "root", "notice", "dirty", "damage", "evidence",
+        "meta", "epoch", "scope", "author", "log", "beginning", "root", "notice", "dirty", "damage",
+        "evidence",
         "loser", "certificate", "revocation", "idempotency",
     ]
 
@@ -136,16 +137,22 @@ enum SQLiteMending {
             "INSERT OR REPLACE INTO batch VALUES(?, ?, ?, ?, ?, ?, ?, ?)", .int(key.scope),
             .int(key.author), .sequence(header.first), .sequence(header.last), .bytes(bytes),
             .bytes(signature.bytes), .bytes(proof), .bits(sum))
+        guard header.first == 1 else { return }
+        try db.run(
+            "INSERT OR REPLACE INTO beginning VALUES(?, ?, ?, ?)", .int(key.scope),
+            .int(key.author), .bytes(bytes), .bytes(signature.bytes))
     }
 
-    /// Writes the row of a commit anew from the end of its log and the records, which prove it.
+    /// Writes the row of a commit anew from the beginning or the end of its log. Records that prove
+    /// it are whole again; others wait for a peer.
     static func restore(_ lost: SQLiteInspection.LostCommit, _ db: Database) throws {
         let (key, header) = (lost.key, lost.header)
-        let proof = CommitProof(allPresent: header.count)
-        try write(header, lost.signature, proof, of: key, db)
-        try db.run(
-            "DELETE FROM damage WHERE scope = ? AND author = ? AND sequence BETWEEN ? AND ?",
-            .int(key.scope), .int(key.author), .sequence(header.first), .sequence(header.last))
+        try write(header, lost.signature, lost.proof, of: key, db)
+        if !lost.proof.isEmpty {
+            try db.run(
+                "DELETE FROM damage WHERE scope = ? AND author = ? AND sequence BETWEEN ? AND ?",
+                .int(key.scope), .int(key.author), .sequence(header.first), .sequence(header.last))
+        }
         for leaf in DigestTree.leaf(of: header.first)...DigestTree.leaf(of: header.last) {
             try db.run(
                 "INSERT OR IGNORE INTO dirty VALUES(?, ?, ?)", .int(key.scope), .int(key.author),

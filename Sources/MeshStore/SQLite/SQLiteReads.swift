@@ -74,9 +74,12 @@ extension SQLiteSnapshot {
         } ?? 0
     }
 
-    func forkedAuthors() throws -> [Author] {
-        try db.rows("SELECT DISTINCT author FROM evidence") { $0.int(0) }
-            .compactMap { try caches.author(db, $0) }
+    func forkedAuthors(in scope: Scope?) throws -> [Author] {
+        let id = try scope.map { try caches.scopeID(db, $0) ?? 0 }
+        return try db.rows(
+            "SELECT DISTINCT author FROM evidence WHERE ?1 IS NULL OR scope = ?1",
+            id.map { .int($0) } ?? .null
+        ) { $0.int(0) }.compactMap { try caches.author(db, $0) }
     }
 
     func evidence(of log: LogName) throws -> [(header: CommitHeader, signature: Signature)] {

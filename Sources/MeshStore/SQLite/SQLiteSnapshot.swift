@@ -216,6 +216,13 @@ final class SQLiteSnapshot: RecordSnapshot {
             header: commit.header, signature: commit.signature, proof: commit.proof, rows: rows)
     }
 
+    private func firstHole(_ log: LogKey) throws -> UInt64? {
+        try db.first(
+            "SELECT sequence FROM damage WHERE scope = ? AND author = ? ORDER BY sequence LIMIT 1",
+            .int(log.scope), .int(log.author)
+        ) { max($0.sequence(0), 1) }
+    }
+
     private func isHole(_ log: LogKey, _ sequence: UInt64) throws -> Bool {
         try db.first(
             "SELECT 1 FROM damage WHERE scope = ? AND author = ? AND sequence = ?",
@@ -331,7 +338,8 @@ final class SQLiteSnapshot: RecordSnapshot {
             let first = try commits(of: log, key, overlapping: 1...1).first
             heads[life] = LogHead(
                 frontier: row.frontier, id: row.head, inherits: first?.header.inherits ?? [],
-                forksAt: try evidence(of: log).first?.header.first)
+                fork: LogHead.Fork(try evidence(of: log).map(\.header)),
+                firstHole: try firstHole(key))
         }
         let family = Family(heads)
         caches.families[name] = family

@@ -10,11 +10,12 @@ internal import MeshReplication
 /// Records lie in the order of arrival, which for each log is its own order. A row with `gone` was
 /// superseded by the place in `by_…`, and is kept for the day that this is gone itself; a row
 /// without lives. `node` holds the digest trees, `dirty` the leaves that changed since, `damage`
-/// the places that are part of no digest until they were fetched again. Everything about one write
+/// the places that are part of no digest until they were fetched again. `beginning` repeats the
+/// first commit of each log, without which nobody takes the rest. Everything about one write
 /// changes in one transaction. `sum` is over the other columns of its row (`RowSum`).
 enum Schema {
     /// Counts changes of the layout; kept in `PRAGMA user_version`.
-    static let version = 6
+    static let version = 7
 
     private static let tables = """
         CREATE TABLE meta(name TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID;
@@ -25,6 +26,8 @@ enum Schema {
         CREATE TABLE log(scope INTEGER, author INTEGER, frontier INTEGER NOT NULL,
             header BLOB NOT NULL, signature BLOB NOT NULL, head BLOB NOT NULL, sum INTEGER NOT NULL,
             PRIMARY KEY(scope, author)) WITHOUT ROWID;
+        CREATE TABLE beginning(scope INTEGER, author INTEGER, header BLOB NOT NULL,
+            signature BLOB NOT NULL, PRIMARY KEY(scope, author)) WITHOUT ROWID;
         CREATE TABLE root(scope INTEGER, author INTEGER, root BLOB NOT NULL, sum INTEGER NOT NULL,
             PRIMARY KEY(scope, author)) WITHOUT ROWID;
         CREATE TABLE batch(scope INTEGER, author INTEGER, first INTEGER, last INTEGER NOT NULL,

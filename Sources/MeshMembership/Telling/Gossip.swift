@@ -12,7 +12,7 @@ extension Membership {
             hearAccusation(rumour, subject, version, accuser, from: teller, now)
         case .away(let subject, let version, let accuser):
             if let node = named[subject], let member = table[node], !isNear(member) {
-                guard version >= member.version else { return count("rumour_old") }
+                guard version >= member.version else { return count(.rumourOld) }
                 table[node]?.tellers.remove(teller)
                 settle(node, now)
             } else {
@@ -22,21 +22,19 @@ extension Membership {
         }
     }
 
-    private mutating func hear(
+    mutating func hear(
         _ said: Presence, _ address: String, from teller: NodeID, _ now: Instant
     ) {
         if said.node == own { return hearOwn(said, now) }
         guard let member = table[said.node] else {
-            guard table[teller]?.isLinked == true, pending.count < tuning.rumoursWaiting else {
-                return count("rumour_unknown")
+            let words = EarlyWords.Said(presence: said, address: address, teller: teller)
+            guard table[teller]?.isLinked == true, early.keep(words) else {
+                return count(.rumourUnknown)
             }
-            pending[said.node] = Pending(
-                presence: said, address: address, teller: teller,
-                vouches: pending[said.node]?.vouches ?? [])
             effects.append(.wantCertificate(said.node, from: teller))
             return
         }
-        guard member.state != .revoked else { return count("rumour_revoked") }
+        guard member.state != .revoked else { return count(.rumourRevoked) }
         let isNearTeller = table[teller].map(isNear) == true
         let isNearby = isNear(member)
         if !isNearby, !isNearTeller, table[teller]?.isLinked == true, teller != said.node,
@@ -50,9 +48,9 @@ extension Membership {
         }
         let isNew = said.version > member.version || member.presence == nil
         if isNew {
-            guard said.isAuthentic(in: identity.mesh) else { return count("presence_forged") }
+            guard said.isAuthentic(in: identity.mesh) else { return count(.presenceForged) }
             table[said.node]?.presence = said
-            table[said.node]?.provedAt = now
+            table[said.node]?.evidence.prove(now)
             knownGateway = nil
             let isAnew = member.presence.map {
                 said.version.incarnation > $0.version.incarnation
@@ -88,7 +86,7 @@ extension Membership {
     /// Old words are answered with the newer ones: so a member that does not know how far it once
     /// counted hears of it, and speaks up.
     private mutating func correct(_ member: Member, _ teller: NodeID) {
-        count("rumour_old")
+        count(.rumourOld)
         guard let newer = member.presence, let peer = table[teller], peer.isLinked,
             mayKnow(peer, member) || teller == member.node
         else { return }
@@ -100,7 +98,7 @@ extension Membership {
         guard said.version > presence.version || said.version == presence.version,
             said != presence
         else { return }
-        guard said.isAuthentic(in: identity.mesh) else { return count("presence_forged") }
+        guard said.isAuthentic(in: identity.mesh) else { return count(.presenceForged) }
         let next = max(said.version, presence.version).next
         speak(next, presence.status, presence.wan)
         vouchAnew(now)
@@ -113,20 +111,18 @@ extension Membership {
         if subject == own.short { return refute(version, now) }
         guard let node = named[subject], let member = table[node], isNear(member),
             accuser != subject
-        else { return count("rumour_unknown") }
+        else { return count(.rumourUnknown) }
         guard version == member.version, member.state == .alive || member.state == .suspect else {
-            return count("rumour_old")
+            return count(.rumourOld)
         }
-        if canProbe(member), let heard = member.lastHeard, now.since(heard) < tuning.timeout {
-            count("accusation_unfounded")
+        if canProbe(member), member.evidence.isRecent(now, within: tuning.timeout) {
+            count(.accusationUnfounded)
             return passOn(rumour, to: member, now)
         }
-        let isNews =
-            !member.accusers.contains(accuser)
-            && member.accusers.count <= tuning.accusers
-        if canProbe(member), !member.hasFailedHere {
+        let isNews = member.suspicion.isNews(accuser, tuning)
+        if canProbe(member), !member.suspicion.hasFailedHere {
             // Where one can ask, hearsay is a reason to ask and no more.
-            if isNews { table[node]?.accusers.insert(accuser) }
+            _ = table[node]?.suspicion.accuse(by: accuser, tuning)
             begin(.urgent, node, now)
         } else {
             accuse(node, by: accuser, now)
@@ -144,14 +140,14 @@ extension Membership {
     /// Answers a rumour about this node with newer words of its own.
     private mutating func refute(_ version: Presence.Version, _ now: Instant) {
         guard version == presence.version, presence.status == .alive else {
-            return count("accused_of_the_past")
+            return count(.accusedOfThePast)
         }
         if let last = lastRefute, now.since(last) < tuning.refutePause {
-            return count("refute_over_limit")
+            return count(.refuteOverLimit)
         }
         lastRefute = now
-        count("refuted")
-        adjustHealth(by: 1)
+        count(.refuted)
+        health.adjust(by: 1)
         speak(presence.version.next, .alive, presence.wan)
     }
 
@@ -159,11 +155,9 @@ extension Membership {
         guard let member = table[node] else { return }
         if member.state == .alive {
             set(node, .suspect, now)
-            table[node]?.suspectedAt = now
+            table[node]?.suspicion.begin(now)
         }
-        guard member.accusers.count <= tuning.accusers,
-            table[node]?.accusers.insert(accuser).inserted == true
-        else { return }
+        guard table[node]?.suspicion.accuse(by: accuser, tuning) == true else { return }
         if accuser == own.short {
             spread(.suspect(node.short, member.version, by: accuser), except: nil)
         }
@@ -175,7 +169,9 @@ extension Membership {
     /// The whole suspicion is spent asking: on a bad line two questions in a row are easily lost.
     mutating func judge(_ node: NodeID, _ now: Instant) {
         guard let member = table[node], member.state == .suspect else { return }
-        if hasRunOut(member, now), member.hasFailedHere, !member.isLinked || !canProbe(member) {
+        if hasRunOut(member, now), member.suspicion.hasFailedHere,
+            !member.isLinked || !canProbe(member)
+        {
             set(node, .away, now)
         } else if canProbe(member) {
             begin(.urgent, node, now)
@@ -186,46 +182,38 @@ extension Membership {
 
     /// Whether a suspicion was refuted by nobody for as long as it lasts.
     func hasRunOut(_ member: Member, _ now: Instant) -> Bool {
-        guard member.state == .suspect, let began = member.suspectedAt else { return false }
-        return began.advanced(by: suspicionTimeout(member)) <= now
+        guard member.state == .suspect else { return false }
+        // Who is there, but for the suspect and this node.
+        let witnesses = max(0, overlay.count - 2)
+        let lasting = member.suspicion.timeout(
+            scale: logOfMembers, witnesses: witnesses, tuning)
+        return member.suspicion.hasRunOut(now, lasting: lasting)
     }
 
     /// Dials a suspect that no datagram can ask; a dial of which nothing is heard was in vain.
     private mutating func reach(_ member: Member, _ now: Instant) {
-        if let since = member.reachingSince {
-            guard now.since(since) > tuning.reachMax else { return }
-            return unreachable(member.node, isHostThere: false, now: now)
+        switch member.suspicion.dial(now, tuning) {
+        case .underway: break
+        case .inVain: unreachable(member.node, isHostThere: false, now: now)
+        case .none:
+            table[member.node]?.suspicion.beginDial(now)
+            effects.append(.reach(member.node))
         }
-        table[member.node]?.reachingSince = now
-        effects.append(.reach(member.node))
     }
 
     /// A member that was to be reached was dialled in vain.
     ///
     /// - Parameter isHostThere: whether somebody answered who was too busy, or somebody else.
     package mutating func unreachable(_ node: NodeID, isHostThere: Bool, now: Instant) {
-        guard table[node]?.reachingSince != nil else { return }
-        table[node]?.reachingSince = nil
-        guard table[node]?.state == .suspect else { return }
+        guard table[node]?.suspicion.endDial() == true, table[node]?.state == .suspect else {
+            return
+        }
         if isHostThere {
-            table[node]?.suspectedAt = now
+            table[node]?.suspicion.begin(now)
         } else {
-            table[node]?.hasFailedHere = true
+            table[node]?.suspicion.fail()
             judge(node, now)
         }
-    }
-
-    /// Shortens with each independent accuser, logarithmically (Lifeguard, §IV-B).
-    private func suspicionTimeout(_ member: Member) -> Duration {
-        let least = tuning.suspicion * max(1, logOfMembers)
-        let most = least * tuning.suspicionFactor
-        // Who is there, but for the suspect and this node.
-        let wanted = min(tuning.accusers, max(0, overlay.count - 2))
-        guard wanted > 0 else { return least }
-        let shares = [0.0, 0.5, 0.79, 1.0]
-        let others = max(0, member.accusers.count - 1)
-        let index = min(3, others * 3 / wanted)
-        return most - (most - least) * shares[index]
     }
 
     // MARK: Telling
@@ -242,10 +230,7 @@ extension Membership {
         }
         // In a large site probes carry only what is urgent; links are enough for the rest.
         guard !isWide || rumour.isAccusation || rumour.subject == own.short else { return }
-        guard waiting.count < tuning.rumoursWaiting || waiting[rumour.subject] != nil else {
-            return count("rumour_over_limit")
-        }
-        waiting[rumour.subject] = Waiting(rumour: rumour)
+        if !retellings.add(rumour) { count(.rumourOverLimit) }
     }
 
     /// Accusations are an affair of the accused's own site; others hear what this node concluded.
@@ -267,19 +252,18 @@ extension Membership {
         }
         // News is told a few times only: not to those who may be gone.
         guard member.state == .alive else { return picked }
-        let most = tuning.retellings * (1 + Int(logOfMembers))
-        let order = waiting.sorted { ($0.value.told, $0.key) < ($1.value.told, $1.key) }
-        for (subject, item) in order {
+        let times = tuning.retellings * (1 + Int(logOfMembers))
+        for rumour in retellings.inOrder {
             guard picked.count < MembershipSpecification.rumoursMax else { break }
-            let about = named[subject].flatMap { table[$0] }
-            let size = item.rumour.byteCount
-            guard size <= room, subject == own.short || about != nil, mayKnow(member, about),
-                subject != member.node.short || item.rumour.isAccusation
+            let about = named[rumour.subject].flatMap { table[$0] }
+            let size = rumour.byteCount
+            guard size <= room, rumour.subject == own.short || about != nil,
+                mayKnow(member, about),
+                rumour.subject != member.node.short || rumour.isAccusation
             else { continue }
             room -= size
-            picked.append(item.rumour)
-            waiting[subject]?.told += 1
-            if item.told + 1 >= most { waiting[subject] = nil }
+            picked.append(rumour)
+            retellings.tell(rumour.subject, times: times)
         }
         return picked
     }

@@ -124,29 +124,25 @@ extension Membership {
     }
 
     mutating func hear(_ vouch: Vouch, from teller: NodeID, _ now: Instant) {
-        if let early = pending[vouch.subject], early.vouches.count < tuning.vouchers {
-            pending[vouch.subject]?.vouches.append((vouch, teller))
-            return
-        }
         guard vouch.subject != own, table[teller].map(isNear) == true else {
-            return count("rumour_unknown")
+            return count(.rumourUnknown)
         }
         guard let member = table[vouch.subject] else { return keepEarly(vouch, from: teller) }
-        guard !isNear(member) else { return count("rumour_unknown") }
+        guard !isNear(member) else { return count(.rumourUnknown) }
         if vouch.node == own { return hearOwn(vouch, now) }
         guard let voucher = table[vouch.node] else { return keepEarly(vouch, from: teller) }
-        guard isNear(voucher) else { return count("rumour_unknown") }
+        guard isNear(voucher) else { return count(.rumourUnknown) }
         if let known = member.vouches[vouch.node], known.version >= vouch.version {
             // A voucher that does not know how far it once counted hears of it.
             if teller == vouch.node, known != vouch {
                 effects.append(.tell(teller, [.vouch(known)]))
             }
-            return count("rumour_old")
+            return count(.rumourOld)
         }
         guard member.vouches[vouch.node] != nil || member.vouches.count < tuning.vouchers else {
-            return count("rumour_over_limit")
+            return count(.rumourOverLimit)
         }
-        guard vouch.isAuthentic(in: identity.mesh) else { return count("vouch_forged") }
+        guard vouch.isAuthentic(in: identity.mesh) else { return count(.vouchForged) }
         table[vouch.subject]?.vouches[vouch.node] = vouch
         pass(vouch, except: teller)
         settle(vouch.subject, now)
@@ -154,14 +150,7 @@ extension Membership {
 
     /// Keeps a vouch of or for a node that is not known yet: its certificate may be on the way.
     private mutating func keepEarly(_ vouch: Vouch, from teller: NodeID) {
-        strangers.removeAll {
-            $0.vouch.node == vouch.node && $0.vouch.subject == vouch.subject
-        }
-        if strangers.count >= tuning.vouchers {
-            count("rumour_over_limit")
-            strangers.removeFirst()
-        }
-        strangers.append((vouch, teller))
+        if !early.keep(vouch, from: teller) { count(.rumourOverLimit) }
     }
 
     /// Somebody has heard a vouch of an earlier life of this node that had counted further.
@@ -173,7 +162,7 @@ extension Membership {
             return
         }
         guard vouch.version.incarnation >= incarnation else { return }
-        guard vouch.isAuthentic(in: identity.mesh) else { return count("vouch_forged") }
+        guard vouch.isAuthentic(in: identity.mesh) else { return count(.vouchForged) }
         if vouch.version.incarnation > incarnation {
             let version = Presence.Version(
                 incarnation: vouch.version.incarnation, counter: presence.version.counter)

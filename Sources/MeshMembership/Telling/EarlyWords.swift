@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import MeshCore
+
+/// Words of and about nodes whose certificates are not known yet; they may be on the way.
+struct EarlyWords: Sendable {
+    /// A vouch, and who brought it.
+    struct Brought: Sendable {
+        let vouch: Vouch
+        let teller: NodeID
+    }
+
+    /// What a node said of itself, where it is reached, and who brought it.
+    struct Said: Sendable {
+        let presence: Presence
+        let address: String
+        let teller: NodeID
+    }
+
+    private var said: [NodeID: Said] = [:]
+    private var vouches: [Brought] = []
+    private let presencesMost: Int
+    private let vouchesMost: Int
+
+    init(_ tuning: MembershipTuning) {
+        presencesMost = tuning.rumoursWaiting
+        vouchesMost = tuning.vouchesWaiting
+    }
+
+    /// Keeps a node's words.
+    ///
+    /// - Returns: false if there is no room.
+    mutating func keep(_ words: Said) -> Bool {
+        guard said.count < presencesMost else { return false }
+        said[words.presence.node] = words
+        return true
+    }
+
+    /// Keeps a vouch, in the place of an older one of the same node about the same.
+    ///
+    /// - Returns: false if the oldest had to go for it.
+    mutating func keep(_ vouch: Vouch, from teller: NodeID) -> Bool {
+        vouches.removeAll { $0.vouch.node == vouch.node && $0.vouch.subject == vouch.subject }
+        let hasRoom = vouches.count < vouchesMost
+        if !hasRoom { vouches.removeFirst() }
+        vouches.append(Brought(vouch: vouch, teller: teller))
+        return hasRoom
+    }
+
+    /// A node is known now: what was said by it and about it can be judged.
+    mutating func take(_ node: NodeID) -> (said: Said?, vouches: [Brought]) {
+        let isAbout = { (brought: Brought) in
+            brought.vouch.node == node || brought.vouch.subject == node
+        }
+        defer { vouches.removeAll(where: isAbout) }
+        return (said.removeValue(forKey: node), vouches.filter(isAbout))
+    }
+}
