@@ -126,8 +126,8 @@ public struct Oracle: Sendable {
     public mutating func observe(_ cell: Cell, shows values: [WriteID], on disk: DiskID) {
         for value in values where writes.indices.contains(value) {
             if !revoked.contains(disk) { writes[value].wasShown = true }
+            // What it replaces may never have come here.
             writes[value].holders.insert(disk)
-            for replaced in writes[value].replaces { writes[replaced].holders.insert(disk) }
         }
     }
 
