@@ -43,7 +43,20 @@ package struct Ticket: Hashable, Sendable {
         self.grants = grants
     }
 
-    /// A serial that is above all that were made before.
+    /// The time that the next ticket of an operator carries: after that of the one before, also
+    /// where the clock was ahead then, so that a name can always be taken over.
+    ///
+    /// - Parameters:
+    ///   - now: milliseconds since 1970.
+    ///   - last: the time of the ticket before; nil if there was none.
+    /// - Returns: nil if no later time fits into a serial.
+    package static func time(now: UInt64, after last: UInt64?) -> UInt64? {
+        let timeMax: UInt64 = (1 << 48) - 1
+        guard let last else { return min(now, timeMax) }
+        return last < timeMax ? min(max(now, last + 1), timeMax) : nil
+    }
+
+    /// A serial that is above all that were made at an earlier time.
     ///
     /// - Parameters:
     ///   - milliseconds: since 1970; the lower 48 bits count (as in UUIDs of version 7, RFC 9562).

@@ -188,10 +188,10 @@ struct KeyFolder {
         var reader = WireReader(try readSecret("mesh.secret"))
         let secret = MeshSecret(epoch: try reader.u32(), value: try reader.bytes32())
         let ticketKey = try Self.newKey()
-        let now = UInt64(max(0, Date().timeIntervalSince1970 * 1000))
+        let time = try nextTicketTime()
         let ticket = Ticket(
             key: ticketKey.publicKey.id,
-            serial: Ticket.serial(milliseconds: now, random: Sodium.random(10)),
+            serial: Ticket.serial(milliseconds: time, random: Sodium.random(10)),
             site: site, node: node, isCentral: isCentral, groups: Array(Set(groups)),
             grants: isCentral ? Grant.central : Grant.edge(site: site, groups: groups))
         let file = TicketFile(
@@ -200,6 +200,32 @@ struct KeyFolder {
         try DataDirectory.write(Array(file.text.utf8), to: out, mode: 0o600)
         Console.complain(
             "ticket for \(node) at \(site) is in \(out) (use: meshctl join \(out))")
+    }
+
+    /// The time for the next ticket, which is noted beside the keys before the ticket is made.
+    private func nextTicketTime() throws -> UInt64 {
+        let name = "last-ticket"
+        let now = UInt64(max(0, Date().timeIntervalSince1970 * 1000))
+        var last: UInt64?
+        if let data = FileManager.default.contents(atPath: "\(path)/\(name)") {
+            let text = String(decoding: data, as: UTF8.self)
+            guard let number = UInt64(text.trimmingCharacters(in: .whitespacesAndNewlines)) else {
+                throw Failure(
+                    "\(path)/\(name) is not a number of milliseconds; put the time of the newest ticket there, or remove it"
+                )
+            }
+            last = number
+        }
+        guard let time = Ticket.time(now: now, after: last) else {
+            throw Failure("\(path)/\(name): no ticket can be newer than the last one")
+        }
+        if time > now + 86_400_000 {
+            Console.complain(
+                "the last ticket was made by a clock that was ahead of this one; this ticket counts as newer still"
+            )
+        }
+        try write(Array("\(time)\n".utf8), name)
+        return time
     }
 
     func readSecret(_ name: String) throws -> [UInt8] {

@@ -146,6 +146,15 @@ import Testing
             ticket: ticket, seeds: ["centre.example:7374"])
     }
 
+    @Test func `is newer than the one before, whatever the clock says`() {
+        #expect(Ticket.time(now: 50, after: nil) == 50)
+        #expect(Ticket.time(now: 50, after: 20) == 50)
+        #expect(Ticket.time(now: 50, after: 50) == 51)
+        #expect(Ticket.time(now: 50, after: 4_102_444_800_000) == 4_102_444_800_001)
+        #expect(Ticket.time(now: .max, after: nil) == (1 << 48) - 1)
+        #expect(Ticket.time(now: 50, after: .max) == nil)
+    }
+
     @Test func `carries everything as text that survives line breaks`() throws {
         let file = ticket(try TestMesh())
         let read = try TicketFile(text: file.text.replacingOccurrences("\n", "\r\n "))

@@ -356,4 +356,29 @@ import Testing
             ["ticket", "create", "--keys", keys, "--site", "s", "--node", "n", "--out", ticket])
         #expect(open.code == 1 && open.errors.contains("chmod 600"))
     }
+
+    @Test func `take a name over whatever the clock said when its first ticket was made`() throws {
+        let scratch = try Scratch()
+        let keys = "\(scratch.path)/keys"
+        try Programs.run("meshctl", ["mesh", "create", keys, "--name", "m"])
+        func make() throws -> (code: Int32, errors: String) {
+            let made = try Programs.run(
+                "meshctl",
+                [
+                    "ticket", "create", "--keys", keys, "--site", "s", "--node", "n", "--out",
+                    "\(scratch.path)/t",
+                ])
+            return (made.code, made.errors)
+        }
+        #expect(try make().code == 0)
+        // A laptop whose clock stood in 2100 made the last one.
+        let note = URL(fileURLWithPath: "\(keys)/last-ticket")
+        try Data("4102444800000\n".utf8).write(to: note)
+        let next = try make()
+        #expect(next.code == 0 && next.errors.contains("by a clock that was ahead"))
+        #expect(try String(contentsOf: note, encoding: .utf8) == "4102444800001\n")
+        try Data("tomorrow".utf8).write(to: note)
+        let refused = try make()
+        #expect(refused.code == 1 && refused.errors.contains("last-ticket"))
+    }
 }
