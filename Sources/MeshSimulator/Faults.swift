@@ -24,7 +24,8 @@ extension Simulation {
         case .loss(let part): network.loss = part
         case .mix(let time): mix(until: now.advanced(by: time))
         case .cable(let name, let isOut): if let node = named(name) { cable(node, isOut: isOut) }
-        case .image, .restore, .wipe, .snapshot, .revert, .copy, .retire: performOnMachine(action)
+        case .image, .restore, .wipe, .snapshot, .revert, .copy, .retire, .rename, .replace:
+            performOnMachine(action)
         case .disk, .rot, .scrub: performOnDisk(action)
         case .lie(let name, let lie): if let node = named(name) { tell(lie, from: node) }
         case .define(let name, let namespace, let way):
@@ -142,7 +143,7 @@ extension Simulation {
         network = SimulatedNetwork()
         network.off = changed
         for node in nodes where node.isCopy { retire(node) }
-        for node in nodes where !node.isCopy {
+        for node in nodes where !node.isCopy && !node.isRetired {
             node.disk.failAfter(writes: nil)
             node.disk.set(nil)
             if node.isPaused { resume(node) }

@@ -4,6 +4,7 @@ internal import MeshCore
 internal import MeshOracle
 internal import MeshRules
 internal import MeshStore
+internal import MeshTrust
 
 /// Disks and machines that are copied, lost, and put back.
 extension Simulation {
@@ -16,6 +17,8 @@ extension Simulation {
         case .revert(let name): if let node = named(name) { revert(node) }
         case .copy(let name): if let node = named(name) { copy(node) }
         case .retire(let name): if let node = named(name) { retire(node) }
+        case .rename(let name): if let node = named(name) { rename(node) }
+        case .replace(let name): if let node = named(name) { replace(node) }
         default: break
         }
     }
@@ -78,13 +81,44 @@ extension Simulation {
 
     /// A copy is switched off for good: what it alone holds is gone.
     func retire(_ copy: SimulatedNode) {
-        guard copy.isCopy else { return }
-        crash(copy, power: true)
-        network.off.insert(copy.index)
-        copy.isRetired = true
-        copy.life += 1
-        copy.disk.wipe()
-        lose(copy, but: [])
+        if copy.isCopy { switchOff(copy) }
+    }
+
+    private func switchOff(_ node: SimulatedNode) {
+        crash(node, power: true)
+        network.off.insert(node.index)
+        node.isRetired = true
+        node.life += 1
+        node.disk.wipe()
+        lose(node, but: [])
+    }
+
+    /// The box is enrolled again under another name, and goes on with what it holds.
+    private func rename(_ node: SimulatedNode) {
+        guard !node.isCopy, !node.isRetired, disks(of: node).count == 1 else { return }
+        stop(node)
+        let name = node.identity.certificate.ticket.node
+        node.identity = trust.renamed(node.identity, name + "-b")
+        mark(.renamed)
+        start(node)
+    }
+
+    /// The box is broken; another one is enrolled under its name, and begins with nothing.
+    private func replace(_ node: SimulatedNode) {
+        // Who knows nobody yet begins with the first server, at its address.
+        guard node !== nodes[0], !node.isCopy, !node.isRetired, disks(of: node).count == 1,
+            !isRevoked(node.id)
+        else { return }
+        switchOff(node)
+        mark(.replaced)
+        let ticket = node.identity.certificate.ticket
+        start(
+            add(
+                node.name + "'",
+                trust.identity(
+                    ticket.node, site: ticket.site, isCentral: ticket.isCentral,
+                    seeds: node.identity.seeds),
+                wall: Int64(clamping: node.clock.wall)))
     }
 
     /// Every disk of an identity.

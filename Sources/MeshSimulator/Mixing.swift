@@ -33,7 +33,7 @@ extension Simulation {
         let name = node.name
         let back = random.jittered(.seconds(8), by: 0.9)
         func later(_ action: Scenario.Action) { schedule(after: back) { self.perform(action) } }
-        switch random.next() % 28 {
+        switch random.next() % 30 {
         case 0, 1:
             perform(.wan(site: node.site, isCut: true))
             later(.wan(site: node.site, isCut: false))
@@ -75,6 +75,8 @@ extension Simulation {
             later(.scrub(name))
         case 23, 24, 25: perform(.lie(name, pick(Lie.allCases)))
         case 26: defineByChance(back: back)
+        case 27: perform(.rename(name))
+        case 28: if chance(0.5) { perform(.replace(name)) }
         default: network.loss = pick([0, 0.02, 0.1, 0.3])
         }
     }

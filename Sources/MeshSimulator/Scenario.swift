@@ -35,6 +35,8 @@ package struct Scenario: Sendable {
         /// A second machine starts from a copy of the disk, under the name with a `+`; it is taken
         /// away again.
         case copy(String), retire(String)
+        /// The box is enrolled again under another name; another box takes its name.
+        case rename(String), replace(String)
         /// Something is wrong with a disk that still works, or not any more.
         case disk(String, DiskFault?)
         /// A bit of the database flips.
@@ -172,6 +174,8 @@ package struct Scenario: Sendable {
         case ("revert", 1): return .revert(rest[0])
         case ("copy", 1): return .copy(rest[0])
         case ("retire", 1): return .retire(rest[0])
+        case ("rename", 1): return .rename(rest[0])
+        case ("replace", 1): return .replace(rest[0])
         case ("disk", 2):
             if rest[1] == "well" { return .disk(rest[0], nil) }
             return DiskFault(rawValue: rest[1]).map { .disk(rest[0], $0) }
@@ -266,6 +270,10 @@ package enum Mark: String, CaseIterable, Sendable {
     case rewritten
     /// A commit that had rotted at its author, who alone had it, was signed again.
     case signedAgain = "signed-again"
+    /// A box was enrolled again under another name.
+    case renamed
+    /// Another box was enrolled under a name that was taken.
+    case replaced
     /// A disk was full, and writes were refused.
     case diskFull = "disk-full"
     /// A write to a disk failed, and the process ended.

@@ -148,6 +148,7 @@ struct SimulatedTrust {
     private let revoke: SigningKey
     private let secret: MeshSecret
     private var random: SeededGenerator
+    private var ticketCount: UInt8 = 0
 
     init(seed: UInt64) {
         var random = SeededGenerator(seed: seed)
@@ -177,10 +178,29 @@ struct SimulatedTrust {
         _ name: String, site: String, isCentral: Bool, seeds: [String]
     ) -> DataDirectory.Identity {
         let node = SigningKey(seed: Self.bytes(&random))
-        let ticketKey = SigningKey(seed: Self.bytes(&random))
         let link = AgreementKey(secret: Self.bytes(&random))
+        return identity(name, site: site, isCentral: isCentral, seeds: seeds, node, link)
+    }
+
+    /// The same box, enrolled again under another name.
+    mutating func renamed(
+        _ old: DataDirectory.Identity, _ name: String
+    ) -> DataDirectory.Identity {
+        let ticket = old.certificate.ticket
+        return identity(
+            name, site: ticket.site, isCentral: ticket.isCentral, seeds: old.seeds, old.nodeKey,
+            old.linkKey)
+    }
+
+    private mutating func identity(
+        _ name: String, site: String, isCentral: Bool, seeds: [String], _ node: SigningKey,
+        _ link: AgreementKey
+    ) -> DataDirectory.Identity {
+        let ticketKey = SigningKey(seed: Self.bytes(&random))
+        ticketCount += 1
         let ticket = Ticket(
-            key: ticketKey.publicKey.id, serial: Array(Self.bytes(&random).array.prefix(16)),
+            key: ticketKey.publicKey.id,
+            serial: [ticketCount] + Self.bytes(&random).array.prefix(15),
             site: site, node: name, isCentral: isCentral, groups: [],
             grants: isCentral ? Grant.central : Grant.edge(site: site, groups: []))
         let file = TicketFile(

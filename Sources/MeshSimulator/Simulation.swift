@@ -117,13 +117,12 @@ package final class Simulation {
             for server in 1...servers {
                 let isCentral = site == "centre"
                 let name = isCentral && server == 1 ? site : "\(site)-\(server)"
-                let node = SimulatedNode(
-                    index: nodes.count, name: name,
-                    identity: trust.identity(
+                add(
+                    name,
+                    trust.identity(
                         name, site: site, isCentral: isCentral,
                         seeds: isCentral ? [] : ["h0:7374"]),
                     wall: 1_700_000_000_000)
-                nodes.append(node)
             }
         }
         for node in nodes { start(node) }
@@ -149,20 +148,27 @@ package final class Simulation {
     /// A second machine of the same identity.
     func addCopy(of node: SimulatedNode) -> SimulatedNode {
         let name = node.name + String(repeating: "+", count: disks(of: node).count)
-        let copy = SimulatedNode(
-            index: nodes.count, name: name, identity: node.identity,
-            wall: Int64(clamping: node.clock.wall))
+        let copy = add(name, node.identity, wall: Int64(clamping: node.clock.wall))
         copy.isCopy = true
-        nodes.append(copy)
         return copy
+    }
+
+    /// A machine that is off.
+    @discardableResult
+    func add(_ name: String, _ identity: DataDirectory.Identity, wall: Int64) -> SimulatedNode {
+        let node = SimulatedNode(index: nodes.count, name: name, identity: identity, wall: wall)
+        nodes.append(node)
+        return node
     }
 
     private func choose(_ range: ClosedRange<Int>) -> Int {
         range.lowerBound + Int(random.next() % UInt64(range.count))
     }
 
-    /// The nodes that nobody has revoked.
-    private var members: [SimulatedNode] { nodes.filter { !isRevoked($0.id) && !$0.isCopy } }
+    /// The nodes that nobody has revoked, and that nobody has switched off for good.
+    private var members: [SimulatedNode] {
+        nodes.filter { !isRevoked($0.id) && !$0.isCopy && !$0.isRetired }
+    }
 
     func node(_ name: String) -> SimulatedNode? { nodes.first { $0.name == name } }
 
