@@ -141,8 +141,8 @@ let package = Package(
         .executableTarget(
             name: "evilpeer",
             dependencies: [
-                "MeshCore", "MeshCrypto", "MeshTrust", "MeshLink", "MeshMembership", "MeshStore",
-                "MeshTransport",
+                "MeshCore", "MeshCrypto", "MeshTrust", "MeshLink", "MeshMembership",
+                "MeshReplication", "MeshStore", "MeshTransport",
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),
             ], path: "Tests/EvilPeer", swiftSettings: settings),

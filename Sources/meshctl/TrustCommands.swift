@@ -12,11 +12,11 @@ struct Revoke: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Takes a stolen or broken server out of the mesh for ever.",
         discussion: """
-            Signs with the revoke key in the directory of 'mesh create', and hands the revocation to a node, from which
-            it goes to all. No server links with NODE again. What NODE wrote stands as far as the node that is asked
-            knows it; what comes past that counts nowhere. So ask a server that holds all that NODE may write: the
-            centre, or its neighbour. Apps that follow changes are to list anew afterwards. With --since, only what was stamped before that time stands, by NODE's own
-            clock. A thief may have set it back: look at what is left.
+            Signs with the revoke key in the directory of 'mesh create', and hands the revocation to a server, from which
+            it goes to all. No server links with NODE again. Writes of NODE that the server that is asked has seen are
+            kept; all others are discarded. So ask a server that holds all that NODE may write: the centre, or a neighbour
+            of NODE. Apps that follow changes are to list anew afterwards. With --since, only writes with an earlier time
+            are kept. NODE's own clock gave that time, and a thief may have set it back: look at what is left.
 
             A site that is cut off learns of it once its line is back, or from a stick: meshctl trust export.
             """)

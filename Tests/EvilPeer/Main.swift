@@ -5,6 +5,7 @@ import MeshCore
 import MeshCrypto
 import MeshLink
 import MeshMembership
+import MeshReplication
 import MeshStore
 import MeshTransport
 import MeshTrust
@@ -29,6 +30,9 @@ struct EvilPeer {
         case flood
         /// Claims logs that it does not have, and answers comparisons with nonsense.
         case claim
+        /// Says that it has come further in many logs of its own than numbers add up to, and signs
+        /// commits there.
+        case boast
     }
 
     static func main() async throws {
@@ -150,6 +154,7 @@ final class Evil: Sendable {
                     LinkMessage.certificate(nobody.array).encoded, LinkMessage.prune.encoded,
                 ]
             }
+        case .boast: return boasts()
         case .claim:
             guard let scope = Scope("_mesh@all"), let victim = targets.first else {
                 return []
@@ -162,6 +167,30 @@ final class Evil: Sendable {
                 LinkMessage.have(log, through: .max).encoded,
                 LinkMessage.syncTurn([1, 2, 3]).encoded,
                 LinkMessage.commits([UInt8](repeating: 9, count: 500)).encoded,
+            ]
+        }
+    }
+
+    /// Well-signed ends of logs without beginnings, as far as sequences go.
+    private func boasts() -> [[UInt8]] {
+        guard let scope = Scope("menu@all"), let key = try? RecordKey("boast") else { return [] }
+        let record = Record(
+            kind: .put, stamp: HybridTime(1), key: key, context: .empty, contentType: "",
+            body: [1]
+        ).encoded
+        let mesh = identity.root.meshID
+        return (1...8 as ClosedRange<UInt64>).flatMap { life -> [[UInt8]] in
+            let author = Author(node: identity.certificate.node, life: Life(life))
+            let last = Dot.sequenceMax - 1
+            let commit = Commit(
+                signing: [record], ids: [Record.id(of: record, in: mesh)], scope: scope,
+                author: author, first: last, previous: Blake2b.hash([1]), policy: .builtIn,
+                key: identity.nodeKey, mesh: mesh)
+            let message = CommitsMessage(
+                scope: scope, author: author, after: last - 1, through: last, commits: [commit])
+            return [
+                LinkMessage.have(LogName(scope: scope, author: author), through: last).encoded,
+                LinkMessage.commits(message.encoded).encoded,
             ]
         }
     }

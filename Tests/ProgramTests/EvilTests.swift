@@ -77,7 +77,7 @@ private struct Siege {
 @Suite(.serialized) struct `A peer with a valid certificate that lies` {
     @Test(arguments: [
         (["garbage"], "message_malformed"), (["accuse", "forge"], "membership_presence_forged"),
-        (["flood", "claim"], "certificate_"),
+        (["flood", "claim"], "certificate_"), (["boast"], "commits_gap"),
     ])
     func `changes nothing for honest servers`(lies: [String], counter: String) throws {
         let siege = try Siege()

@@ -57,6 +57,40 @@ import Testing
     }
 }
 
+@Suite struct `A disk that was put back` {
+    @Test func `is not followed from a cursor of what it has lost`() throws {
+        let node = try Node()
+        _ = try Programs.ctl(
+            node, "namespace", "create", "menu", "--audience", "all", "--writers", "any",
+            "--merge", "register")
+        func write(_ key: String) throws {
+            #expect(try node.curl("/v1/records/menu/\(key)", "-X", "PUT", "-d", "x").status == 201)
+        }
+        func cursor() throws -> String {
+            let body = try node.curl("/v1/changes", "-m", "1").body
+            let line = body.split(separator: "\n").last { $0.hasPrefix("id: ") }
+            return String((try #require(line)).dropFirst(4))
+        }
+        try write("before")
+        let kept = try cursor()
+        _ = node.stop()
+        try Programs.run("/bin/cp", ["-a", node.data, node.data + "-image"])
+        try node.start()
+        for index in 1...30 { try write("lost/\(index)") }
+        let lost = try cursor()
+        _ = node.stop()
+        try Programs.run("/bin/rm", ["-r", node.data])
+        try Programs.run("/bin/mv", [node.data + "-image", node.data])
+        try node.start()
+        // As many changes come as were lost: by number alone the old cursor would fit.
+        for index in 1...30 { try write("new/\(index)") }
+        let gone = try node.curl("/v1/changes?since=\(lost)", "-m", "2")
+        #expect(gone.status == 410 && gone.body.contains("cursor_gone"))
+        let feed = try node.curl("/v1/changes?since=\(kept)", "-m", "2").body
+        for index in 1...30 { #expect(feed.contains("\"new/\(index)\"")) }
+    }
+}
+
 @Suite struct `A full disk` {
     @Test(.enabled("mounting a small disk needs root") { geteuid() == 0 })
     func `refuses writes, serves reads, also after a start, and takes writes when there is room`()
