@@ -76,6 +76,18 @@ private func author(_ node: UInt8, _ life: UInt64 = 1) -> Author {
         (0..<count).map { TestMesh.bytes(UInt8($0 & 255), UInt8($0 >> 8)) }
     }
 
+    @Test func `of one record takes one hash for each level of the tree`() {
+        let ids = ids(1024)
+        for kept in [0, 511, 1023] {
+            let dropped = Dictionary(
+                uniqueKeysWithValues: ids.enumerated().filter { $0.offset != kept }
+                    .map { ($0.offset, $0.element) })
+            let proof = CommitProof(allPresent: 1024).dropping(dropped)
+            #expect(proof.absent.count == 10)
+            #expect(proof.encoded.count < 500)
+        }
+    }
+
     @Test(arguments: [1, 2, 3, 5, 8, 63, 64, 65, 1000, 1024])
     func `leads to the signed root whatever was dropped in whatever order`(count: Int) throws {
         let ids = ids(count)

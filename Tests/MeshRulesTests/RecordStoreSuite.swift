@@ -165,3 +165,30 @@ enum StoreKind: String, CaseIterable, Sendable {
         }
     }
 }
+
+@Suite struct `What is kept of superseded records` {
+    @Test func `is not proven anew for each overwrite, but where it goes`() async throws {
+        let mesh = try TestMesh()
+        let centre = try await mesh.centre(all)
+        let records = DictionaryRecords(root: mesh.root)
+        let store = try mesh.dictionaryStore(mesh.identity("s"), records)
+        #expect(try await store.reconcile(with: centre) != nil)
+        let (importer, editor) = (
+            PeerWriter(mesh.identity("importer")), PeerWriter(mesh.identity("editor"))
+        )
+        for one in [importer, editor] { try store.keep(one.identity.certificate) }
+        let bulk = try (1...1000).map { try importer.record("k\($0)") }
+        #expect(try await store.take(importer.message(prices, bulk)).stored == 1000)
+        let before = records.commitsWritten
+        var previous: Digest?
+        for number in 1...100 as ClosedRange<UInt64> {
+            let record = try editor.record("k\(number)", "new", seen: [importer.dot(number)])
+            let message = editor.message(
+                prices, [record], first: number, previous: previous)
+            previous = message.commits[0].header.id(in: mesh.root.meshID)
+            #expect(try await store.take(message).stored == 1)
+        }
+        // One row each for the new commits; the one of the import, with its proof, stays.
+        #expect(records.commitsWritten == before + 100)
+    }
+}

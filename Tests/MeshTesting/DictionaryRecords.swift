@@ -50,7 +50,11 @@ package final class DictionaryRecords: RecordStore {
         var lease: UInt64 = 0
         var stored: StoredStart?
         var epochs: [(name: [UInt8], start: UInt64)] = []
+        var commitsWritten = 0
     }
+
+    /// How often the row of a commit, with its proof, was written.
+    package var commitsWritten: Int { state.withLock(\.commitsWritten) }
 
     package func lease(
         _ start: @escaping @Sendable (StoredStart?) -> StartDecision
@@ -150,6 +154,7 @@ extension DictionaryRecords.State {
             content.holes = content.holes.filter { $0 < first }
             logs[log] = content
         case .commit(let header, let signature, let proof):
+            commitsWritten += 1
             logs[header.log, default: .init()].commits[header.first] = (header, signature, proof)
         case .removeCommit(let log, let first): logs[log]?.commits[first] = nil
         case .head(let log, let head, let header, let signature):
@@ -200,9 +205,12 @@ extension DictionaryRecords.State {
 
 extension TestMesh {
     /// A store whose records lie in dictionaries.
-    package func dictionaryStore(_ identity: DataDirectory.Identity) throws -> Store {
+    package func dictionaryStore(
+        _ identity: DataDirectory.Identity, _ records: DictionaryRecords? = nil
+    ) throws -> Store {
         try Store(
-            records: DictionaryRecords(root: root), notes: Notes(path: path(identity) + "-notes"),
+            records: records ?? DictionaryRecords(root: root),
+            notes: Notes(path: path(identity) + "-notes"),
             identity: identity, lock: nil,
             wallMilliseconds: { 1_700_000_000_000 })
     }
