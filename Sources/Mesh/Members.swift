@@ -42,10 +42,10 @@ extension MeshNode {
         post(.datagram(datagram, from: host))
     }
 
-    func send(_ datagram: [UInt8], to address: String) {
-        guard let target = HostPort.parse(address),
-            let address = HostPort.address(target.host, port: target.port)
-        else { return count("datagram_bad_address") }
+    func send(_ datagram: [UInt8], to address: Address) {
+        guard let address = HostPort.address(address.bareHost, port: Int(address.port)) else {
+            return count("datagram_bad_address")
+        }
         datagramPort.withLock { $0 }?.send(datagram, to: address)
     }
 }

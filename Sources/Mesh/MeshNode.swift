@@ -217,12 +217,22 @@ public final class MeshNode: Sendable {
     /// The position of the change feed, waited for.
     package var changes: ChangeHub { changeHub }
 
+    /// Where to begin: those of the settings and those of the ticket.
+    private func seeds(of identity: DataDirectory.Identity) -> [Address] {
+        let all = Set(configuration.seeds + identity.seeds).sorted()
+        for text in all where Address(text) == nil {
+            logger.error(
+                "A seed is not HOST:PORT and is not dialled", metadata: ["seed": "\(text)"])
+        }
+        return all.compactMap { Address($0) }
+    }
+
     private func drive(_ port: LinkPort, _ beacons: BeaconPort, _ listening: Int) async {
         let identity = store.identity
         var generator = SystemRandomNumberGenerator()
         var engine = Engine(
             own: identity.certificate, membership: membership(listening, seed: generator.next()),
-            seeds: Array(Set(configuration.seeds + identity.seeds)).sorted(),
+            seeds: seeds(of: identity),
             seed: generator.next(), now: now)
         post(.revoked((try? store.revocations()) ?? []))
         post(.known(knownNodes()))

@@ -96,16 +96,11 @@ extension MeshNode {
         }
     }
 
-    func dial(_ address: String, _ port: LinkPort) {
-        guard let (host, number) = HostPort.parse(address) else {
-            return post(
-                .dialFailed(address: address, DialFailure(.unreachable, "not HOST:PORT")))
-        }
+    func dial(_ address: Address, _ port: LinkPort) {
         Task {
             do {
-                try await port.dial(
-                    host: host, port: number, known: HostPort.address(host, port: number),
-                    address: address)
+                let known = HostPort.address(address.bareHost, port: Int(address.port))
+                try await port.dial(address, known: known)
             } catch {
                 post(
                     .dialFailed(address: address, DialFailure(.unreachable, Self.reason(error))))

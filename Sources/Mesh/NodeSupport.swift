@@ -53,25 +53,11 @@ struct Budget {
     }
 }
 
-/// Addresses as people write them.
-package enum HostPort {
-    /// Takes `host:port` or `[address]:port` apart.
-    package static func parse(_ text: String) -> (host: String, port: Int)? {
-        guard let colon = text.lastIndex(of: ":"),
-            let port = Int(text[text.index(after: colon)...]), (1...65_535).contains(port)
-        else { return nil }
-        var host = text[..<colon]
-        if host.hasPrefix("["), host.hasSuffix("]") {
-            host = host.dropFirst().dropLast()
-        } else if host.contains(":") {
-            return nil
-        }
-        return host.isEmpty ? nil : (String(host), port)
-    }
-
+/// Addresses as the system has them.
+enum HostPort {
     /// The address to dial for a beacon's source; nil for one that no host can have.
-    static func dialable(_ source: SocketAddress, port: UInt16) -> String? {
-        host(source).map { "\($0):\(port)" }
+    static func dialable(_ source: SocketAddress, port: UInt16) -> Address? {
+        host(source).flatMap { Address(host: $0, port: port) }
     }
 
     /// An address of digits with its port, also a local one of IPv6 with its interface.

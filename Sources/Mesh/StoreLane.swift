@@ -16,7 +16,7 @@ package enum StoreWork: Sendable {
     case keep(LinkID, [UInt8])
     case show(LinkID, NodeID)
     case heed(LinkID, [UInt8])
-    case remember(NodeID, String)
+    case remember(NodeID, Address)
     case depart(NodeID, [UInt8]?)
 
     /// The work that an effect asks for; nil for an effect that is not the store's.

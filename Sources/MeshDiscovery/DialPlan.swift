@@ -62,7 +62,7 @@ package struct DialPlan: Sendable {
     /// One address.
     package struct Target: Sendable {
         /// `host:port`.
-        package let address: String
+        package let address: Address
         /// How it came to be known.
         package let rung: Rung
         /// Who was last met there.
@@ -98,12 +98,12 @@ package struct DialPlan: Sendable {
 
     private let own: NodeID
     private let tuning: Tuning
-    private var targets: [String: Target] = [:]
+    private var targets: [Address: Target] = [:]
     private var entropy: SeededGenerator
 
     /// Begins with the configured seeds, which are due at once.
     package init(
-        own: NodeID, seeds: [String], tuning: Tuning, entropy: SeededGenerator, now: Instant
+        own: NodeID, seeds: [Address], tuning: Tuning, entropy: SeededGenerator, now: Instant
     ) {
         self.own = own
         self.tuning = tuning
@@ -118,7 +118,7 @@ package struct DialPlan: Sendable {
 
     /// A beacon of another node was heard from an address on a local segment.
     package mutating func hear(
-        _ node: NodeID, _ incarnation: Incarnation, at address: String, now: Instant
+        _ node: NodeID, _ incarnation: Incarnation, at address: Address, now: Instant
     ) {
         if var target = targets[address] {
             target.lastHeard = now
@@ -142,7 +142,7 @@ package struct DialPlan: Sendable {
 
     /// A node was met at an address before, or a peer says that it may be met there.
     package mutating func tell(
-        _ node: NodeID, at address: String, rung: Rung, now: Instant
+        _ node: NodeID, at address: Address, rung: Rung, now: Instant
     ) {
         guard node != own, targets[address] == nil else { return }
         if targets.count >= tuning.targetsMax { dropOldest() }
@@ -154,7 +154,7 @@ package struct DialPlan: Sendable {
     }
 
     /// A node is to be dialled now, wherever it was last.
-    package mutating func reach(_ node: NodeID, at address: String, now: Instant) {
+    package mutating func reach(_ node: NodeID, at address: Address, now: Instant) {
         tell(node, at: address, rung: .told, now: now)
         targets[address]?.node = node
         targets[address]?.isForced = true
@@ -176,8 +176,8 @@ package struct DialPlan: Sendable {
     package mutating func due(
         now: Instant, linked: Set<NodeID>, atMost most: Int = .max,
         verdict: (NodeID) -> Verdict = { _ in .wanted }
-    ) -> [String] {
-        var ready: [String] = []
+    ) -> [Address] {
+        var ready: [Address] = []
         for (address, target) in targets
         where target.nextDial <= now && !target.isDialling && !target.isSelf {
             guard let node = target.node else {
@@ -196,7 +196,7 @@ package struct DialPlan: Sendable {
             case .never: targets[address] = nil
             }
         }
-        var due: [String] = []
+        var due: [Address] = []
         for address in ready.sorted() where due.count < most {
             guard let target = targets[address] else { continue }
             // A beacon that is not heard any more tells no address, unless that is to be found out.
@@ -225,7 +225,7 @@ package struct DialPlan: Sendable {
     }
 
     /// A dial led to a link.
-    package mutating func linked(_ address: String, to node: NodeID, now: Instant) {
+    package mutating func linked(_ address: Address, to node: NodeID, now: Instant) {
         guard var target = targets[address] else { return }
         target.isDialling = false
         target.isForced = false
@@ -241,7 +241,7 @@ package struct DialPlan: Sendable {
     /// - Returns: the node that was to be reached there, if one was.
     @discardableResult
     package mutating func failed(
-        _ address: String, _ failure: DialFailure, now: Instant
+        _ address: Address, _ failure: DialFailure, now: Instant
     ) -> NodeID? {
         guard var target = targets[address] else { return nil }
         let reached = target.isForced ? target.node : nil

@@ -41,7 +41,7 @@ package struct Engine: ~Copyable {
     ///
     /// - Parameter seed: decides every choice by chance.
     package init(
-        own: Certificate, membership: Membership, seeds: [String],
+        own: Certificate, membership: Membership, seeds: [Address],
         limits: EngineLimits = EngineLimits(),
         tuning: EngineTuning = EngineTuning(), dialling: DialPlan.Tuning = DialPlan.Tuning(),
         seed: UInt64, now: Instant
@@ -165,7 +165,7 @@ package struct Engine: ~Copyable {
     }
 
     private mutating func heard(
-        _ node: NodeID, _ incarnation: Incarnation, _ address: String, _ now: Instant
+        _ node: NodeID, _ incarnation: Incarnation, _ address: Address, _ now: Instant
     ) {
         guard node != own.node, !isRevoked, revoked[node] == nil else { return }
         guard let id = link(to: node) else {

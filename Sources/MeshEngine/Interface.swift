@@ -51,9 +51,9 @@ package enum Input: Sendable {
     /// The certificates of a node that a peer wants were looked up, the newest last.
     case shown(LinkID, [[UInt8]])
     /// An authentic beacon of another node was heard.
-    case heard(NodeID, Incarnation, address: String)
+    case heard(NodeID, Incarnation, address: Address)
     /// A dial came to nothing.
-    case dialFailed(address: String, DialFailure)
+    case dialFailed(address: Address, DialFailure)
     /// An operator asks for a comparison with everyone.
     case syncNow
     /// An interface or an address of this host has come.
@@ -69,12 +69,12 @@ package struct KnownNode: Sendable {
     /// Its certificate.
     package let certificate: Certificate
     /// Where it was last met; nil if never, or if it dialled.
-    package let address: String?
+    package let address: Address?
     /// The words with which it left; nil if it has not.
     package let farewell: [UInt8]?
 
     /// Describes a node.
-    package init(_ certificate: Certificate, address: String? = nil, farewell: [UInt8]? = nil) {
+    package init(_ certificate: Certificate, address: Address? = nil, farewell: [UInt8]? = nil) {
         self.certificate = certificate
         self.address = address
         self.farewell = farewell
@@ -86,7 +86,7 @@ package struct LinkOrigin: Sendable {
     /// The other end, `host:port`.
     package let remote: String
     /// The address that was dialled; nil if the peer dialled.
-    package let dialled: String?
+    package let dialled: Address?
     /// Whether the peer is on a local segment.
     package let isLocal: Bool
     /// The interface of that segment; nil if the peer is on none.
@@ -98,7 +98,7 @@ package struct LinkOrigin: Sendable {
 
     /// Describes a link.
     package init(
-        remote: String, dialled: String?, isLocal: Bool, interface: String? = nil, host: String?,
+        remote: String, dialled: Address?, isLocal: Bool, interface: String? = nil, host: String?,
         datagramKey: Bytes32
     ) {
         self.remote = remote
@@ -135,7 +135,7 @@ package enum Effect: Sendable {
     /// Close a link, once what was said has gone out.
     case close(LinkID, reason: CloseReason)
     /// Dial an address.
-    case dial(String)
+    case dial(Address)
     /// Take a comparison one turn further; nil begins it.
     case compare(LinkID, SyncSession, SyncTurn?)
     /// Have the store judge a message.
@@ -149,9 +149,9 @@ package enum Effect: Sendable {
     /// Verify and keep a revocation that a peer shows.
     case heed(LinkID, [UInt8])
     /// Send a datagram to `host:port`.
-    case datagram(address: String, [UInt8])
+    case datagram(address: Address, [UInt8])
     /// Keep for the next start where a node was met.
-    case remember(NodeID, address: String)
+    case remember(NodeID, address: Address)
     /// Keep for the next start that a node has left, in its own words; nil if it is back.
     case depart(NodeID, [UInt8]?)
     /// Send a beacon on every interface.

@@ -31,7 +31,7 @@ public struct APIConfiguration: Sendable {
     /// Why the configuration is refused; nil if it is not.
     public var refusal: String? {
         guard let listen else { return nil }
-        guard let (host, _) = HostPort.parse(listen) else {
+        guard let host = Address(listen)?.bareHost else {
             return "http.listen: '\(listen)' is not HOST:PORT"
         }
         if host == "localhost" || host == "::1" || host.hasPrefix("127.") || allowPlaintext {
@@ -65,7 +65,8 @@ public struct APIServer: Sendable {
         if let refusal = configuration.refusal { throw APIError(reason: refusal) }
         try await withThrowingTaskGroup(of: Void.self) { tasks in
             tasks.addTask { try await serveSocket(ready: ready) }
-            if let listen = configuration.listen, let (host, port) = HostPort.parse(listen) {
+            if let address = configuration.listen.flatMap({ Address($0) }) {
+                let (host, port) = (address.bareHost, Int(address.port))
                 // A host that has no IPv4 yet knows the name by IPv6 alone.
                 let known = host == "localhost" ? "127.0.0.1" : host
                 tasks.addTask {

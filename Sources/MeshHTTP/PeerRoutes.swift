@@ -195,7 +195,7 @@ extension Routes {
 
     private static func view(_ target: DialPlan.Target, _ name: String?) -> AddressView {
         AddressView(
-            address: target.address, rung: target.rung.rawValue, node: name,
+            address: target.address.description, rung: target.rung.rawValue, node: name,
             dials: target.dials, failures: target.failures,
             code: target.lastFailure?.cause.rawValue, error: target.lastFailure?.reason)
     }

@@ -64,17 +64,14 @@ package struct Member: Sendable {
     /// When this node last heard it, or of an answer of its.
     package var lastHeard: Instant? { evidence.heard }
 
-    /// Where datagrams and dials reach it, `host:port`; nil if that is not known.
-    package var address: String? {
+    /// Where datagrams and dials reach it; nil if that is not known.
+    package var address: Address? {
         guard let host, let port = presence?.port else { return nil }
-        return "\(host):\(port)"
+        return Address(host: host, port: port)
     }
 
-    /// The address as another host may use it; empty if there is none, or only one of this segment.
-    var tellable: String {
-        guard let address, !address.contains("%") else { return "" }
-        return address
-    }
+    /// The address as another host may use it; nil if there is none, or only one of this segment.
+    var tellable: Address? { address.flatMap { $0.isOfOneSegment ? nil : $0 } }
 
     var version: Presence.Version {
         presence?.version ?? Presence.Version(incarnation: 0, counter: 0)
@@ -84,7 +81,7 @@ package struct Member: Sendable {
 /// What membership wants done.
 package enum MembershipEffect: Sendable {
     /// Send a sealed datagram to an address.
-    case datagram(address: String, [UInt8])
+    case datagram(address: Address, [UInt8])
     /// Ask a linked member for a sign of life on its link.
     case ask(NodeID)
     /// Tell a linked member.
@@ -94,7 +91,7 @@ package enum MembershipEffect: Sendable {
     /// A rumour names a node whose certificate is not known; ask the linked member that told it.
     case wantCertificate(NodeID, from: NodeID)
     /// Somebody told where a member might be reached.
-    case told(NodeID, address: String)
+    case told(NodeID, address: Address)
     /// Dial a member whose suspicion ends and whom no datagram can ask; if that fails, tell
     /// `unreachable`.
     case reach(NodeID)

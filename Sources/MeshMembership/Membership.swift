@@ -222,7 +222,7 @@ extension Membership {
             key: identity.key, mesh: identity.mesh, version: version, status: status, wan: wan,
             priority: presence.priority, port: presence.port)
         knownGateway = nil
-        spread(.presence(presence, address: ""), except: nil)
+        spread(.presence(presence, address: nil), except: nil)
     }
 
     func isNear(_ member: Member) -> Bool { member.site == identity.site }
@@ -245,7 +245,7 @@ extension Membership {
     private func everyone(for node: NodeID) -> [Rumour] {
         guard let peer = table[node] else { return [] }
         var rumours: [Rumour] = []
-        if mayKnow(peer, nil) { rumours.append(.presence(presence, address: "")) }
+        if mayKnow(peer, nil) { rumours.append(.presence(presence, address: nil)) }
         for member in members where mayKnow(peer, member) || member.node == node {
             guard let presence = member.presence, member.state != .revoked else { continue }
             let isWorthIt = member.state != .away || presence.status != .alive

@@ -48,7 +48,8 @@ extension Simulation {
                 isCentral: ticket.isCentral),
             incarnation: incarnation, port: 7374, seed: random.next(), now: now)
         node.engine = Engine(
-            own: node.identity.certificate, membership: membership, seeds: node.identity.seeds,
+            own: node.identity.certificate, membership: membership,
+            seeds: node.identity.seeds.compactMap { Address($0) },
             seed: random.next(), now: now)
         node.storeFree = now
         say("\(node.name) is up, life \(life)")
@@ -168,7 +169,7 @@ extension Simulation {
             if reason == .silence { mark(.linkLost) }
             if let end = node.ends[id.number] { close(end, "\(reason)") }
         case .dial(let address):
-            trace(address.utf8)
+            trace(address.description.utf8)
             dial(node, address)
         case .datagram(let address, let bytes):
             trace(bytes.prefix(32))

@@ -52,7 +52,7 @@ enum SimulatedLink {
         let node: SimulatedNode
         let life: Int
         let number: UInt64
-        let dialled: String?
+        let dialled: Address?
         var machine: LinkMachine
         var other: End?
         var isEstablished = false
@@ -62,7 +62,7 @@ enum SimulatedLink {
         /// What has arrived but cannot be taken now.
         var held: [Segment] = []
 
-        init(_ node: SimulatedNode, dialled: String?, machine: consuming LinkMachine) {
+        init(_ node: SimulatedNode, dialled: Address?, machine: consuming LinkMachine) {
             self.node = node
             life = node.life
             self.dialled = dialled
@@ -86,7 +86,7 @@ extension Simulation {
 
     // MARK: Datagrams
 
-    func send(_ datagram: [UInt8], from: SimulatedNode, to address: String) {
+    func send(_ datagram: [UInt8], from: SimulatedNode, to address: Address) {
         guard let to = nodes.first(where: { $0.address == address }) else { return }
         deliver(datagram, from, to) { self.post($0, .datagram($1, from: from.host)) }
     }
@@ -128,7 +128,7 @@ extension Simulation {
 
     // MARK: Links
 
-    func dial(_ node: SimulatedNode, _ address: String) {
+    func dial(_ node: SimulatedNode, _ address: Address) {
         let target = nodes.first { $0.address == address }
         let life = node.life
         func refuse(
@@ -158,7 +158,7 @@ extension Simulation {
         transmit(near, .bytes(near.machine.opening()))
     }
 
-    private func end(_ node: SimulatedNode, dialling: String?) -> SimulatedLink.End {
+    private func end(_ node: SimulatedNode, dialling: Address?) -> SimulatedLink.End {
         let identity = LinkIdentity(
             certificate: node.identity.certificate, key: node.identity.linkKey,
             root: node.identity.root, secret: node.identity.secret, version: "0.1.0")

@@ -112,7 +112,7 @@ final class SimulatedNode {
 
     var isUp: Bool { engine != nil }
     var host: String { "h\(index)" }
-    var address: String { "\(host):7374" }
+    var address: Address { SimulatedTrust.address(host) }
 
     /// Opens the database as a starting process does.
     ///
@@ -161,6 +161,14 @@ struct SimulatedTrust {
             revoke: [revoke.publicKey.id])
         secret = MeshSecret(epoch: 1, value: Self.bytes(&random))
         self.random = random
+    }
+
+    /// Where a simulated host is reached.
+    static func address(_ host: String) -> Address {
+        guard let address = Address(host: host, port: 7374) else {
+            preconditionFailure("'\(host)' is no host")
+        }
+        return address
     }
 
     static func bytes(_ random: inout SeededGenerator) -> Bytes32 {

@@ -31,7 +31,7 @@ package final class SiteSimulation {
             self.identity = identity
         }
 
-        var address: String { "h\(index):7374" }
+        var address: Address { SimulatedTrust.address("h\(index)") }
     }
 
     /// One end of a connection.
@@ -256,8 +256,8 @@ package final class SiteSimulation {
 
     private func latency() -> Duration { random.jittered(.microseconds(300), by: 0.3) }
 
-    private func place(_ address: String) -> Server? {
-        guard let number = Int(address.dropFirst().prefix { $0 != ":" }),
+    private func place(_ address: Address) -> Server? {
+        guard let number = Int(address.host.dropFirst()),
             servers.indices.contains(number)
         else { return nil }
         return servers[number]
@@ -274,7 +274,7 @@ package final class SiteSimulation {
         }
     }
 
-    private func dial(_ server: Server, _ address: String) {
+    private func dial(_ server: Server, _ address: Address) {
         guard let target = place(address), target.engine != nil else {
             return schedule(after: .seconds(2)) {
                 self.post(
@@ -293,7 +293,8 @@ package final class SiteSimulation {
             }
             for (index, (mine, theirs)) in [(server, target), (target, server)].enumerated() {
                 let origin = LinkOrigin(
-                    remote: theirs.address, dialled: index == 0 ? address : nil, isLocal: true,
+                    remote: theirs.address.description, dialled: index == 0 ? address : nil,
+                    isLocal: true,
                     host: "h\(theirs.index)", datagramKey: SimulatedTrust.bytes(&self.random))
                 let peer = LinkMachine.Peer(
                     certificate: theirs.identity.certificate, version: "0", salt: Salt([0]))

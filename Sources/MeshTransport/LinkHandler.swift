@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-internal import MeshCore
+package import MeshCore
 internal import MeshCrypto
 package import MeshLink
 package import NIOCore
@@ -46,10 +46,10 @@ package final class LinkConnection: Sendable {
     /// The other end, `host:port`.
     package let remote: SocketAddress?
     /// The address that was dialled; nil if the peer dialled.
-    package let dialled: String?
+    package let dialled: Address?
     private let channel: any Channel
 
-    fileprivate init(number: UInt64, channel: any Channel, dialled: String?) {
+    fileprivate init(number: UInt64, channel: any Channel, dialled: Address?) {
         self.number = number
         self.channel = channel
         self.dialled = dialled
@@ -83,7 +83,7 @@ final class LinkHandler: ChannelDuplexHandler {
     private let callbacks: LinkCallbacks
     private let limits: LinkConnection.Limits
     private let number: UInt64
-    private let dialled: String?
+    private let dialled: Address?
     private var connection: LinkConnection?
     private var deadline: Scheduled<Void>?
     private var failure: LinkError?
@@ -93,7 +93,7 @@ final class LinkHandler: ChannelDuplexHandler {
     private var lastDrain = NIODeadline.now()
 
     init(
-        machine: consuming LinkMachine, number: UInt64, dialled: String?,
+        machine: consuming LinkMachine, number: UInt64, dialled: Address?,
         callbacks: LinkCallbacks, limits: LinkConnection.Limits
     ) {
         self.machine = machine

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-internal import MeshCore
+package import MeshCore
 internal import MeshCrypto
 package import MeshLink
 package import NIOCore
@@ -77,11 +77,9 @@ package final class LinkPort: Sendable {
 
     /// Dials an address; a failure is told as a text.
     ///
-    /// - Parameter known: the address, where it is not a name: names are looked up one at a time,
-    ///   and one that takes long must not keep the neighbours waiting.
-    package func dial(
-        host: String, port: Int, known: SocketAddress?, address: String
-    ) async throws {
+    /// - Parameter known: the address, where its host is not a name: names are looked up one at a
+    ///   time, and one that takes long must not keep the neighbours waiting.
+    package func dial(_ address: Address, known: SocketAddress?) async throws {
         let bootstrap = ClientBootstrap(group: group)
             .connectTimeout(limits.dial)
             .channelOption(.socketOption(.so_keepalive), value: 1)
@@ -89,11 +87,11 @@ package final class LinkPort: Sendable {
         if let known {
             _ = try await bootstrap.connect(to: known).get()
         } else {
-            _ = try await bootstrap.connect(host: host, port: port).get()
+            _ = try await bootstrap.connect(host: address.bareHost, port: Int(address.port)).get()
         }
     }
 
-    private func prepare(_ channel: any Channel, dialled: String?) -> EventLoopFuture<Void> {
+    private func prepare(_ channel: any Channel, dialled: Address?) -> EventLoopFuture<Void> {
         let host = channel.remoteAddress?.ipAddress ?? ""
         let number: UInt64? = state.withLock { state in
             let sameHost = state.halfOpen.values.count { $0 == host }

@@ -101,7 +101,7 @@ struct TicketCommand: ParsableCommand {
                 throw ValidationError(
                     "at most \(Ticket.groupsMax) groups and \(TicketFile.seedsMax) seeds")
             }
-            for address in seed where !address.contains(":") || address.utf8.count > 255 {
+            for address in seed where Address(address) == nil {
                 throw ValidationError("'\(address)' is not HOST:PORT")
             }
         }

@@ -3,6 +3,7 @@
 import Configuration
 import Foundation
 import Mesh
+import MeshCore
 import MeshHTTP
 import SystemPackage
 
@@ -90,6 +91,9 @@ struct Settings {
             in: CharacterSet(charactersIn: "[]"))
         mesh.listenPort = port
         mesh.seeds = reader.stringArray(forKey: "mesh.seeds", default: [])
+        for seed in mesh.seeds where Address(seed) == nil {
+            throw SettingsError(description: "mesh.seeds: '\(seed)' is not HOST:PORT")
+        }
         mesh.discovery = reader.bool(forKey: "discovery.enabled", default: true)
         let interfaces = reader.stringArray(forKey: "discovery.interfaces", default: [])
         mesh.interfaces = interfaces.isEmpty ? nil : interfaces

@@ -37,7 +37,9 @@ struct EvilPeer {
 
     static func main() async throws {
         let words = Array(CommandLine.arguments.dropFirst())
-        guard words.count >= 4, let port = Int(words[1]), let seconds = Double(words[2]) else {
+        guard words.count >= 4, let address = Address("127.0.0.1:\(words[1])"),
+            let seconds = Double(words[2])
+        else {
             print("usage: evilpeer DATA PORT SECONDS LIE…")
             exit(64)
         }
@@ -53,8 +55,7 @@ struct EvilPeer {
             callbacks: evil.callbacks)
         while Date() < end {
             if evil.connection == nil {
-                try? await link.dial(
-                    host: "127.0.0.1", port: port, known: nil, address: "127.0.0.1:\(port)")
+                try? await link.dial(address, known: nil)
                 try await Task.sleep(for: .milliseconds(100))
             } else {
                 evil.speak()
@@ -208,7 +209,7 @@ final class Evil: Sendable {
             let vouch = Vouch(
                 key: identity.nodeKey, mesh: identity.root.meshID, version: version,
                 subject: target.node, isThere: true)
-            let forged = (try? Presence(from: &reader)).map { [Rumour.presence($0, address: "")] }
+            let forged = (try? Presence(from: &reader)).map { [Rumour.presence($0, address: nil)] }
             return (forged ?? []) + [.vouch(vouch)]
         }
     }

@@ -101,3 +101,23 @@ import Testing
         #expect(Base32.decode("b") == nil)
     }
 }
+
+@Suite struct `An address` {
+    @Test(arguments: [
+        "till-1.example:7374", "10.0.0.5:1", "[fe80::1%eth0]:7374", "[2001:db8::1]:65535", "h:7",
+    ])
+    func `is taken apart and put together again`(text: String) throws {
+        let address = try #require(Address(text))
+        #expect(address.description == text)
+        #expect(Address(host: address.host, port: address.port) == address)
+        #expect(!address.bareHost.contains("["))
+        #expect(address.isOfOneSegment == text.contains("%"))
+    }
+
+    @Test(arguments: [
+        "", ":", "h", "h:", ":7374", "h:0", "h:65536", "h:-1", "h:+1", "h:7374x", "fe80::1:7374",
+        "[]:7374", "[[::1]]:7374", "a b:7374", "h\n:7374", "hö:7374",
+        String(repeating: "h", count: 300) + ":7374",
+    ])
+    func `that nobody can dial is none`(text: String) { #expect(Address(text) == nil) }
+}

@@ -69,7 +69,7 @@ private let key: Bytes32 = TestMesh.bytes(2, 2)
     private let low: NodeID = TestMesh.bytes(3, 3)
     private let start = Instant(nanoseconds: 0)
 
-    private func plan(_ own: NodeID, seeds: [String] = []) -> DialPlan {
+    private func plan(_ own: NodeID, seeds: [Address] = []) -> DialPlan {
         DialPlan(
             own: own, seeds: seeds, tuning: DialPlan.Tuning(), entropy: SeededGenerator(seed: 1),
             now: start)
@@ -170,8 +170,8 @@ private let key: Bytes32 = TestMesh.bytes(2, 2)
         var plan = plan(.zero, seeds: ["x:1"])
         plan.tell(low, at: "y:1", rung: .told, now: start)
         #expect(plan.due(now: after(2), linked: []) == ["x:1", "y:1"])
-        for address in ["x:1", "y:1"] { plan.linked(address, to: low, now: after(2)) }
-        var dialled: [String] = []
+        for address in ["x:1", "y:1"] as [Address] { plan.linked(address, to: low, now: after(2)) }
+        var dialled: [Address] = []
         for second in 3..<1300 {
             let due = plan.due(now: after(Double(second)), linked: []) { _ in .never }
             for address in due { plan.linked(address, to: low, now: after(Double(second))) }

@@ -64,7 +64,7 @@ extension [Effect] {
     var sent: [(id: LinkID, message: LinkMessage)] {
         compactMap { if case .send(let id, let message) = $0 { (id, message) } else { nil } }
     }
-    var dialled: [String] {
+    var dialled: [Address] {
         compactMap { if case .dial(let address) = $0 { address } else { nil } }
     }
     var comparisons: Int {

@@ -343,7 +343,7 @@ import Testing
                 version: .init(incarnation: 1, counter: UInt64(wan.rawValue)), status: .alive,
                 wan: wan, priority: 9, port: 7374)
             var writer = WireWriter()
-            Rumour.encode([.presence(presence, address: "")], to: &writer)
+            Rumour.encode([.presence(presence, address: nil)], to: &writer)
             _ = bench.give(.message(near, LinkMessage.rumours(writer.bytes).encoded))
             #expect(Array(Set(bench.wait(1).closed)) == expected)
         }

@@ -166,13 +166,13 @@ import Testing
             key: site.hosts[2].key, mesh: TestMesh.bytes(1, 1), version: last, status: .left,
             wan: .untried, priority: 0, port: 1)
         site.hosts[0].machine.hear(
-            .presence(forged, address: ""), from: site.id(2), site.now)
+            .presence(forged, address: nil), from: site.id(2), site.now)
         #expect(site.state(of: 2, at: 0) == .alive)
         #expect(site.hosts[0].machine.counters[.presenceForged] == 1)
         let own = Presence(
             key: site.hosts[1].key, mesh: TestMesh.bytes(9, 9), version: last, status: .left,
             wan: .untried, priority: 0, port: 1)
-        site.hosts[0].machine.hear(.presence(own, address: ""), from: site.id(2), site.now)
+        site.hosts[0].machine.hear(.presence(own, address: nil), from: site.id(2), site.now)
         #expect(site.state(of: 1, at: 0) == .left)
         // An accusation of a life that nobody had changes nothing.
         let accusation = Rumour.suspect(site.id(0).short, last, by: site.id(2).short)

@@ -80,9 +80,7 @@ struct VirtualSite {
 
     func id(_ host: Int) -> NodeID { hosts[host].key.publicKey.node }
 
-    private func host(_ address: String) -> Int? {
-        Int(address.split(separator: ":").first?.dropFirst() ?? "")
-    }
+    private func host(_ address: Address) -> Int? { Int(address.host.dropFirst()) }
 
     func state(of other: Int, at host: Int) -> Member.State? {
         hosts[host].machine.member(id(other))?.state

@@ -7,7 +7,7 @@ internal import MeshCore
 struct BeaconTrail {
     /// One address, and when it was heard.
     struct Entry {
-        let address: String
+        let address: Address
         let incarnation: Incarnation
         let at: Instant
     }

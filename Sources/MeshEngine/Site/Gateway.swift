@@ -54,7 +54,7 @@ extension Engine {
         for address in due { emit(.dial(address)) }
     }
 
-    mutating func dialFailed(_ address: String, _ failure: DialFailure, _ now: Instant) {
+    mutating func dialFailed(_ address: Address, _ failure: DialFailure, _ now: Instant) {
         guard let node = dials.failed(address, failure, now: now) else { return }
         membership.unreachable(node, isHostThere: failure.cause != .unreachable, now: now)
     }

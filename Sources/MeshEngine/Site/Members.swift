@@ -18,7 +18,7 @@ extension Engine {
         guard let bytes = known.farewell else { return }
         var reader = WireReader(bytes)
         if let words = try? Presence(from: &reader) {
-            membership.hear(.presence(words, address: ""), from: node, now)
+            membership.hear(.presence(words, address: nil), from: node, now)
         }
     }
 

@@ -13,7 +13,7 @@ struct EarlyWords: Sendable {
     /// What a node said of itself, where it is reached, and who brought it.
     struct Said: Sendable {
         let presence: Presence
-        let address: String
+        let address: Address?
         let teller: NodeID
     }
 

@@ -23,7 +23,7 @@ extension Membership {
     }
 
     mutating func hear(
-        _ said: Presence, _ address: String, from teller: NodeID, _ now: Instant
+        _ said: Presence, _ address: Address?, from teller: NodeID, _ now: Instant
     ) {
         if said.node == own { return hearOwn(said, now) }
         guard let member = table[said.node] else {
@@ -61,8 +61,8 @@ extension Membership {
         }
         if teller == said.node {
             // What it says of itself says nothing of where it is reached.
-        } else if !address.isEmpty, member.host == nil, let colon = address.lastIndex(of: ":") {
-            table[said.node]?.host = String(address[..<colon])
+        } else if let address, member.host == nil {
+            table[said.node]?.host = address.host
             effects.append(.told(said.node, address: address))
         }
         switch said.status {

@@ -13,7 +13,7 @@ extension FixedBytes {
 /// What members tell each other about members.
 package enum Rumour: Hashable, Sendable {
     /// A member's own words, and where the teller has met it; empty if it has not.
-    case presence(Presence, address: String)
+    case presence(Presence, address: Address?)
     /// The accuser has not had an answer from the subject, which so far has said `version`.
     case suspect(ShortID, Presence.Version, by: ShortID)
     /// The accuser has given the subject up until it speaks again.
@@ -45,7 +45,9 @@ package enum Rumour: Hashable, Sendable {
         case .presence(let presence, let address):
             tag = .presence
             fields.append(presence.encoded)
-            fields.short(address.utf8.prefix(MembershipSpecification.addressBytesMax))
+            // One that is too long for a datagram is not told.
+            let text = address.map { Array($0.description.utf8) } ?? []
+            fields.short(text.count <= MembershipSpecification.addressBytesMax ? text : [])
         case .suspect(let node, let version, let accuser):
             tag = .suspect
             Self.accusation(&fields, node, version, accuser)
@@ -99,11 +101,13 @@ package enum Rumour: Hashable, Sendable {
             case .presence:
                 let presence = try Presence(from: &fields)
                 let text = try fields.short()
-                guard text.count <= MembershipSpecification.addressBytesMax,
-                    text.allSatisfy({ (0x21...0x7e).contains($0) })
-                else { throw .invalid("address") }
-                rumours.append(
-                    .presence(presence, address: String(decoding: text, as: UTF8.self)))
+                guard text.count <= MembershipSpecification.addressBytesMax else {
+                    throw .tooLong(
+                        "address", text.count, limit: MembershipSpecification.addressBytesMax)
+                }
+                let address = Address(String(decoding: text, as: UTF8.self))
+                guard address != nil || text.isEmpty else { throw .invalid("address") }
+                rumours.append(.presence(presence, address: address))
             case .suspect, .away:
                 let node = try fields.u64()
                 let version = Presence.Version(

@@ -117,13 +117,13 @@ package final class Notes: Sendable {
 
 extension Store {
     /// Keeps where a node was last met.
-    package func remember(_ node: NodeID, at address: String) throws {
-        try notes.keep(.address, node.array, Array(address.utf8))
+    package func remember(_ node: NodeID, at address: Address) throws {
+        try notes.keep(.address, node.array, Array(address.description.utf8))
     }
 
     /// Where nodes were last met.
-    package func addresses() throws -> [NodeID: String] {
-        try named(.address).mapValues { String(decoding: $0, as: UTF8.self) }
+    package func addresses() throws -> [NodeID: Address] {
+        try named(.address).compactMapValues { Address(String(decoding: $0, as: UTF8.self)) }
     }
 
     /// Keeps the words with which a node left; nil if it is back.
