@@ -71,9 +71,9 @@ package enum StoreWork: Sendable {
             if let revocation { store.revoke(revocation) { _ in } }
             return .heeded(id, isGood: revocation != nil)
         case .show(let id, let node):
-            // The newest comes last: by that one the node is known.
+            // The newest comes first: by that one the node is known.
             let certificates = (try? store.certificates(of: node)) ?? []
-            return .shown(id, certificates.reversed().map(\.encoded))
+            return .shown(id, certificates.map(\.encoded))
         }
     }
 

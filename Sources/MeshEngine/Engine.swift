@@ -200,7 +200,7 @@ extension Engine {
         links[id] = LinkState(peer, origin, limits: limits, now: now)
         exchanges[peer.certificate.node, default: Exchange(peer)].version = peer.version
         join(id, peer.certificate, origin, now)
-        links[id]?.introductions.want(peer.certificate.node)
+        links[id]?.introductions.want(peer.certificate.node, atMost: 1)
         receive(id, certificate: peer.certificate.encoded)
         if losersOf.contains(peer.certificate.node) {
             queue(id, [.losers(of: peer.certificate.node)])

@@ -43,6 +43,8 @@ package struct MembershipTuning: Sendable {
     package var suspicionFactor = 6
     /// How many other accusers bring a suspicion to its shortest.
     package var accusers = 3
+    /// How long a neighbour is taken to be alive that only others have told of.
+    package var strangerMax = Duration.seconds(5)
     /// How long others are believed that a member answers them, after it last proved it itself.
     package var relayTrust = Duration.seconds(10)
     /// How long a member may then take to prove it.

@@ -92,7 +92,7 @@ extension RecordTransaction {
                 switch error {
                 case .waits(let dependency):
                     outcome.waits = dependency
-                    witness(message)
+                    witness(message, &outcome)
                 case .refused(let refusal):
                     // A forgery says nothing about the log that it claims to be of.
                     guard refusal.blocksLog else { throw refusal }
@@ -105,12 +105,15 @@ extension RecordTransaction {
     }
 
     /// A log that waits has shown how far it goes, so that others need not wait for it.
-    private mutating func witness(_ message: CommitsMessage) {
+    private mutating func witness(
+        _ message: CommitsMessage, _ outcome: inout IngestOutcome
+    ) {
         guard message.isRun, let last = message.commits.last,
             witnessed[message.log] ?? 0 < last.header.last, last.isSigned(in: context.mesh)
         else { return }
         if witnessed.count >= RuleLimits.witnessed { witnessed = [:] }
         witnessed[message.log] = last.header.last
+        outcome.provenTo = last.header.last
     }
 
     private func refuseRevoked(_ message: CommitsMessage) throws(Refusal) {

@@ -55,8 +55,12 @@ extension RecordTransaction {
         for case .row(let number) in damage { work.change(.discard(row: number)) }
         for case .commit(let log, let range) in damage {
             // It was found twice, and is mended since.
-            let held = work.commits(of: log, overlapping: range).map(\.header.first)
-            if held.contains(range.lowerBound) { continue }
+            let held = work.commits(of: log, overlapping: range).first {
+                $0.header.first == range.lowerBound
+            }
+            if let held, isProven(held), held.header.isSigned(held.signature, in: context.mesh) {
+                continue
+            }
             work.change(.removeCommit(log, first: range.lowerBound))
             work.change(.doubt(log, range))
             if log.author.node == context.node {

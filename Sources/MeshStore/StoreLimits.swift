@@ -13,6 +13,8 @@ package enum StoreLimits {
     static let idempotencyKeys = 100_000
     /// Sequences that one read for a peer looks up at most.
     static let dotsPerRead = 4096
+    /// Headers of forks of other logs that go along with one read for a peer, about.
+    static let evidencePerRead = 64
     /// Commits that one read for a peer looks at, at most.
     static let commitsPerRead = 256
     /// Changed leaves above which the digests are brought up to date in the background.

@@ -153,25 +153,28 @@ struct StreamReader {
         return chunk
     }
 
-    /// Adds what shows that logs were written twice: the one that is sent, and those that its
-    /// contexts name. Who was not there when it came out would wait for places that are no more.
+    /// Adds what shows that logs were written twice: the one that is sent, and those of which a
+    /// context names a place that was lost. Who was not there when that came out would wait for it.
     func withEvidence(_ chunk: StreamChunk, of log: LogName) throws -> StreamChunk {
-        let forked = try snapshot.forkedAuthors(in: log.scope)
+        let forked = Set(try snapshot.forkedAuthors(in: log.scope))
         if forked.isEmpty || chunk.messages.isEmpty { return chunk }
-        var named: Set<Author> = []
+        var named: [Author: UInt64] = [:]
         for bytes in chunk.messages.flatMap(\.commits).flatMap(\.records) {
             guard let record = try? Record(decoding: bytes) else { continue }
-            named.formUnion(record.context.dots.map(\.author))
-        }
-        var chunk = chunk
-        for author in forked {
-            let other = LogName(scope: log.scope, author: author)
-            if author == log.author {
-                chunk.messages += try evidence(other).messages
-            } else if named.contains(author) {
-                chunk.messages.insert(contentsOf: try evidence(other).messages, at: 0)
+            for dot in record.context.dots where forked.contains(dot.author) {
+                named[dot.author] = max(named[dot.author] ?? 0, dot.sequence)
             }
         }
+        var before: [CommitsMessage] = []
+        for (author, sequence) in named.sorted(by: { $0.key < $1.key })
+        where before.count < StoreLimits.evidencePerRead {
+            let other = LogName(scope: log.scope, author: author)
+            let frontier = try snapshot.end(of: other)?.frontier ?? 0
+            if sequence > frontier { before += try evidence(other).messages }
+        }
+        var chunk = chunk
+        let own = forked.contains(log.author) ? try evidence(log).messages : []
+        chunk.messages = before + chunk.messages + own
         return chunk
     }
 

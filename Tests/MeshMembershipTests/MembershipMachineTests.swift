@@ -246,6 +246,34 @@ private let mesh: MeshID = TestMesh.bytes(9, 9)
     }
 }
 
+@Suite struct `A neighbour that others alone tell of` {
+    @Test func `is taken for away, and for no gateway, where nothing is ever heard of it`() {
+        var member = Membership(
+            .init(key: key(1), mesh: mesh, site: "s1", isCentral: false),
+            incarnation: Incarnation(1), port: 7374, seed: 1, now: at(0))
+        let (centre, ghost) = (key(2), key(3))
+        member.admit(centre.publicKey.node, site: "hq", isCentral: true, now: at(0))
+        member.linked(centre.publicKey.node, host: "hq", now: at(0))
+        // It was switched off for good; the centre still has its last words.
+        let words = Presence(
+            key: ghost, mesh: mesh, version: .init(incarnation: 1, counter: 1), status: .alive,
+            wan: .linked, priority: 255, port: 7374)
+        member.hear(.presence(words, address: nil), from: centre.publicKey.node, at(0))
+        member.admit(ghost.publicKey.node, site: "s1", isCentral: false, now: at(0))
+        #expect(member.gateway == ghost.publicKey.node)
+        for tick in 1...300 {
+            let now = at(Double(tick) / 5)
+            member.heard(centre.publicKey.node, now: now)
+            member.tick(now)
+            for case .reach(let node) in member.takeEffects() {
+                member.unreachable(node, isHostThere: false, now: now)
+            }
+        }
+        #expect(member.member(ghost.publicKey.node)?.state == .away)
+        #expect(member.gateway == key(1).publicKey.node)
+    }
+}
+
 @Suite struct `A member that is slow` {
     @Test func `is patient with others until it does well again`() {
         var health = LocalHealth(most: 3)

@@ -4,7 +4,8 @@ internal import MeshCore
 
 /// Certificates on one link: which this end asked for, and how many it looks up for the peer.
 ///
-/// A certificate costs a signature check, so only as many are judged as were asked for.
+/// A certificate costs a signature check, so only so many are judged as nodes that were asked for
+/// can have.
 struct Introductions {
     /// Certificates that are being looked up for the peer.
     private(set) var showing = 0
@@ -12,9 +13,13 @@ struct Introductions {
     /// Nodes whose certificates were shown on this link and are kept.
     private var kept: Set<NodeID> = []
     private var judging = 0
+    /// How many more may be judged.
+    private var room = 0
 
-    /// Expects the certificate of a node.
-    mutating func want(_ node: NodeID) { wanted.insert(node) }
+    /// Expects the certificates of a node, so many at most.
+    mutating func want(_ node: NodeID, atMost count: Int) {
+        if wanted.insert(node).inserted { room += count }
+    }
 
     /// The certificate of a node is not expected any more.
     mutating func giveUp(_ node: NodeID) { wanted.remove(node) }
@@ -26,7 +31,8 @@ struct Introductions {
     ///
     /// - Returns: whether it is to be judged.
     mutating func came() -> Bool {
-        guard judging < wanted.count else { return false }
+        guard room > 0 else { return false }
+        room -= 1
         judging += 1
         return true
     }
@@ -36,6 +42,7 @@ struct Introductions {
         precondition(judging > 0, "what is judged came before")
         judging -= 1
         guard let node else { return }
+        // The others of the same node follow; what is left of the room is small.
         wanted.remove(node)
         kept.insert(node)
     }

@@ -99,7 +99,7 @@ extension Engine {
                 return false
             }
             if !link.parked.waits(for: .certificate(author)) {
-                links[id]?.introductions.want(author)
+                links[id]?.introductions.want(author, atMost: limits.certificatesPerNode)
                 send(id, .wantCertificate(author))
             }
             links[id]?.parked.add(ticket, .certificate(author), now: now)
@@ -107,10 +107,9 @@ extension Engine {
         }
         guard let dependency = outcome.waits else { return false }
         // One that has been held before is not on its way: it is fetched when its time comes.
-        let waitsHere = waits.all[ticket.message.log] == nil
-        if waitsHere { links[id]?.parked.add(ticket, .other(dependency), now: now) }
-        proven(ticket.message.log, to: ticket.message.through)
-        return waitsHere
+        guard waits.all[ticket.message.log] == nil else { return false }
+        links[id]?.parked.add(ticket, .other(dependency), now: now)
+        return true
     }
 
     /// A log has shown how far it goes, though it waits or what stood there is lost: what waited

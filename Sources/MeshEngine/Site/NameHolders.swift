@@ -26,11 +26,18 @@ struct NameHolders {
     }
 
     private var holders: [Name: Claim] = [:]
+    /// The newest ticket that each node has shown: what it was called before is free.
+    private var newest: [NodeID: [UInt8]] = [:]
 
     /// A member shows its ticket.
     ///
     /// - Returns: the node that has lost its name to another, now or before; nil if none has.
     mutating func claim(_ card: Certificate) -> NodeID? {
+        if let known = newest[card.node], known != card.ticket.serial {
+            if card.ticket.serial.lexicographicallyPrecedes(known) { return nil }
+            release(card.node)
+        }
+        newest[card.node] = card.ticket.serial
         let claim = Claim(serial: card.ticket.serial, node: card.node)
         let name = Name(card.ticket)
         guard let holder = holders[name], holder.node != claim.node else {
@@ -45,6 +52,7 @@ struct NameHolders {
     /// A node may have no name any more.
     mutating func release(_ node: NodeID) {
         holders = holders.filter { $0.value.node != node }
+        newest[node] = nil
     }
 
     /// The node that has a node's name now; nil if it has it itself, or nobody has.

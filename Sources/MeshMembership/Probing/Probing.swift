@@ -16,7 +16,18 @@ extension Membership {
         if nextPeriod <= now {
             nextPeriod = now.advanced(by: entropy.jittered(health.patient(tuning.period), by: 0.1))
             if let target = nextTarget(now) { begin(.routine, target, now) }
+            for stranger in strangers(now) { begin(.urgent, stranger, now) }
         }
+    }
+
+    /// Neighbours that are alive by hearsay alone: neither linked, nor heard, nor to be asked by a
+    /// datagram. One that is gone for good would be taken for alive for ever, and for the gateway.
+    private func strangers(_ now: Instant) -> [NodeID] {
+        table.values.filter { member in
+            isNear(member) && member.state == .alive && !member.isLinked && !canProbe(member)
+                && isNeighbour(member.node) && now.since(member.since) > tuning.strangerMax
+                && !member.evidence.isRecent(now, within: tuning.strangerMax)
+        }.map(\.node).sorted()
     }
 
     /// A process that was stopped for a while has missed answers: its own fault, not its peers'.

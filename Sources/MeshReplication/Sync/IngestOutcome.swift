@@ -10,7 +10,8 @@ package struct IngestOutcome: Sendable {
     package var waits: Dependency?
     /// How far the log is known now.
     package var frontier: UInt64 = 0
-    /// How far headers of a log that was written twice show that it went, where that is news.
+    /// How far headers of a log that waits, or that was written twice, show that it went, where
+    /// that is news.
     package var provenTo: UInt64?
     /// Records that are new here and live.
     package var stored = 0

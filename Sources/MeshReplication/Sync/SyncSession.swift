@@ -47,6 +47,8 @@ package struct SyncSession: Sendable {
     private let held: [Scope: Set<Author>]
     private let round: Int
     private var window = SyncWindow.all
+    /// What is known of the logs of scopes, as long as one turn is answered.
+    private var tries: [Scope: AuthorTrie] = [:]
     private var shared: [Scope] = []
     private var summarised: [UInt8] = []
     var replyBytes = 0
@@ -88,6 +90,7 @@ package struct SyncSession: Sendable {
         guard turns <= SyncTuning.turnsMax else { throw SyncRefusal.endless }
         var outcome = Outcome()
         replyBytes = 0
+        tries = [:]
         for part in turn.parts {
             // What is left over is found in the next round.
             guard outcome.streams.count < SyncTuning.streamsMax else { break }
@@ -122,11 +125,15 @@ package struct SyncSession: Sendable {
     ///
     /// A log that is held may be one of which nothing could be taken yet: passed over in silence it
     /// would be sent from its beginning in each round.
-    private func trie(of scope: Scope, _ index: some RecordIndex) throws -> AuthorTrie {
+    private mutating func trie(
+        of scope: Scope, _ index: some RecordIndex
+    ) throws -> AuthorTrie {
+        if let known = tries[scope] { return known }
         var trie = try index.trie(of: scope)
         for author in held[scope] ?? [] where trie.state(of: author) == nil {
             trie.set(LogState(author: author, frontier: 0, root: .zero))
         }
+        tries[scope] = trie
         return trie
     }
 

@@ -216,12 +216,12 @@ struct SQLiteInspection {
         }
     }
 
-    /// - Returns: nil where a commit is held in that place, or its author has not signed this one.
+    /// - Returns: nil where a commit is held there, or its author has not signed this one.
     private func lost(
         _ key: LogKey, _ header: CommitHeader, _ signature: Signature, _ snapshot: SQLiteSnapshot
     ) throws -> LostCommit? {
         guard try snapshot.caches.key(snapshot.db, header.log) == key,
-            try snapshot.commit(of: header.log, holding: header.first) == nil,
+            try snapshot.commits(of: header.log, key, overlapping: header.range).isEmpty,
             header.isSigned(signature, in: snapshot.mesh)
         else { return nil }
         let ids = try snapshot.rows(of: header.log, in: header.range).map(\.id)

@@ -148,10 +148,18 @@ enum SQLiteMending {
     static func restore(_ lost: SQLiteInspection.LostCommit, _ db: Database) throws {
         let (key, header) = (lost.key, lost.header)
         try write(header, lost.signature, lost.proof, of: key, db)
-        if !lost.proof.isEmpty {
-            try db.run(
-                "DELETE FROM damage WHERE scope = ? AND author = ? AND sequence BETWEEN ? AND ?",
-                .int(key.scope), .int(key.author), .sequence(header.first), .sequence(header.last))
+        let bounds: [SQLValue] = [
+            .int(key.scope), .int(key.author), .sequence(header.first), .sequence(header.last),
+        ]
+        let condition = "WHERE scope = ? AND author = ? AND sequence BETWEEN ? AND ?"
+        if lost.proof.isEmpty {
+            let doubt = """
+                INSERT OR IGNORE INTO damage SELECT scope, author, sequence FROM record
+                \(condition) AND gone IS NULL
+                """
+            try db.each(doubt, list: bounds) { _ in true }
+        } else {
+            try db.each("DELETE FROM damage \(condition)", list: bounds) { _ in true }
         }
         for leaf in DigestTree.leaf(of: header.first)...DigestTree.leaf(of: header.last) {
             try db.run(

@@ -166,12 +166,15 @@ package final class SQLiteRecords: RecordStore {
                 damage.insert(.index)
             }
             if found.areCommitsWrong { try mend { try SQLiteMending.rebuild("batch", $0) } }
+            let isRebuilt = found.areIndexesWrong || found.areCommitsWrong
+            // What could not be found may be there.
+            if isRebuilt { found = try look() }
             let lost = found.lostCommits
             if !lost.isEmpty {
                 try mend { db in for one in lost { try SQLiteMending.restore(one, db) } }
             }
-            let isMended = found.areIndexesWrong || found.areCommitsWrong || !lost.isEmpty
-            if isMended { found = try look() }
+            let isMended = isRebuilt || !lost.isEmpty
+            if !lost.isEmpty { found = try look() }
             if found.areDigestsWrong { try mend(SQLiteMending.forgetDigests) }
             return (damage.union(found.damage), isMended || found.areDigestsWrong)
         }
