@@ -83,6 +83,20 @@ extension RecordTransaction {
         return true
     }
 
+    /// Whoever did not hold the commit that lost its place sees the fork where the chain is broken:
+    /// a commit names another before it than the one that is here.
+    mutating func noteBrokenChain(_ commit: Commit, _ outcome: inout IngestOutcome) {
+        let header = commit.header
+        let around = max(header.first, 2) - 1...header.last + 1
+        for neighbour in work.commits(of: header.log, overlapping: around) {
+            let other = neighbour.header
+            let isBroken =
+                other.last + 1 == header.first && header.previous != other.id(in: context.mesh)
+                || header.last + 1 == other.first && other.previous != header.id(in: context.mesh)
+            if isBroken { note([neighbour], and: commit, &outcome) }
+        }
+    }
+
     /// Which headers of a log are kept as evidence: two of the lowest place, and the one that goes
     /// furthest, since others may name the places that it proves.
     package static func evidence(_ headers: [CommitHeader]) -> [CommitHeader] {

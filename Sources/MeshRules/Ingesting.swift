@@ -23,7 +23,10 @@ extension RecordTransaction {
                 }
             }
         }
-        needs.commits[message.log, default: []] += ranges
+        // What is filled is compared with its neighbours.
+        needs.commits[message.log, default: []] +=
+            message.isRun
+            ? ranges : ranges.map { max($0.lowerBound, 2) - 1...$0.upperBound + 1 }
         needs.lastCommits.insert(message.log)
         // Commits that lose their place go to their author with their records. A place that is
         // filled may still have its row, whose commit has rotted.
@@ -189,6 +192,7 @@ extension RecordTransaction {
         let existing = work.commits(of: header.log, overlapping: header.range)
         let known = existing.first { $0.header == header }
         let rivals = existing.filter { $0.header != header }
+        if isFill { noteBrokenChain(commit, &outcome) }
         if !rivals.isEmpty, !settleFork(admitted, rivals, isFill: isFill, &outcome) { return false }
         var rows = known?.rows ?? orphans(of: header)
         for (index, sequence) in commit.sequences.enumerated() {

@@ -225,6 +225,24 @@ private let all: [String: NamespacePolicy] = ["menu": .menu, "orders": .orders, 
         #expect(try await judge(store, next).isFork)
     }
 
+    @Test func `that does not chain to what is here fills a place, and both live`() async throws {
+        let (_, store, writer) = try await scene()
+        let mesh = store.identity.root.meshID
+        let start = writer.commit(prices, [try writer.record("x")])
+        let after = start.header.id(in: mesh)
+        // Of one history the second commit is not sent, since all of it was superseded.
+        let gone = writer.commit(prices, [try writer.record("y")], first: 2, previous: after)
+        let third = writer.commit(
+            prices, [try writer.record("a", "two")], first: 3, previous: gone.header.id(in: mesh))
+        _ = try await judge(store, writer.run([start, third], after: 0))
+        #expect(try store.forkedAuthors().isEmpty)
+        let rival = writer.commit(
+            prices, [try writer.record("a", "one")], first: 2, previous: after)
+        #expect(try await judge(store, writer.fill([rival])).isFork)
+        #expect(try store.forkedAuthors() == [writer.author])
+        #expect(try Set(store.values(prices, "a")) == ["one", "two"])
+    }
+
     @Test func `with a stamp of the year 2100 is stored, and the next informed write wins`()
         async throws
     {
@@ -242,7 +260,9 @@ private let all: [String: NamespacePolicy] = ["menu": .menu, "orders": .orders, 
         let other = try await store.put(prices, "x", "1")
         #expect(other.isNew)
         let old = writer.message(prices, [try writer.record("a", "old")])
-        let new = writer.message(prices, [try writer.record("a", "new")], first: 2)
+        let new = writer.message(
+            prices, [try writer.record("a", "new")], first: 2,
+            previous: old.commits[0].header.id(in: store.identity.root.meshID))
         // The log comes first without the older record, which then fills its place.
         let first = try #require(old.commits.first)
         let hollow = Commit(
