@@ -18,8 +18,6 @@ package struct EngineLimits: Sendable {
     package var logsHeard = 4096
     /// Certificates that are looked up for one peer at once.
     package var certificatesWanted = 64
-    /// Certificates that a node can have.
-    package var certificatesPerNode = 8
     /// Addresses from which beacons of one linked peer came; the oldest goes first.
     package var beaconsHeard = 4
     /// Revocations that are shown to one peer, and looked at of one, while it is linked.

@@ -45,10 +45,7 @@ extension RecordTransaction {
     mutating func restore(_ cut: Set<LogName>) -> Step {
         for log in cut.sorted() {
             if let last = work.lastCommit(of: log) {
-                let head = LogHead(
-                    frontier: last.header.last, id: last.header.id(in: context.mesh),
-                    inherits: work.head(log).inherits, fork: work.head(log).fork,
-                    firstHole: work.head(log).firstHole)
+                let head = work.head(log).ending(with: last.header, in: context.mesh)
                 work.change(.head(log, head, last.header, last.signature))
             } else {
                 work.change(.removeLog(log))

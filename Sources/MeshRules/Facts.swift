@@ -76,6 +76,15 @@ package struct LogHead: Hashable, Sendable {
     /// A log of which nothing is known.
     package static let none = LogHead(frontier: 0, id: .zero, inherits: [])
 
+    /// The log once it ends with a commit: what is known of its forks and holes stays.
+    func ending(with header: CommitHeader, in mesh: MeshID) -> LogHead {
+        var head = self
+        head.frontier = header.last
+        head.id = header.id(in: mesh)
+        if header.first == 1 { head.inherits = header.inherits }
+        return head
+    }
+
     /// Describes a log.
     package init(
         frontier: UInt64, id: Digest, inherits: [Inheritance], fork: Fork? = nil,

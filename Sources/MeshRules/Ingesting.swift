@@ -164,14 +164,8 @@ extension RecordTransaction {
 
     /// Moves the end of a log.
     mutating func move(_ log: LogName, to header: CommitHeader, _ signature: Signature) {
-        let head = work.head(log)
-        let inherits = header.first == 1 ? header.inherits : head.inherits
         work.set(
-            log,
-            LogHead(
-                frontier: header.last, id: header.id(in: context.mesh), inherits: inherits,
-                fork: head.fork, firstHole: head.firstHole),
-            header, signature)
+            log, work.head(log).ending(with: header, in: context.mesh), header, signature)
     }
 
     /// Begins a new life where others know more of the present one than this node does: a tail was

@@ -42,13 +42,11 @@ extension RecordTransaction {
                 continue
             }
             // What its last commit proves; a peer tells whether it went further.
-            let first = work.commits(of: log, overlapping: 1...1).first?.header
-            work.set(
-                log,
-                LogHead(
-                    frontier: last.header.last, id: last.header.id(in: context.mesh),
-                    inherits: first?.inherits ?? work.head(log).inherits),
-                last.header, last.signature)
+            var head = work.head(log).ending(with: last.header, in: context.mesh)
+            if let first = work.commits(of: log, overlapping: 1...1).first?.header {
+                head.inherits = first.inherits
+            }
+            work.set(log, head, last.header, last.signature)
         }
         // A key may show what was hidden from those who follow: they look at everything anew.
         if damage.contains(.index) { beginEpoch() }

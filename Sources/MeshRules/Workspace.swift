@@ -152,15 +152,20 @@ struct Workspace {
         facts.keys[name]?.removeAll { $0.dot == dot }
     }
 
-    mutating func set(
-        _ log: LogName, _ head: LogHead, _ header: CommitHeader, _ signature: Signature
-    ) {
-        changes.append(.head(log, head, header, signature))
+    /// What is known of a log from here on, for later jobs of the transaction.
+    private mutating func know(_ log: LogName, _ head: LogHead) {
         let name = FamilyName(scope: log.scope, node: log.author.node)
         var family = family(name)
         family.set(log.author.life, head)
         facts.families[name] = family
         lives[log.scope, default: ScopeLives()][node: log.author.node] = family.lives
+    }
+
+    mutating func set(
+        _ log: LogName, _ head: LogHead, _ header: CommitHeader, _ signature: Signature
+    ) {
+        changes.append(.head(log, head, header, signature))
+        know(log, head)
     }
 
     /// What headers show that two machines wrote.
@@ -173,9 +178,7 @@ struct Workspace {
 
     /// Two machines wrote in a log, as headers show.
     mutating func fork(_ log: LogName, _ headers: [CommitHeader]) -> ForkNews? {
-        let name = FamilyName(scope: log.scope, node: log.author.node)
-        var family = family(name)
-        var head = family.heads[log.author.life] ?? .none
+        var head = head(log)
         guard var shown = LogHead.Fork(headers) else { return nil }
         let known = head.fork
         let isEarlier = shown.first < known?.first ?? .max
@@ -186,21 +189,15 @@ struct Workspace {
             )
         }
         head.fork = shown
-        family.set(log.author.life, head)
-        facts.families[name] = family
-        lives[log.scope, default: ScopeLives()][node: log.author.node] = family.lives
+        know(log, head)
         return isEarlier ? .began(shown.first) : .wentFurther
     }
 
     /// What the first commit of a log says of the node's earlier lives; it is kept with the commit.
     mutating func inherit(_ first: CommitHeader) {
-        let name = FamilyName(scope: first.scope, node: first.author.node)
-        var family = family(name)
-        var head = family.heads[first.author.life] ?? .none
+        var head = head(first.log)
         head.inherits = first.inherits
-        family.set(first.author.life, head)
-        facts.families[name] = family
-        lives[first.scope, default: ScopeLives()][node: first.author.node] = family.lives
+        know(first.log, head)
     }
 
     /// A commit that is kept; later jobs of the transaction find it, if they asked for its log.

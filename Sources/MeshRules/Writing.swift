@@ -347,12 +347,8 @@ extension RecordTransaction {
         conclusion.counts.signatures += 1
         work.keep(whole.header, whole.signature, whole.proof, rows: draft.rows)
         work.set(
-            log,
-            LogHead(
-                frontier: whole.header.last, id: whole.header.id(in: context.mesh),
-                inherits: draft.first == 1 ? inherits : head.inherits, fork: head.fork,
-                firstHole: head.firstHole),
-            whole.header, whole.signature)
+            log, head.ending(with: whole.header, in: context.mesh), whole.header,
+            whole.signature)
         let proof = whole.proof.dropping(draft.superseded)
         let commit = Commit(
             header: whole.header, signature: whole.signature, proof: proof,

@@ -118,6 +118,8 @@ package struct Ticket: Hashable, Sendable {
 ///
 /// Never expires by a clock. Layout: the article `TrustDocuments`.
 package struct Certificate: Hashable, Sendable {
+    /// Most certificates of one node that are kept; the newest stay.
+    package static let perNodeMax = 8
     /// Longest encoded certificate, in bytes.
     package static let byteCountMax = 2048
 

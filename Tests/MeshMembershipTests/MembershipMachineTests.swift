@@ -221,11 +221,14 @@ private let mesh: MeshID = TestMesh.bytes(9, 9)
                 key: key(voucher), mesh: mesh, version: .init(incarnation: 1, counter: counter),
                 subject: node(subject), isThere: true)
         }
-        let vouches = [vouch(1, for: 9), vouch(1, for: 9, 2), vouch(2, for: 9), vouch(3, for: 9)]
+        let vouches = [
+            vouch(1, for: 9), vouch(2, for: 9, 2), vouch(2, for: 9), vouch(3, for: 9),
+        ]
         let hadRoom = vouches.map { early.keep($0, from: node(5)) }
         #expect(hadRoom == [true, true, true, false])
         let (taken, left) = (early.take(node(9)).vouches, early.take(node(9)).vouches)
         #expect(taken.map(\.vouch.node) == [key(2), key(3)].map(\.publicKey.node))
+        #expect(taken.map(\.vouch.version.counter) == [2, 1])
         #expect(left.isEmpty)
     }
 

@@ -18,7 +18,9 @@ struct Introductions {
 
     /// Expects the certificates of a node, so many at most.
     mutating func want(_ node: NodeID, atMost count: Int) {
-        if wanted.insert(node).inserted { room += count }
+        guard wanted.insert(node).inserted else { return }
+        // What earlier ones have left is not saved up.
+        room = min(room + count, wanted.count * count)
     }
 
     /// The certificate of a node is not expected any more.
@@ -42,7 +44,6 @@ struct Introductions {
         precondition(judging > 0, "what is judged came before")
         judging -= 1
         guard let node else { return }
-        // The others of the same node follow; what is left of the room is small.
         wanted.remove(node)
         kept.insert(node)
     }

@@ -99,7 +99,7 @@ extension Engine {
                 return false
             }
             if !link.parked.waits(for: .certificate(author)) {
-                links[id]?.introductions.want(author, atMost: limits.certificatesPerNode)
+                links[id]?.introductions.want(author, atMost: Certificate.perNodeMax)
                 send(id, .wantCertificate(author))
             }
             links[id]?.parked.add(ticket, .certificate(author), now: now)

@@ -85,7 +85,7 @@ extension Engine {
                 if state == .away, let id = link(to: node) { close(id, .away) }
             case .wantCertificate(let node, let teller):
                 guard let id = link(to: teller) else { continue }
-                links[id]?.introductions.want(node, atMost: limits.certificatesPerNode)
+                links[id]?.introductions.want(node, atMost: Certificate.perNodeMax)
                 send(id, .wantCertificate(node))
             case .told(let node, let address):
                 dials.tell(node, at: address, rung: .told, now: now)

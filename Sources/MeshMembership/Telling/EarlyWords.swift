@@ -36,11 +36,17 @@ struct EarlyWords: Sendable {
         return true
     }
 
-    /// Keeps a vouch, in the place of an older one of the same node about the same.
+    /// Keeps the newest vouch of a node about another.
     ///
     /// - Returns: false if the oldest had to go for it.
     mutating func keep(_ vouch: Vouch, from teller: NodeID) -> Bool {
-        vouches.removeAll { $0.vouch.node == vouch.node && $0.vouch.subject == vouch.subject }
+        let known = vouches.firstIndex {
+            $0.vouch.node == vouch.node && $0.vouch.subject == vouch.subject
+        }
+        if let known {
+            guard vouches[known].vouch.version < vouch.version else { return true }
+            vouches.remove(at: known)
+        }
         let hasRoom = vouches.count < vouchesMost
         if !hasRoom { vouches.removeFirst() }
         vouches.append(Brought(vouch: vouch, teller: teller))

@@ -356,19 +356,11 @@ final class SQLiteChanges {
             try markDirty(key, sequence, db)
         case .doubt(let log, let range):
             let key = try caches.makeKey(db, log)
-            try db.run(
-                """
-                INSERT OR IGNORE INTO damage SELECT scope, author, sequence FROM record
-                WHERE scope = ? AND author = ? AND sequence BETWEEN ? AND ? AND gone IS NULL
-                """, .int(key.scope), .int(key.author), .sequence(range.lowerBound),
-                .sequence(range.upperBound))
+            try SQLiteMending.doubt(key, range, db)
             try markDirty(key, range, db)
         case .filled(let log, let range):
             let key = try caches.makeKey(db, log)
-            try db.run(
-                "DELETE FROM damage WHERE scope = ? AND author = ? AND sequence BETWEEN ? AND ?",
-                .int(key.scope), .int(key.author), .sequence(range.lowerBound),
-                .sequence(range.upperBound))
+            try SQLiteMending.fill(key, range, db)
             try markDirty(key, range, db)
         default: preconditionFailure("only what concerns holes comes here")
         }

@@ -148,24 +148,34 @@ enum SQLiteMending {
     static func restore(_ lost: SQLiteInspection.LostCommit, _ db: Database) throws {
         let (key, header) = (lost.key, lost.header)
         try write(header, lost.signature, lost.proof, of: key, db)
-        let bounds: [SQLValue] = [
-            .int(key.scope), .int(key.author), .sequence(header.first), .sequence(header.last),
-        ]
-        let condition = "WHERE scope = ? AND author = ? AND sequence BETWEEN ? AND ?"
         if lost.proof.isEmpty {
-            let doubt = """
-                INSERT OR IGNORE INTO damage SELECT scope, author, sequence FROM record
-                \(condition) AND gone IS NULL
-                """
-            try db.each(doubt, list: bounds) { _ in true }
+            try doubt(key, header.range, db)
         } else {
-            try db.each("DELETE FROM damage \(condition)", list: bounds) { _ in true }
+            try fill(key, header.range, db)
         }
         for leaf in DigestTree.leaf(of: header.first)...DigestTree.leaf(of: header.last) {
             try db.run(
                 "INSERT OR IGNORE INTO dirty VALUES(?, ?, ?)", .int(key.scope), .int(key.author),
                 .sequence(leaf))
         }
+    }
+
+    /// Has what lives in a range proven again.
+    static func doubt(_ log: LogKey, _ range: ClosedRange<UInt64>, _ db: Database) throws {
+        try db.run(
+            """
+            INSERT OR IGNORE INTO damage SELECT scope, author, sequence FROM record
+            WHERE scope = ? AND author = ? AND sequence BETWEEN ? AND ? AND gone IS NULL
+            """, .int(log.scope), .int(log.author), .sequence(range.lowerBound),
+            .sequence(range.upperBound))
+    }
+
+    /// Places are there again.
+    static func fill(_ log: LogKey, _ range: ClosedRange<UInt64>, _ db: Database) throws {
+        try db.run(
+            "DELETE FROM damage WHERE scope = ? AND author = ? AND sequence BETWEEN ? AND ?",
+            .int(log.scope), .int(log.author), .sequence(range.lowerBound),
+            .sequence(range.upperBound))
     }
 
     // MARK: Names

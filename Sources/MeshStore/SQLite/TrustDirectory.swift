@@ -11,9 +11,6 @@ internal import Synchronization
 /// A box that was enrolled again has several certificates, and they add up: what it wrote under an
 /// earlier one stands.
 package final class TrustDirectory: Sendable {
-    /// Most certificates of one node; the newest stay.
-    static let certificatesMax = 8
-
     private struct Known {
         var certificates: [NodeID: [Certificate]] = [:]
         var revokedLogs: RevokedLogs?
@@ -58,7 +55,7 @@ package final class TrustDirectory: Sendable {
         list = Self.newestFirst(list + [certificate])
         for (place, one) in list.enumerated() {
             let key: [SQLValue] = [.fixed(node), .fixed(Blake2b.hash(one.encoded))]
-            if place < Self.certificatesMax {
+            if place < Certificate.perNodeMax {
                 // A row that is there and was not read has rotted.
                 try db.run(
                     "INSERT OR REPLACE INTO certificate VALUES(?, ?, ?)", key[0], key[1],
