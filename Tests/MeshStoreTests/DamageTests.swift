@@ -13,15 +13,30 @@ import Testing
 
 private let all: [String: NamespacePolicy] = ["menu": .menu, "orders": .orders, "prices": .prices]
 
+private let menu = Scope("menu@all")!
+private let prices = Scope("prices@site/s1")!
+
 @Suite struct `Damage` {
-    @Test func `is found by the scrub, not sent on, and fetched again`() async throws {
-        let mesh = try TestMesh()
-        let centre = try await mesh.centre(all)
-        let identity = mesh.identity("site")
-        let menu = Scope("menu@all")!
-        for index in 0..<20 { try await centre.put(menu, "k\(index)", "value \(index)") }
+    private let mesh: TestMesh
+    private let centre: Store
+    private let identity: DataDirectory.Identity
+
+    init() async throws {
+        mesh = try TestMesh()
+        centre = try await mesh.centre(all)
+        identity = mesh.identity("site")
+    }
+
+    /// The site's server, once it has what the centre has.
+    private func filled() async throws -> Store {
         let store = try mesh.store(identity)
         #expect(try await store.reconcile(with: centre) != nil)
+        return store
+    }
+
+    @Test func `is found by the scrub, not sent on, and fetched again`() async throws {
+        for index in 0..<20 { try await centre.put(menu, "k\(index)", "value \(index)") }
+        let store = try await filled()
         store.close()
         // A bit flips on disk, under SQLite's nose.
         try mesh.rot(
@@ -40,14 +55,9 @@ private let all: [String: NamespacePolicy] = ["menu": .menu, "orders": .orders, 
     }
 
     @Test func `in a digest sends nothing for ever: what rotted is computed anew`() async throws {
-        let mesh = try TestMesh()
-        let centre = try await mesh.centre(all)
-        let identity = mesh.identity("site")
-        let menu = Scope("menu@all")!
         let writes = try (0..<900).map { Write(.put, try RecordKey("k/\($0)"), body: [7]) }
         _ = try await centre.write(WriteRequest(scope: menu, writes: writes))
-        let store = try mesh.store(identity)
-        #expect(try await store.reconcile(with: centre) != nil)
+        let store = try await filled()
         let root = try store.root(of: menu)
         store.close()
         try mesh.rot(identity, "UPDATE node SET hash = zeroblob(31) || x'07' WHERE place = 3")
@@ -62,12 +72,7 @@ private let all: [String: NamespacePolicy] = ["menu": .menu, "orders": .orders, 
     }
 
     @Test func `in a certificate ends with the next peer that shows it`() async throws {
-        let mesh = try TestMesh()
-        let centre = try await mesh.centre(all)
-        let identity = mesh.identity("site")
-        let menu = Scope("menu@all")!
-        var store = try mesh.store(identity)
-        #expect(try await store.reconcile(with: centre) != nil)
+        var store = try await filled()
         store.close()
         try mesh.rot(identity, "UPDATE certificate SET bytes = zeroblob(40)")
         store = try mesh.store(identity)
@@ -82,12 +87,7 @@ private let all: [String: NamespacePolicy] = ["menu": .menu, "orders": .orders, 
     @Test func `of a commit that nobody else has yet is mended from the end of its log`()
         async throws
     {
-        let mesh = try TestMesh()
-        let centre = try await mesh.centre(all)
-        let identity = mesh.identity("site")
-        let prices = Scope("prices@site/s1")!
-        let store = try mesh.store(identity)
-        #expect(try await store.reconcile(with: centre) != nil)
+        let store = try await filled()
         try await store.put(prices, "a", "only here")
         store.close()
         try mesh.rot(
@@ -105,12 +105,7 @@ private let all: [String: NamespacePolicy] = ["menu": .menu, "orders": .orders, 
     @Test func `of a commit that nobody else has yet is mended by signing it again`()
         async throws
     {
-        let mesh = try TestMesh()
-        let centre = try await mesh.centre(all)
-        let identity = mesh.identity("site")
-        let prices = Scope("prices@site/s1")!
-        let store = try mesh.store(identity)
-        #expect(try await store.reconcile(with: centre) != nil)
+        let store = try await filled()
         for index in 1...6 { try await store.put(prices, "k\(index)", "only here \(index)") }
         store.close()
         // The first commit, of which a copy is kept, and two side by side between two others.
@@ -132,9 +127,7 @@ private let all: [String: NamespacePolicy] = ["menu": .menu, "orders": .orders, 
     }
 
     /// The index by places loses its entry for a key's record, which stays in the table.
-    private func losePlace(of key: String, _ mesh: TestMesh, _ identity: DataDirectory.Identity)
-        throws
-    {
+    private func losePlace(of key: String) throws {
         try mesh.rot(
             identity,
             """
@@ -154,15 +147,10 @@ private let all: [String: NamespacePolicy] = ["menu": .menu, "orders": .orders, 
     @Test func `of the index by places costs a commit nothing that nobody else has`()
         async throws
     {
-        let mesh = try TestMesh()
-        let centre = try await mesh.centre(all)
-        let identity = mesh.identity("site")
-        let prices = Scope("prices@site/s1")!
-        let store = try mesh.store(identity)
-        #expect(try await store.reconcile(with: centre) != nil)
+        let store = try await filled()
         for index in 1...3 { try await store.put(prices, "k\(index)", "only here \(index)") }
         store.close()
-        try losePlace(of: "k2", mesh, identity)
+        try losePlace(of: "k2")
         let opened = try mesh.store(identity)
         for _ in 0..<3 {
             _ = try await opened.reconcile(with: centre)
@@ -178,15 +166,10 @@ private let all: [String: NamespacePolicy] = ["menu": .menu, "orders": .orders, 
     @Test func `of the index by places shows nothing twice when a peer sends it again`()
         async throws
     {
-        let mesh = try TestMesh()
-        let centre = try await mesh.centre(all)
-        let identity = mesh.identity("site")
-        let menu = Scope("menu@all")!
         for index in 1...3 { try await centre.put(menu, "k\(index)", "v\(index)") }
-        let store = try mesh.store(identity)
-        #expect(try await store.reconcile(with: centre) != nil)
+        let store = try await filled()
         store.close()
-        try losePlace(of: "k2", mesh, identity)
+        try losePlace(of: "k2")
         // The digest is computed anew, without the record.
         try mesh.rot(
             identity, "DELETE FROM node; INSERT INTO dirty SELECT scope, author, 0 FROM log")
@@ -201,14 +184,9 @@ private let all: [String: NamespacePolicy] = ["menu": .menu, "orders": .orders, 
     @Test func `in the first commit of a log does not keep the rest from those who come later`()
         async throws
     {
-        let mesh = try TestMesh()
-        let centre = try await mesh.centre(all)
-        let identity = mesh.identity("site")
-        let menu = Scope("menu@all")!
         for index in 1...3 { try await centre.put(menu, "k\(index)", "v\(index)") }
         try await centre.put(menu, "k1", "newer")
-        let store = try mesh.store(identity)
-        #expect(try await store.reconcile(with: centre) != nil)
+        let store = try await filled()
         store.close()
         try mesh.rot(identity, "UPDATE batch SET header = zeroblob(40) WHERE first = 1")
         let opened = try mesh.store(identity)
@@ -225,12 +203,7 @@ private let all: [String: NamespacePolicy] = ["menu": .menu, "orders": .orders, 
     func `at the author replaces nothing elsewhere that no app can have read`(inOldLife: Bool)
         async throws
     {
-        let mesh = try TestMesh()
-        let centre = try await mesh.centre(all)
-        let identity = mesh.identity("site")
-        let prices = Scope("prices@site/s1")!
-        var store = try mesh.store(identity)
-        #expect(try await store.reconcile(with: centre) != nil)
+        var store = try await filled()
         try await store.put(prices, "a", "first")
         #expect(try await store.reconcile(with: centre) != nil)
         if inOldLife {
@@ -248,9 +221,6 @@ private let all: [String: NamespacePolicy] = ["menu": .menu, "orders": .orders, 
     }
 
     @Test func `beside a record that proves itself is mended where it is`() async throws {
-        let mesh = try TestMesh()
-        let centre = try await mesh.centre(all)
-        let menu = Scope("menu@all")!
         let writes = try (0..<20).map { Write(.put, try RecordKey("k\($0)"), body: [7]) }
         _ = try await centre.write(WriteRequest(scope: menu, writes: writes))
         let root = try centre.root(of: menu)
