@@ -221,7 +221,7 @@ struct KeyFolder {
         }
         if time > now + 86_400_000 {
             Console.complain(
-                "the last ticket was made by a clock that was ahead of this one; this ticket counts as newer still"
+                "the last ticket was made by a clock that was ahead of this one; this ticket is newer all the same"
             )
         }
         try write(Array("\(time)\n".utf8), name)
