@@ -148,7 +148,8 @@ struct SimulatedTrust {
     private let revoke: SigningKey
     private let secret: MeshSecret
     private var random: SeededGenerator
-    private var ticketCount: UInt8 = 0
+    /// Tickets that were made: each is newer than the one before.
+    private var ticketCount: UInt64 = 0
 
     init(seed: UInt64) {
         var random = SeededGenerator(seed: seed)
@@ -208,7 +209,8 @@ struct SimulatedTrust {
         ticketCount += 1
         let ticket = Ticket(
             key: ticketKey.publicKey.id,
-            serial: [ticketCount] + Self.bytes(&random).array.prefix(15),
+            serial: Ticket.serial(
+                milliseconds: ticketCount, random: Array(Self.bytes(&random).array.prefix(10))),
             site: site, node: name, isCentral: isCentral, groups: [],
             grants: isCentral ? Grant.central : Grant.edge(site: site, groups: []))
         let file = TicketFile(
