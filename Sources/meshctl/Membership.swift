@@ -207,8 +207,8 @@ struct KeyFolder {
         let name = "last-ticket"
         let now = UInt64(max(0, Date().timeIntervalSince1970 * 1000))
         var last: UInt64?
-        if let data = FileManager.default.contents(atPath: "\(path)/\(name)") {
-            let text = String(decoding: data, as: UTF8.self)
+        if FileManager.default.fileExists(atPath: "\(path)/\(name)") {
+            let text = String(decoding: try read(name), as: UTF8.self)
             guard let number = UInt64(text.trimmingCharacters(in: .whitespacesAndNewlines)) else {
                 throw Failure(
                     "\(path)/\(name) is not a number of milliseconds; put the time of the newest ticket there, or remove it"
