@@ -105,7 +105,8 @@ extension Simulation {
     /// Now and then a server of a site is stolen, and the centre hears of it.
     private func revokeByChance(_ node: SimulatedNode) {
         let centre = nodes[0]
-        guard chance(0.3), node !== centre, centre.isUp, !centre.isPaused,
+        // A copy of the centre is the centre: without it the sites are apart for good.
+        guard chance(0.3), node.id != centre.id, centre.isUp, !centre.isPaused,
             !isRevoked(node.id)
         else { return }
         perform(.revoke(node.name, through: centre.name))
