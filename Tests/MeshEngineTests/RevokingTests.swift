@@ -49,18 +49,21 @@ import Testing
         #expect(bench.engine.membership.member(peer.node)?.state == .revoked)
     }
 
-    @Test func `that is revoked itself keeps to itself`() {
+    @Test func `that is revoked itself says so to its peers, and keeps to itself`() {
         var bench = Bench(own)
         let (id, _) = bench.link(peer, dialled: true)
         let document = revocation(of: own)
         let shown = bench.give(.message(id, LinkMessage.revocation(document.encoded).encoded))
         #expect(shown.contains { if case .heed(id, document.encoded) = $0 { true } else { false } })
-        #expect(bench.give(.revoked([document])).closed == [id])
+        let last = bench.give(.revoked([document]))
+        #expect(last.sent.map(\.message) == [.revocation(document.encoded)])
+        #expect(last.closed == [id])
         _ = bench.give(.linkDown(id, reason: "closed"))
         let late = bench.wait(60)
         #expect(!late.contains { if case .beacon = $0 { true } else { false } })
         #expect(!late.contains { if case .dial = $0 { true } else { false } })
         let (again, effects) = bench.link(third, dialled: false)
+        #expect(effects.sent.map(\.message) == [.revocation(document.encoded)])
         #expect(effects.closed == [again])
     }
 

@@ -20,7 +20,10 @@ extension Engine {
             emit(.note(.revoked(revocation.reason), nil))
             // Nobody is to take it for alive, and wait for it to carry a site's links.
             membership.withdraw()
-            for id in links.keys.sorted() { close(id, .selfRevoked) }
+            for id in links.keys.sorted() {
+                send(id, .revocation(revocation.encoded))
+                close(id, .selfRevoked)
+            }
             return
         }
         names.release(node)
@@ -32,7 +35,9 @@ extension Engine {
 
     /// - Returns: whether a new link may stand.
     mutating func mayLink(_ id: LinkID, _ node: NodeID) -> Bool {
-        if isRevoked {
+        if let document = revoked[own.node] {
+            // A peer that has not heard of it would dial again and again.
+            send(id, .revocation(document))
             emit(.close(id, reason: .selfRevoked))
             return false
         }
