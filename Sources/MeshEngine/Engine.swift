@@ -73,6 +73,7 @@ package struct Engine: ~Copyable {
                 know(message)
                 push(message, from: nil, nil)
                 advanced(message.log, to: message.through)
+                if message.scope == NamespacePolicy.scope { policiesCame() }
             }
         case .ingested(let id, let ticket, let outcome): ingested(id, ticket, outcome, now)
         case .compared(let id, let session, let result): compared(id, session, result, now)

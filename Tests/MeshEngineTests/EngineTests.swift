@@ -27,15 +27,16 @@ import Testing
         third = mesh.identity("centre", site: "hq", central: true).certificate
     }
 
-    private func message(_ author: Certificate, bytes: Int = 10) throws -> CommitsMessage {
+    private func message(
+        _ author: Certificate, in scope: Scope = Scope("prices@site/s1")!, bytes: Int = 10
+    ) throws -> CommitsMessage {
         let record = Record(
             kind: .put, stamp: HybridTime(1), key: try RecordKey("k"), context: .empty,
             contentType: "",
             body: [UInt8](repeating: 0, count: bytes))
         let commit = Commit(
             signing: [record.encoded], ids: [Record.id(of: record.encoded, in: mesh.root.meshID)],
-            scope: Scope("prices@site/s1")!,
-            author: Author(node: author.node, life: Life(1)), first: 1,
+            scope: scope, author: Author(node: author.node, life: Life(1)), first: 1,
             previous: .zero, policy: .builtIn,
             key: TestMesh.key(1, 1), mesh: mesh.root.meshID)
         return CommitsMessage(
@@ -167,6 +168,45 @@ import Testing
         _ = bench.judge(id, second, partly)
         #expect(bench.engine.waits.all[first.log] == nil)
         #expect(bench.wait(1).sent.contains { $0.message == .syncPlease })
+    }
+
+    @Test func `asks for a log that waits for a policy once a lost policy was sent again`() throws {
+        var bench = Bench(own)
+        let (id, _) = bench.link(peer, dialled: false)
+        var waits = IngestOutcome()
+        waits.waits = .policy(.builtIn, namespace: "notes")
+        let log = try message(peer)
+        _ = bench.judge(id, log, waits)
+        _ = bench.wait(3)
+        #expect(bench.engine.waits.all[log.log] != nil)
+        // It stands in the middle of its log: the end of that log does not move.
+        var fill = IngestOutcome()
+        fill.stored = 1
+        _ = bench.judge(id, try message(third, in: NamespacePolicy.scope), fill)
+        #expect(bench.engine.waits.all[log.log] == nil)
+        #expect(bench.wait(1).sent.contains { $0.message == .syncPlease })
+    }
+
+    @Test func `asks for a log that waits as often, however often peers send of it`() throws {
+        var bench = Bench(own)
+        let (id, _) = bench.link(peer, dialled: false)
+        var waits = IngestOutcome()
+        waits.waits = .place(try message(third).log, sequence: 1)
+        var gap = IngestOutcome()
+        gap.hasGap = true
+        let log = try message(peer)
+        _ = bench.judge(id, log, waits)
+        _ = bench.wait(3)
+        _ = bench.judge(id, log, waits)
+        let tries = try #require(bench.engine.waits.all[log.log]).tries
+        for _ in 0..<20 {
+            _ = bench.judge(id, log, waits)
+            _ = bench.judge(id, log, gap)
+        }
+        let entry = try #require(bench.engine.waits.all[log.log])
+        #expect(entry.tries == tries)
+        #expect(entry.due.since(bench.now) <= .seconds(2))
+        #expect(!bench.wait(0.8).sent.contains { $0.message == .syncPlease })
     }
 
     @Test func `forgets what waited for a certificate too long, and gives the room back`() throws {

@@ -54,6 +54,11 @@ package struct LogWaits: Sendable {
     mutating func hold(_ log: LogName, _ cause: Cause, now: Instant) -> Bool {
         let old = entries[log]
         guard old != nil || entries.count < limit else { return false }
+        if let old, now < old.due {
+            // It came by itself while the log is held: that is no try of this node's.
+            entries[log] = Entry(cause: cause, since: old.since, tries: old.tries, due: old.due)
+            return true
+        }
         let tries = (old?.tries ?? 0) + 1
         let pause: Duration
         switch cause {
@@ -97,5 +102,10 @@ package struct LogWaits: Sendable {
     /// The logs that are not to be asked for now.
     func held(now: Instant) -> Set<LogName> {
         Set(entries.filter { $0.value.due > now }.keys)
+    }
+
+    /// Whether a log is not to be asked for now.
+    func holds(_ log: LogName, now: Instant) -> Bool {
+        entries[log].map { $0.due > now } ?? false
     }
 }

@@ -36,6 +36,7 @@ extension Engine {
         if isNews { links[id]?.asking?.moved() }
         // Part of a message may be taken though the rest has to wait.
         if outcome.hasAdvanced { advanced(message.log, to: outcome.frontier) }
+        if isNews, message.scope == NamespacePolicy.scope { policiesCame() }
         if let through = outcome.provenTo { proven(message.log, to: through) }
         if park(id, ticket, outcome, now) { return }
         settle(id, ticket)
@@ -57,7 +58,8 @@ extension Engine {
         }
         if outcome.hasGap {
             counters.add(.commitsGap)
-            wantSync(id)
+            // A log that is held is asked for when its time comes.
+            if !waits.holds(message.log, now: now) { wantSync(id) }
         }
         for message in outcome.outvoted {
             losersOf.insert(message.author.node)
@@ -132,20 +134,23 @@ extension Engine {
 
     /// A log is known further: what waited for that is tried, here and on every link.
     mutating func advanced(_ log: LogName, to frontier: UInt64) {
-        var isFreed = waits.advanced(log, to: frontier)
-        if log.scope == NamespacePolicy.scope {
-            isFreed =
-                waits.free { _, cause in
-                    if case .waits(.policy) = cause { return true }
-                    return false
-                } || isFreed
+        let isFreed = waits.advanced(log, to: frontier)
+        retry { need in
+            if case .other(.place(log, let sequence)) = need { return sequence <= frontier }
+            return false
+        }
+        if isFreed { for id in links.keys.sorted() { wantSync(id) } }
+    }
+
+    /// A namespace was defined, here or by another, or a lost definition was sent again.
+    mutating func policiesCame() {
+        let isFreed = waits.free { _, cause in
+            if case .waits(.policy) = cause { return true }
+            return false
         }
         retry { need in
-            switch need {
-            case .other(.place(log, let sequence)): sequence <= frontier
-            case .other(.policy): log.scope == NamespacePolicy.scope
-            default: false
-            }
+            if case .other(.policy) = need { return true }
+            return false
         }
         if isFreed { for id in links.keys.sorted() { wantSync(id) } }
     }
