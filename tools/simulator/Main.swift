@@ -161,8 +161,10 @@ struct MeshSim: ParsableCommand {
             let name = mark.rawValue.padding(toLength: 20, withPad: " ", startingAt: 0)
             print("\(name) \(marks[mark] ?? 0)")
         }
-        let late = reports.filter { $0.1.failure == nil && $0.1.rounds > Self.roundsMax($0.1.nodes) }
-            .sorted { $0.0.seed < $1.0.seed }
+        let late = reports.filter {
+            $0.1.failure == nil && $0.1.rounds > Self.roundsMax($0.1.nodes)
+        }
+        .sorted { $0.0.seed < $1.0.seed }
         let missing = Mark.allCases.filter { marks[$0] == nil }
         print(
             "\(reports.count) runs, \(failures.count) failed; \(good.reduce(0) { $0 + $1.steps }) steps, "
