@@ -77,3 +77,23 @@ extension [Effect] {
         compactMap { if case .ingest(_, let ticket) = $0 { ticket } else { nil } }
     }
 }
+
+extension TestMesh {
+    /// A commit of one record, alone in a message.
+    func message(
+        _ author: Certificate, in scope: Scope = Scope("prices@site/s1")!, bytes: Int = 10
+    ) throws -> CommitsMessage {
+        let record = Record(
+            kind: .put, stamp: HybridTime(1), key: try RecordKey("k"), context: .empty,
+            contentType: "",
+            body: [UInt8](repeating: 0, count: bytes))
+        let commit = Commit(
+            signing: [record.encoded], ids: [Record.id(of: record.encoded, in: root.meshID)],
+            scope: scope, author: Author(node: author.node, life: Life(1)), first: 1,
+            previous: .zero, policy: .builtIn,
+            key: TestMesh.key(1, 1), mesh: root.meshID)
+        return CommitsMessage(
+            scope: commit.header.scope, author: commit.header.author, after: 0, through: 1,
+            commits: [commit])
+    }
+}

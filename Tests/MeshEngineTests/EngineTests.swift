@@ -27,23 +27,6 @@ import Testing
         third = mesh.identity("centre", site: "hq", central: true).certificate
     }
 
-    private func message(
-        _ author: Certificate, in scope: Scope = Scope("prices@site/s1")!, bytes: Int = 10
-    ) throws -> CommitsMessage {
-        let record = Record(
-            kind: .put, stamp: HybridTime(1), key: try RecordKey("k"), context: .empty,
-            contentType: "",
-            body: [UInt8](repeating: 0, count: bytes))
-        let commit = Commit(
-            signing: [record.encoded], ids: [Record.id(of: record.encoded, in: mesh.root.meshID)],
-            scope: scope, author: Author(node: author.node, life: Life(1)), first: 1,
-            previous: .zero, policy: .builtIn,
-            key: TestMesh.key(1, 1), mesh: mesh.root.meshID)
-        return CommitsMessage(
-            scope: commit.header.scope, author: commit.header.author, after: 0, through: 1,
-            commits: [commit])
-    }
-
     @Test func `compares at once with whom it dialled, and waits for whom dialled it`() {
         var bench = Bench(own)
         #expect(bench.link(peer, dialled: true).1.comparisons == 1)
@@ -136,101 +119,6 @@ import Testing
         #expect(bench.engine.counters[.messageUnknown] == 1)
     }
 
-    @Test func `parks what it cannot judge until the certificate comes, in order`() throws {
-        var bench = Bench(own)
-        let (id, _) = bench.link(peer, dialled: false)
-        let bytes = LinkMessage.commits(try message(third).encoded).encoded
-        let ticket = try #require(bench.give(.message(id, bytes)).ingested.first)
-        var unknown = IngestOutcome()
-        unknown.refusal = .authorUnknown
-        let asked = bench.give(.ingested(id, ticket, unknown)).sent
-        #expect(asked.contains { $0.message == .wantCertificate(third.node) })
-        #expect(bench.give(.message(id, bytes)).ingested.isEmpty)
-        #expect(bench.give(.certificate(id, third)).ingested.count == 2)
-    }
-
-    @Test func `asks for a log that waits once part of a message brings what it waits for`() throws
-    {
-        var bench = Bench(own)
-        let (id, _) = bench.link(peer, dialled: false)
-        let (first, second) = (try message(peer), try message(third))
-        var waits = IngestOutcome()
-        waits.waits = .place(second.log, sequence: 1)
-        _ = bench.judge(id, first, waits)
-        _ = bench.wait(3)
-        #expect(bench.engine.waits.all[first.log] != nil)
-        // The other log goes on, and then waits itself.
-        var partly = IngestOutcome()
-        partly.stored = 1
-        partly.hasAdvanced = true
-        partly.frontier = 1
-        partly.waits = .place(first.log, sequence: 9)
-        _ = bench.judge(id, second, partly)
-        #expect(bench.engine.waits.all[first.log] == nil)
-        #expect(bench.wait(1).sent.contains { $0.message == .syncPlease })
-    }
-
-    @Test func `asks for a log that waits for a policy once a lost policy was sent again`() throws {
-        var bench = Bench(own)
-        let (id, _) = bench.link(peer, dialled: false)
-        var waits = IngestOutcome()
-        waits.waits = .policy(.builtIn, namespace: "notes")
-        let log = try message(peer)
-        _ = bench.judge(id, log, waits)
-        _ = bench.wait(3)
-        #expect(bench.engine.waits.all[log.log] != nil)
-        // It stands in the middle of its log: the end of that log does not move.
-        var fill = IngestOutcome()
-        fill.stored = 1
-        _ = bench.judge(id, try message(third, in: NamespacePolicy.scope), fill)
-        #expect(bench.engine.waits.all[log.log] == nil)
-        #expect(bench.wait(1).sent.contains { $0.message == .syncPlease })
-    }
-
-    @Test func `asks for a log that waits as often, however often peers send of it`() throws {
-        var bench = Bench(own)
-        let (id, _) = bench.link(peer, dialled: false)
-        var waits = IngestOutcome()
-        waits.waits = .place(try message(third).log, sequence: 1)
-        var gap = IngestOutcome()
-        gap.hasGap = true
-        let log = try message(peer)
-        _ = bench.judge(id, log, waits)
-        _ = bench.wait(3)
-        _ = bench.judge(id, log, waits)
-        let tries = try #require(bench.engine.waits.all[log.log]).tries
-        for _ in 0..<20 {
-            _ = bench.judge(id, log, waits)
-            _ = bench.judge(id, log, gap)
-        }
-        let entry = try #require(bench.engine.waits.all[log.log])
-        #expect(entry.tries == tries)
-        #expect(entry.due.since(bench.now) <= .seconds(2))
-        #expect(!bench.wait(0.8).sent.contains { $0.message == .syncPlease })
-    }
-
-    @Test func `forgets what waited for a certificate too long, and gives the room back`() throws {
-        var bench = Bench(own)
-        let (id, _) = bench.link(peer, dialled: false)
-        let bytes = LinkMessage.commits(try message(third).encoded).encoded
-        let ticket = try #require(bench.give(.message(id, bytes)).ingested.first)
-        var unknown = IngestOutcome()
-        unknown.refusal = .authorUnknown
-        _ = bench.give(.ingested(id, ticket, unknown))
-        var credits = 0
-        for _ in 0..<40 {
-            let effects = bench.wait(1)
-            for (id, message) in effects.sent {
-                if case .ping(let number) = message {
-                    _ = bench.give(.message(id, LinkMessage.pong(number).encoded))
-                }
-                if case .credit = message { credits += 1 }
-            }
-        }
-        #expect(credits == 1)
-        #expect(bench.engine.counters[refused: .authorUnknown] == 1)
-    }
-
     @Test
     func `closes the link of a peer whose records fail their signatures three times a minute`()
         throws
@@ -238,12 +126,12 @@ import Testing
         var bench = Bench(own)
         let (id, _) = bench.link(peer, dialled: false)
         let ticket = try #require(
-            bench.give(.message(id, LinkMessage.commits(try message(peer).encoded).encoded))
+            bench.give(.message(id, LinkMessage.commits(try mesh.message(peer).encoded).encoded))
                 .ingested.first)
         var bad = IngestOutcome()
         bad.refusal = .badSignature
         #expect(bench.give(.ingested(id, ticket, bad)).closed.isEmpty)
-        let more = try message(peer)
+        let more = try mesh.message(peer)
         #expect(bench.judge(id, more, bad).closed.isEmpty)
         #expect(bench.judge(id, more, bad).closed == [id])
     }
@@ -255,21 +143,21 @@ import Testing
         var bench = Bench(own)
         let (neighbour, _) = bench.link(peer, dialled: false)
         let (centre, _) = bench.link(third, dialled: false)
-        let told = bench.give(.committed([try message(own)])).sent.map(\.id)
+        let told = bench.give(.committed([try mesh.message(own)])).sent.map(\.id)
         #expect(Set(told) == [neighbour, centre])
         // What a neighbour wrote the centre hears from the gateway, which this node is.
         var stored = IngestOutcome()
         stored.stored = 1
         stored.authorSite = "s1"
         stored.frontier = 1
-        let own = try message(peer)
+        let own = try mesh.message(peer)
         #expect(bench.judge(neighbour, own, stored).sent.contains { $0.id == centre })
         // What the centre tells of it goes to nobody who has it.
         let echo = bench.judge(centre, own, stored).sent
         #expect(!echo.contains { if case .commits = $0.message { $0.id == centre } else { false } })
         // What the centre wrote the neighbour may not have heard.
         stored.authorSite = "hq"
-        let news = try message(third)
+        let news = try mesh.message(third)
         #expect(bench.judge(centre, news, stored).sent.contains { $0.id == neighbour })
     }
 
@@ -278,7 +166,7 @@ import Testing
         limits.bytesInFlight = 100_000
         var bench = Bench(own, limits: limits)
         let (id, _) = bench.link(peer, dialled: false)
-        let big = try message(own, bytes: 60_000)
+        let big = try mesh.message(own, bytes: 60_000)
         var sent = 0
         for _ in 0..<10 { sent += bench.give(.committed([big])).sent.count }
         #expect(sent == 2)
@@ -362,7 +250,7 @@ import Testing
         limits.bytesInFlight = 100_000
         var bench = Bench(own, limits: limits)
         let (id, _) = bench.link(peer, dialled: false)
-        let bytes = LinkMessage.commits(try message(peer, bytes: 50_000).encoded).encoded
+        let bytes = LinkMessage.commits(try mesh.message(peer, bytes: 50_000).encoded).encoded
         var closed: [LinkID] = []
         for _ in 0..<4 { closed += bench.give(.message(id, bytes)).closed }
         #expect(closed == [id])
@@ -393,7 +281,7 @@ import Testing
         var bench = Bench(own)
         let other = mesh.identity("other", site: "s2").certificate
         let (id, _) = bench.link(other, dialled: false)
-        let message = try message(other)
+        let message = try mesh.message(other)
         var outcome = IngestOutcome()
         let author = message.author
         outcome.evidence = [
