@@ -203,13 +203,7 @@ extension Simulation {
             let result = Self.wait { store.ingest([ticket.message], done: $0) }
             let outcome = (try? result?.get())?.first ?? StoreWork.unavailable
             answer = .ingested(id, ticket, outcome)
-            let message = ticket.message
-            say(
-                "\(node.name) was sent \(message.author) of \(message.scope) after "
-                    + "\(message.after) through \(message.through): stored \(outcome.stored), "
-                    + "advanced \(outcome.hasAdvanced), refused \(outcome.refusal?.rawValue ?? "-")"
-                    + (outcome.waits.map { ", waits for \($0)" } ?? "")
-            )
+            say(describe(ticket.message, outcome, at: node))
         } else {
             answer = work.perform(on: store)
         }
@@ -219,6 +213,25 @@ extension Simulation {
         let life = node.life
         collect(node, store)
         if let answer, node.life == life { post(node, answer) }
+    }
+
+    private func describe(
+        _ message: CommitsMessage, _ outcome: IngestOutcome, at node: SimulatedNode
+    ) -> String {
+        let what =
+            message.isRun
+            ? "after \(message.after) through \(message.through)"
+            : message.commits.map { commit in
+                let header = commit.header
+                let name = header.id(in: trust.root.meshID)
+                return "commit \(header.first)…\(header.last) \(name) with "
+                    + "\(commit.records.count) records"
+            }.joined(separator: ", ")
+        return "\(node.name) was sent \(message.author) of \(message.scope) \(what): "
+            + "stored \(outcome.stored), advanced \(outcome.hasAdvanced), "
+            + "refused \(outcome.refusal?.rawValue ?? "-")"
+            + (outcome.isFork ? ", shows a fork" : "")
+            + (outcome.waits.map { ", waits for \($0)" } ?? "")
     }
 
     /// An app writes; what is acknowledged must last.
