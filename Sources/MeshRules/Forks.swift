@@ -17,13 +17,12 @@ extension RecordTransaction {
         _ outcome: inout IngestOutcome
     ) -> Bool {
         let commit = admitted.commit
-        let isNews = note(rivals, and: commit, &outcome)
+        note(rivals, and: commit, &outcome)
         let winners = rivals.filter { prevails($0.header, over: commit.header) }
         if !winners.isEmpty {
-            // Evidence that is known already calls for no answer; the end of a log does.
-            if isFill, commit.records.isEmpty, !isNews { return false }
             keep(admitted, &outcome)
-            // A header alone is answered by headers: its sender shows nothing of it.
+            // A header alone is answered by headers: its sender shows nothing of it. Each answer
+            // has a lower identity than what it answers, so answers come to an end.
             outcome.evidence.append(
                 .commits(
                     commit.header.scope, commit.header.author,
@@ -65,22 +64,17 @@ extension RecordTransaction {
     /// The headers are kept as evidence. What one of the two machines is taken to have seen in
     /// silence is known no more, so what went for that lives again.
     ///
-    /// - Returns: whether they show anything that was not known.
-    @discardableResult
     mutating func note(
         _ rivals: [HeldCommit], and commit: Commit, _ outcome: inout IngestOutcome
-    ) -> Bool {
+    ) {
         let log = commit.header.log
-        guard let news = work.fork(log, rivals.map(\.header) + [commit.header]) else {
-            return false
-        }
+        guard let news = work.fork(log, rivals.map(\.header) + [commit.header]) else { return }
         for rival in rivals { work.change(.evidence(rival.header, rival.signature)) }
         work.change(.evidence(commit.header, commit.signature))
         conclusion.counts.forks += 1
         outcome.isFork = true
         outcome.provenTo = work.head(log).provenTo
         if case .began(let place) = news { undo(log, place...Dot.sequenceMax) }
-        return true
     }
 
     /// Whoever did not hold the commit that lost its place sees the fork where the chain is broken:

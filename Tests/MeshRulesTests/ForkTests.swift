@@ -72,6 +72,47 @@ private let all: [String: NamespacePolicy] = ["prices": .prices]
         #expect(try stores[0].root(of: prices) != centre.root(of: prices))
     }
 
+    /// Of three commits the second overlaps both others, loses to one and outdoes the other. Nothing
+    /// of the one that it loses to lives, so no digest shows that.
+    @Test func `is the same where what outdid a commit has been superseded`() async throws {
+        let liar = PeerWriter(mesh.identity("liar"))
+        var (long, short): (Commit, [Commit]) = try twoWays(liar, 0)
+        var draw = 1
+        func id(_ commit: Commit) -> Digest { commit.header.id(in: mesh.root.meshID) }
+        while !(id(short[1]) < id(long) && id(long) < id(short[0]) && id(long) < id(short[2])) {
+            (long, short) = try twoWays(liar, draw)
+            draw += 1
+        }
+        let stores = [try await store("a"), try await store("b")]
+        for store in stores { try store.keep(liar.identity.certificate) }
+        #expect(try await stores[0].take(liar.run(short)).hasAdvanced)
+        try await stores[0].put(prices, "k/4", "newer")
+        #expect(try await stores[1].take(liar.run([long])).hasAdvanced)
+        for place in 0..<5 { try await stores[1].put(prices, "l/\(place)", "newer") }
+        // The first store has heard of the fork before, and its answer was lost with a link.
+        let header = Commit(
+            header: long.header, signature: long.signature,
+            proof: CommitProof(noneOf: long.header), records: [])
+        #expect(try await stores[0].take(liar.fill([header])).isFork)
+        #expect(try await stores[0].reconcile(with: stores[1]) != nil)
+        for store in stores {
+            #expect(Set(try store.values(prices, "k/1")) == ["short \(draw - 1)"])
+        }
+    }
+
+    private func twoWays(_ liar: PeerWriter, _ draw: Int) throws -> (Commit, [Commit]) {
+        let long = liar.commit(
+            prices, try (0..<5).map { try liar.record("l/\($0)", "long \(draw)") })
+        var short: [Commit] = []
+        for keys in [["k/1", "k/2", "k/3"], ["k/4"], ["k/4"]] {
+            let first = short.last.map { $0.header.last + 1 } ?? 1
+            let records = try keys.map { try liar.record($0, "short \(draw)") }
+            let previous = short.last?.header.id(in: mesh.root.meshID)
+            short.append(liar.commit(prices, records, first: first, previous: previous))
+        }
+        return (long, short)
+    }
+
     /// Which of two commits in one place lives is decided by their hashes: each run draws anew.
     @Test(arguments: 0..<6)
     func `is written again by its author record by record, and once`(run: Int) async throws {
