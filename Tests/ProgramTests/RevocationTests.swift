@@ -117,6 +117,8 @@ private func revoke(
         let (centre, one, two) = try mesh()
         let file = "\(centre.scratch.path)/trust.json"
         two.kill()
+        // It would tell its neighbour itself.
+        one.kill()
         #expect(try revoke("one", at: centre, ["--confirm", "one"]).code == 0)
         #expect(try Programs.ctl(centre, "trust", "export", file).code == 0)
         centre.kill()
