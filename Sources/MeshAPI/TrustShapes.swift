@@ -112,3 +112,26 @@ public struct RevokedView: Codable, Sendable {
     /// Fills in the answer.
     public init(isNew: Bool) { self.isNew = isNew }
 }
+
+/// The certificates of one server: signed bytes, of which a command that holds keys believes
+/// nothing that it has not verified itself.
+public struct CertificatesView: Codable, Sendable {
+    /// `meshAPIVersion`.
+    public var v = meshAPIVersion
+    /// The server's name.
+    public var node: String
+    /// Its identity, hexadecimal.
+    public var id: String
+    /// Its site.
+    public var site: String
+    /// Its certificates, hexadecimal, the newest first; layout: the article `TrustDocuments`.
+    public var certificates: [String]
+
+    /// Fills in the answer.
+    public init(node: String, id: String, site: String, certificates: [String]) {
+        self.node = node
+        self.id = id
+        self.site = site
+        self.certificates = certificates
+    }
+}

@@ -18,6 +18,16 @@ extension NodeClient {
         }
     }
 
+    /// A release as it was signed; nil where the node has it not.
+    public func release(_ number: String, of channel: String) async throws -> [UInt8]? {
+        do {
+            let path = "/v1/content/releases/\(Self.escape(channel))/\(Self.escape(number))"
+            return try await connection.answer(Call(path: path)).body
+        } catch let problem as Problem where problem.status == 404 {
+            return nil
+        }
+    }
+
     /// A manifest that the node has; nil where it has not.
     public func manifest(_ name: String) async throws -> [UInt8]? {
         do {

@@ -7,6 +7,11 @@ extension NodeClient {
     /// Every revocation that the node holds.
     public func revocations() async throws -> RevocationsView { try await get("/v1/revocations") }
 
+    /// The certificates of a server, the newest first, as the node has them.
+    public func certificates(_ subject: String) async throws -> CertificatesView {
+        try await get("/v1/certificates/\(Self.escape(subject))")
+    }
+
     /// What revoking a server would mean.
     ///
     /// - Parameter since: nothing stamped at this time or later would stand, in milliseconds since

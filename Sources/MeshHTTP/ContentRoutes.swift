@@ -48,6 +48,14 @@ extension Routes {
                 throw Problem.notFound("there is no channel '\(rest[1])'")
             }
             return Self.octets(signed.encoded)
+        case (.get, "releases", 3):
+            guard let number = ReleaseNumber(rest[2]) else {
+                throw Problem.bad("bad_release", "'\(rest[2])' is not EPOCH.VERSION")
+            }
+            guard let signed = try await node.content.release(number, of: rest[1]) else {
+                throw Problem.notFound("there is no release \(number) of '\(rest[1])' here")
+            }
+            return Self.octets(signed.encoded)
         case (.get, "chunks", 2):
             let (manifest, places) = try named(request, rest[1])
             guard let bytes = try await node.content.chunks(manifest, places) else {

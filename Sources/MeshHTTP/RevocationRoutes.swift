@@ -23,9 +23,7 @@ extension Routes {
             guard access.isAdmin || access.mayWrite(Revocation.namespace) else {
                 throw Self.notAllowed("w")
             }
-            guard let subject = path[2...].joined(separator: "/").removingPercentEncoding else {
-                throw Problem.bad("bad_subject", "'\(path[2])' has a malformed percent escape")
-            }
+            let subject = try Self.subject(path[2...])
             return try Self.json(try await plan(subject, since: parameter(request, "since")))
         case (.post, 2):
             guard access.mayWrite(Revocation.namespace) else { throw Self.notAllowed("w") }
@@ -76,23 +74,7 @@ extension Routes {
             throw Problem.bad("bad_since", "'\(since ?? "")' is not milliseconds since 1970")
         }
         let peers = try await peers().peers
-        let known = peers.filter { Self.names($0, subject) }
-        // Who has the name now, before those that had it.
-        let members = known.filter { $0.state != "left" && $0.state != "revoked" }
-        let matches = members.isEmpty ? known : members
-        guard matches.count <= 1 else {
-            let names = matches.map { "\($0.site)/\($0.node) (\($0.id.prefix(8)))" }
-            throw Problem(
-                code: "ambiguous", title: "Ambiguous", status: 409,
-                detail:
-                    "several servers are called '\(subject)': name one of \(names.joined(separator: ", ")), or its identity"
-            )
-        }
-        guard let line = matches.first,
-            let certificate = try store.certificates().first(where: {
-                $0.node.description == line.id
-            })
-        else { throw Problem.notFound("no server '\(subject)' is known here") }
+        let (line, certificate) = try server(subject, among: peers)
         let neighbours = peers.filter {
             $0.site == line.site && $0.id != line.id && $0.state != "left" && $0.state != "revoked"
         }
@@ -106,6 +88,39 @@ extension Routes {
                     scope: $0.cut.scope.description,
                     life: $0.cut.life.description,
                     through: $0.cut.through, known: $0.frontier)
+            })
+    }
+
+    /// The server of a name or identity, and the certificate by which it is known.
+    private func server(
+        _ subject: String, among peers: [PeerView]
+    ) throws -> (line: PeerView, certificate: Certificate) {
+        let known = peers.filter { Self.names($0, subject) }
+        // Who has the name now, before those that had it.
+        let members = known.filter { $0.state != "left" && $0.state != "revoked" }
+        let matches = members.isEmpty ? known : members
+        guard matches.count <= 1 else {
+            let names = matches.map { "\($0.site)/\($0.node) (\($0.id.prefix(8)))" }
+            throw Problem(
+                code: "ambiguous", title: "Ambiguous", status: 409,
+                detail:
+                    "several servers are called '\(subject)': name one of \(names.joined(separator: ", ")), or its identity"
+            )
+        }
+        guard let line = matches.first,
+            let node = Hex.decode(line.id).flatMap({ NodeID($0) }),
+            let certificate = try store.certificate(of: node)
+        else { throw Problem.notFound("no server '\(subject)' is known here") }
+        return (line, certificate)
+    }
+
+    /// The signed proof of who a server is, for commands that hold keys.
+    func certificates(_ subject: String) async throws -> CertificatesView {
+        let (line, certificate) = try server(subject, among: try await peers().peers)
+        return CertificatesView(
+            node: line.node, id: line.id, site: line.site,
+            certificates: try store.certificates(of: certificate.node).map {
+                Hex.encode($0.encoded)
             })
     }
 

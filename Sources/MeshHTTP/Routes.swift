@@ -40,11 +40,12 @@ struct Routes: Sendable {
             return try Self.json(try await discovery())
         case (.get, "why", 3...):
             guard access.isAdmin else { throw Problem.forbidden("only on the admin socket") }
-            let subject = segments[2...].joined(separator: "/")
-            guard let subject = subject.removingPercentEncoding else {
-                throw Problem.bad("bad_subject", "'\(subject)' has a malformed percent escape")
+            return try Self.json(try await why(try Self.subject(segments[2...])))
+        case (.get, "certificates", 3...):
+            guard access.isAdmin || access.mayWrite(Revocation.namespace) else {
+                throw Problem.forbidden("the token does not allow \(Revocation.namespace):w")
             }
-            return try Self.json(try await why(subject))
+            return try Self.json(try await certificates(try Self.subject(segments[2...])))
         case (.post, "leave", 2):
             guard access.isAdmin else { throw Problem.forbidden("only on the admin socket") }
             return try await leave(isForced: parameter(request, "force") == "true")
@@ -63,6 +64,15 @@ struct Routes: Sendable {
         case (.get, "export", 3): return try export(namespace: segments[2], request, access)
         default: throw Problem.notFound("there is no \(method) \(request.uri.path)")
         }
+    }
+
+    /// The rest of a path as the name of something.
+    static func subject(_ segments: some Sequence<String>) throws -> String {
+        let text = segments.joined(separator: "/")
+        guard let subject = text.removingPercentEncoding else {
+            throw Problem.bad("bad_subject", "'\(text)' has a malformed percent escape")
+        }
+        return subject
     }
 
     // MARK: Answers

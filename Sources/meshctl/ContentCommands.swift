@@ -74,14 +74,11 @@ struct Publish: AsyncParsableCommand {
         let charter = try charter(keyFolder, latest)
         let bytes = source.manifest.encoded
         let audience = try Publication.audience(to)
-        let version = latest.map {
-            $0.charter.epoch == charter.epoch ? $0.release.number.version : 0
-        }
-        // The number between two publications is for the way back that is signed with each.
+        let number = try keyFolder.nextRelease(
+            of: channel, charter, after: latest?.release.number, isKept: !dryRun)
         let release = Release(
-            channel: channel,
-            number: ReleaseNumber(epoch: charter.epoch, version: (version ?? 0) / 2 * 2 + 2),
-            audience: audience, manifest: Manifest.id(ofManifest: bytes),
+            channel: channel, number: number, audience: audience,
+            manifest: Manifest.id(ofManifest: bytes),
             manifestBytes: UInt32(bytes.count), totalBytes: source.manifest.byteCount,
             files: UInt32(source.manifest.files.count), created: Publication.now,
             message: message, activateAt: activateAt, rings: try rings(), holdSeconds: hold)
@@ -151,9 +148,23 @@ enum Publication {
         _ client: NodeClient, _ channel: String, _ root: RootDocument
     ) async throws -> SignedRelease? {
         guard let bytes = try await client.latestRelease(channel) else { return nil }
-        do { return try SignedRelease(decoding: bytes, root: root) } catch {
-            throw Failure("the node's latest release does not verify: \(error)")
+        return try verified(bytes, of: channel, root)
+    }
+
+    /// A release as the server has it, if publish keys of this very channel have signed it.
+    static func verified(
+        _ bytes: [UInt8], of channel: String, _ root: RootDocument
+    ) throws -> SignedRelease {
+        let signed: SignedRelease
+        do { signed = try SignedRelease(decoding: bytes, root: root) } catch {
+            throw Failure("the server's release of '\(channel)' does not verify: \(error)")
         }
+        guard signed.release.channel == channel else {
+            throw Failure(
+                "a release of '\(channel)' was asked for, and the server answered with one of '\(signed.release.channel)'; nothing was done"
+            )
+        }
+        return signed
     }
 
     static func check(publishers: Int, threshold: Int) throws {
@@ -205,7 +216,12 @@ enum Publication {
         body.long(signed.encoded)
         body.append(manifest)
         let missing = try await client.beginPublication(body.bytes).missing
-        let places = missing.filter { $0.count == 2 && $0[0] < $0[1] }.flatMap { $0[0]..<$0[1] }
+        let places = try missing.flatMap { range -> Range<Int> in
+            guard range.count == 2, 0 <= range[0], range[0] < range[1],
+                range[1] <= source.layout.chunks.count
+            else { throw Failure("the server asks for chunks that the release has not: \(range)") }
+            return range[0]..<range[1]
+        }
         let all = places.reduce(0) { $0 + UInt64(source.layout.chunks[$1].byteCount) }
         let bar = ProgressBar("sending", of: all)
         var sent: UInt64 = 0
@@ -252,6 +268,8 @@ struct Rollback: AsyncParsableCommand {
     @Argument(help: "The channel.") var channel: String
     @Argument(help: "The release, EPOCH.VERSION; the one before the latest.") var release: String?
     @Option(help: "The directory with the publish keys.") var keys: String?
+    @Option(help: "With --keys: the release that is meant, instead of typing it when asked.")
+    var confirm: String?
 
     func run() async throws {
         let client = try connection.client()
@@ -268,28 +286,41 @@ struct Rollback: AsyncParsableCommand {
         guard let latest = try await Publication.latest(client, channel, root) else {
             throw Failure("there is no channel '\(channel)'", code: 4)
         }
-        let view = try await client.content().channels.first { $0.channel == channel }
-        let wanted = release ?? view?.releases.dropLast().last?.release
-        guard let old = view?.releases.first(where: { $0.release == wanted }), old.isHere,
-            let manifest = try await client.manifest(old.manifest),
-            let id = Hex.decode(old.manifest).flatMap({ Digest($0) }),
-            let number = ReleaseNumber(old.release)
-        else {
-            throw Failure("the files of '\(wanted ?? "")' are not on the node any more", code: 4)
+        let old = try await earlier(client, root)
+        if release == nil {
+            // Which one was before is the server's word.
+            print(
+                "\(channel) \(old.number) of \(Console.date(old.created)): \(old.files) files, \(Console.size(old.totalBytes)) \(old.message)"
+            )
+            try Console.demand("\(old.number)", given: confirm, to: "serve it again")
         }
         let charter = try folder.charter(channel) ?? latest.charter
-        let isSame = charter.epoch == latest.charter.epoch
-        let version = isSame ? latest.release.number.version : 0
+        let number = try folder.nextRelease(of: channel, charter, after: latest.release.number)
         let back = Release(
-            channel: channel,
-            number: ReleaseNumber(epoch: charter.epoch, version: version / 2 * 2 + 2),
-            audience: latest.release.audience, manifest: id, manifestBytes: UInt32(manifest.count),
-            totalBytes: old.bytes, files: old.files, created: Publication.now,
-            message: "back to \(number)", rollbackOf: number.version)
+            channel: channel, number: number, audience: latest.release.audience,
+            manifest: old.manifest, manifestBytes: old.manifestBytes, totalBytes: old.totalBytes,
+            files: old.files, created: Publication.now, message: "back to \(old.number)",
+            rollbackOf: old.number.version)
         let signers = try folder.signingKeys("publish-\(channel)-\(charter.epoch)-")
         let signed = SignedRelease(back, charter: charter, mesh: root.meshID, signers: signers)
         try Publication.check(signed, root)
         print("\(channel) \(try await client.commitPublication(signed.encoded).release)")
+    }
+
+    /// The release to go back to, as its publishers signed it.
+    private func earlier(_ client: NodeClient, _ root: RootDocument) async throws -> Release {
+        let view = try await client.content().channels.first { $0.channel == channel }
+        let wanted = release ?? view?.releases.dropLast().last?.release ?? ""
+        guard view?.releases.first(where: { $0.release == wanted })?.isHere == true,
+            let bytes = try await client.release(wanted, of: channel)
+        else { throw Failure("the files of '\(wanted)' are not on the server any more", code: 4) }
+        let signed = try Publication.verified(bytes, of: channel, root)
+        guard "\(signed.release.number)" == wanted else {
+            throw Failure(
+                "release \(wanted) was asked for, and the server answered with \(signed.release.number); nothing was done"
+            )
+        }
+        return signed.release
     }
 }
 

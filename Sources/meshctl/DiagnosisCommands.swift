@@ -3,6 +3,8 @@
 import ArgumentParser
 import MeshClient
 import MeshCore
+import MeshCrypto
+import MeshTrust
 
 /// What is in the way.
 struct Why: AsyncParsableCommand {
@@ -111,7 +113,7 @@ struct Replace: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Makes a ticket for a new box that takes a server's name and place.",
         discussion: """
-            Asks a server of the mesh what OLD was, and makes a ticket like it. Once the new box has joined, OLD is
+            Asks a server of the mesh for OLD's certificate, and makes a ticket like it. Once the new box has joined, OLD is
             shown as left everywhere, also if it comes back; what it still had is taken from it.
             """)
 
@@ -122,23 +124,19 @@ struct Replace: AsyncParsableCommand {
     var seed: [String] = []
     @Option(help: "The file to write.") var out: String
 
+    @Option(help: "The server's name once more, instead of typing it when asked.")
+    var confirm: String?
+
     func run() async throws {
-        let peers = try await connection.client().peers().peers
-        let known = peers.filter {
-            ($0.node == old || "\($0.site)/\($0.node)" == old) && $0.state != "left"
-        }
-        // A server that was revoked is replaced too, unless another has its name already.
-        let members = known.filter { $0.state != "revoked" }
-        let matches = members.isEmpty ? known : members
-        guard let peer = matches.first else {
-            throw Failure("no server '\(old)' is known here (run: meshctl peers)", code: 4)
-        }
-        guard matches.count == 1 else {
-            let names = matches.map { "\($0.site)/\($0.node)" }.joined(separator: ", ")
-            throw Failure("several servers are called '\(old)': name one of \(names)", code: 64)
-        }
-        try KeyFolder(keys).makeTicket(
-            site: peer.site, node: peer.node, isCentral: peer.role == "central",
-            groups: peer.groups, seeds: seed, to: out)
+        try Sodium.start()
+        let folder = KeyFolder(keys)
+        let certificate = try await folder.certificate(of: old, from: try connection.client())
+        let known = certificate.ticket
+        print("A ticket for a new box in the place of:")
+        Console.show(certificate)
+        try Console.demand(known.node, given: confirm, to: "make it")
+        try folder.makeTicket(
+            site: known.site, node: known.node, isCentral: known.isCentral, groups: known.groups,
+            seeds: seed, to: out)
     }
 }

@@ -197,4 +197,35 @@ extension KeyFolder {
             throw Failure("\(path)/\(file): \(error)")
         }
     }
+
+    /// The number for the next release of a channel, which is noted beside the keys before it is
+    /// signed: a server that hides releases can't have one number signed twice.
+    ///
+    /// - Parameters:
+    ///   - latest: the newest release that the server shows.
+    ///   - isKept: whether the number will be used.
+    func nextRelease(
+        of channel: String, _ charter: Charter, after latest: ReleaseNumber?, isKept: Bool = true
+    ) throws -> ReleaseNumber {
+        let name = "last-release-\(channel)"
+        var last: ReleaseNumber?
+        if FileManager.default.fileExists(atPath: "\(path)/\(name)") {
+            let text = String(decoding: try read(name), as: UTF8.self)
+            last = ReleaseNumber(text.trimmingCharacters(in: .whitespacesAndNewlines))
+            guard last != nil else {
+                throw Failure("\(path)/\(name) is not EPOCH.VERSION; put the newest release there")
+            }
+        }
+        let versions = [last, latest].compactMap(\.self).filter { $0.epoch == charter.epoch }
+            .map(\.version)
+        let version = versions.max() ?? 0
+        guard version < .max - 3 else {
+            throw Failure(
+                "epoch \(charter.epoch) of '\(channel)' has no more numbers: rotate its keys")
+        }
+        // The number between two publications is for the way back that is signed with each.
+        let number = ReleaseNumber(epoch: charter.epoch, version: version / 2 * 2 + 2)
+        if isKept { try write(Array("\(number)\n".utf8), name) }
+        return number
+    }
 }

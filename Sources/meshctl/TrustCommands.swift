@@ -29,7 +29,8 @@ struct Revoke: AsyncParsableCommand {
     @Option(help: "Nothing that NODE wrote since then stands: 2026-05-01T18:00:00Z.")
     var since: String?
     @Flag(help: "Show what would stand, and stop.") var dryRun = false
-    @Option(help: "The server's name once more, where it would be asked for.")
+    @Flag(help: "Revoke NODE also where nothing that it wrote would stand.") var erase = false
+    @Option(help: "The server's name once more, instead of typing it when asked.")
     var confirm: String?
 
     func validate() throws {
@@ -49,32 +50,78 @@ struct Revoke: AsyncParsableCommand {
     func run() async throws {
         try Sodium.start()
         let client = try connection.client()
+        let folder = KeyFolder(keys)
+        let victim = try await folder.certificate(of: node, from: client)
         let time = since.flatMap(Self.milliseconds)
-        var plan = try await client.revocationPlan(node, since: time)
-        show(plan)
-        _ = try sign(plan)
-        if dryRun { return }
-        try demandConfirmation(plan)
-        // Somebody may have thought for long: what has come meanwhile stands too.
-        plan = try await client.revocationPlan(plan.id, since: time)
-        let answer = try await client.revoke(try sign(plan).encoded)
+        Console.show(victim)
+        var revocation: Revocation
+        while true {
+            let plan = try await client.revocationPlan(victim.node.description, since: time)
+            show(plan, of: victim)
+            revocation = try sign(try cuts(of: plan), of: victim, folder)
+            if dryRun { return }
+            try refuseEmpty(revocation)
+            try Console.demand(victim.ticket.node, given: confirm, to: "revoke it")
+            if confirm != nil { break }
+            // Somebody may have thought for long: what has come meanwhile is shown, and asked for.
+            let now = try await client.revocationPlan(victim.node.description, since: time)
+            if try cuts(of: now) == revocation.cuts { break }
+            print("\nWhat the server knows has changed meanwhile.")
+        }
+        let answer = try await client.revoke(revocation.encoded)
+        let name = victim.ticket.node
         Console.complain(
-            answer.isNew ? "\(plan.node) is revoked" : "\(plan.node) was revoked like this before")
+            answer.isNew ? "\(name) is revoked" : "\(name) was revoked like this before")
     }
 
-    private func show(_ plan: RevocationPlanView) {
-        print("\(plan.node) of \(plan.site) (\(plan.id.prefix(8))); what stands of what it wrote:")
+    private func show(_ plan: RevocationPlanView, of victim: Certificate) {
+        print("What stands of its writes, as the server that is asked says:")
         let rows = plan.logs.map { log in
             ["  \(log.scope)", log.life, "\(log.through) of \(log.known)"]
         }
+        if rows.isEmpty { print("  nothing") }
         Console.table(["  SCOPE", "LIFE", "RECORDS"], rows, noHeaders: rows.isEmpty)
-        for name in plan.absent {
-            print("! \(name) of \(plan.site) is not there: what only it has of \(plan.node) goes")
+        let (name, site) = (victim.ticket.node, victim.ticket.site)
+        if plan.isSelf { print("! \(name) is the very server that is asked") }
+        if plan.neighbours.isEmpty { print("! \(name) is the last server of \(site)") }
+        for neighbour in plan.absent {
+            print("! \(neighbour) of \(site) is not there: what only it has of \(name) goes")
         }
+        if !plan.unheld.isEmpty {
+            print(
+                "! the server that is asked does not hold \(plan.unheld.joined(separator: ", ")): all that \(name) wrote there goes; better ask the centre, or a server of \(site) (--url)"
+            )
+        }
+        if since != nil { print("! records that were acknowledged go") }
     }
 
-    private func sign(_ plan: RevocationPlanView) throws -> Revocation {
-        let folder = KeyFolder(keys)
+    /// How far each log stands: the server's word, within what a revocation can say.
+    private func cuts(of plan: RevocationPlanView) throws -> [Revocation.Cut] {
+        let cuts = try plan.logs.filter { $0.through > 0 }.map { log -> Revocation.Cut in
+            guard let scope = Scope(log.scope), let life = UInt64(log.life, radix: 16) else {
+                throw Failure(
+                    "the server's answer names no log: '\(log.scope)', life '\(log.life)'")
+            }
+            return Revocation.Cut(scope: scope, life: Life(life), through: log.through)
+        }
+        guard Revocation.fits(reason: reason, cuts: cuts) else {
+            throw Failure(
+                "records live in \(cuts.count) logs of \(node); a revocation names at most \(Revocation.cutsMax), in \(Revocation.byteCountMax) bytes"
+            )
+        }
+        return cuts.sorted()
+    }
+
+    private func refuseEmpty(_ revocation: Revocation) throws {
+        guard revocation.cuts.isEmpty, !erase else { return }
+        throw Failure(
+            "nothing that '\(node)' wrote would stand, since the server that is asked knows none of it, or says so; ask another server (--url), or give --erase if that is meant"
+        )
+    }
+
+    private func sign(
+        _ cuts: [Revocation.Cut], of victim: Certificate, _ folder: KeyFolder
+    ) throws -> Revocation {
         let root = try folder.root()
         guard let seed = Bytes32(try folder.readSecret("revoke.key")) else {
             throw Failure("\(keys)/revoke.key is not a key")
@@ -83,51 +130,9 @@ struct Revoke: AsyncParsableCommand {
         guard root.revokeKeys.contains(key.publicKey.id) else {
             throw Failure("\(keys)/revoke.key is not a key that \(keys)/root names")
         }
-        guard let victim = Hex.decode(plan.id).flatMap({ NodeID($0) }) else {
-            throw Failure("the node gave no identity")
-        }
-        let cuts = plan.logs.filter { $0.through > 0 }.compactMap { log -> Revocation.Cut? in
-            guard let scope = Scope(log.scope), let value = UInt64(log.life, radix: 16)
-            else { return nil }
-            return Revocation.Cut(
-                scope: scope, life: Life(value), through: log.through)
-        }
-        guard Revocation.fits(reason: reason, cuts: cuts) else {
-            throw Failure(
-                "records live in \(cuts.count) logs of \(plan.node); a revocation names at most \(Revocation.cutsMax), in \(Revocation.byteCountMax) bytes"
-            )
-        }
         let now = UInt64(max(0, Date().timeIntervalSince1970 * 1000))
         return Revocation(
-            of: victim, created: now, reason: reason, cuts: cuts, key: key, mesh: root.meshID)
-    }
-
-    /// What can't be taken back and takes much with it is typed, not clicked.
-    private func demandConfirmation(_ plan: RevocationPlanView) throws {
-        var reasons: [String] = []
-        if plan.isSelf { reasons.append("\(plan.node) is the very server that is asked") }
-        if plan.neighbours.isEmpty {
-            reasons.append("\(plan.node) is the last server of \(plan.site)")
-        }
-        if !plan.unheld.isEmpty {
-            reasons.append(
-                "the node that is asked does not hold \(plan.unheld.joined(separator: ", ")), and all that \(plan.node) wrote there goes; better ask the centre, or a server of \(plan.site) (--url)"
-            )
-        }
-        if !plan.absent.isEmpty {
-            reasons.append("\(plan.absent.joined(separator: ", ")) may hold more of it")
-        }
-        if since != nil { reasons.append("records that were acknowledged will go") }
-        if reasons.isEmpty { return }
-        Console.complain(reasons.joined(separator: "; "))
-        if let confirm {
-            guard confirm == plan.node else { throw Failure("--confirm is not '\(plan.node)'") }
-            return
-        }
-        FileHandle.standardError.write(Data("type '\(plan.node)' to revoke it: ".utf8))
-        guard readLine()?.trimmingCharacters(in: .whitespaces) == plan.node else {
-            throw Failure("not confirmed; nothing was done")
-        }
+            of: victim.node, created: now, reason: reason, cuts: cuts, key: key, mesh: root.meshID)
     }
 }
 

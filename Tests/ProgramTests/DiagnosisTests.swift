@@ -24,7 +24,8 @@ private func namespace(_ name: String, at node: Node) throws {
         old.kill()
         let ticket = "\(centre.scratch.path)/new.ticket"
         let made = try Programs.ctl(
-            centre, "replace", "s1/till", "--keys", "\(centre.scratch.path)/keys", "--out", ticket)
+            centre, "replace", "s1/till", "--keys", "\(centre.scratch.path)/keys", "--out", ticket,
+            "--confirm", "till")
         #expect(made.code == 0)
         let box = try Node(box: "till-new", ticket: ticket, dialling: centre)
         #expect(try eventually { try state(of: "till", at: centre).sorted() == ["alive", "left"] })

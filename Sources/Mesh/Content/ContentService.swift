@@ -86,6 +86,12 @@ extension ContentLane {
         }
     }
 
+    /// A release of a channel as it was signed; nil where it is not known here.
+    package func release(_ number: ReleaseNumber, of channel: String) async throws -> SignedRelease?
+    {
+        try await ask { $0.channels[channel]?.releases[number] }
+    }
+
     /// A manifest that is here.
     package func manifest(_ manifest: Digest) async throws -> [UInt8]? {
         try await ask { $0.shelf.manifestBytes(manifest) }

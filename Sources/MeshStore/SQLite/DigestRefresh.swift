@@ -135,6 +135,11 @@ struct DigestRefresh {
             .int(log.scope), .int(log.author), .sequence(first),
             .sequence(first + DigestTree.leafSpan - 1),
         ]
+        // A rotten index may lead to rows of another leaf.
+        func offset(_ sequence: UInt64) -> UInt8? {
+            sequence >= first && sequence - first < DigestTree.leafSpan
+                ? UInt8(sequence - first) : nil
+        }
         var records: [(offset: UInt8, id: Digest)] = []
         try db.each(
             """
@@ -142,7 +147,9 @@ struct DigestRefresh {
             AND sequence BETWEEN ? AND ? AND gone IS NULL ORDER BY sequence
             """, list: range
         ) { row in
-            records.append((UInt8(row.sequence(0) - first), row.fixed(1) ?? .zero))
+            if let offset = offset(row.sequence(0)) {
+                records.append((offset, row.fixed(1) ?? .zero))
+            }
             return true
         }
         var doubted: Set<UInt8> = []
@@ -152,7 +159,7 @@ struct DigestRefresh {
             AND sequence BETWEEN ? AND ?
             """, list: range
         ) { row in
-            doubted.insert(UInt8(row.sequence(0) - first))
+            if let offset = offset(row.sequence(0)) { doubted.insert(offset) }
             return true
         }
         return doubted.isEmpty ? records : records.filter { !doubted.contains($0.offset) }
@@ -177,6 +184,7 @@ struct DigestRefresh {
         ) { row in
             let place = Place(log: log, level: level - 1, index: row.sequence(0))
             let hash = row.fixed(1) ?? Digest.zero
+            guard place.index >= first, place.index - first < DigestTree.fanOut else { return true }
             children[Int(place.index - first)] = hash
             if place.sum(hash) != row.bits(2) { rotten.append(place) }
             return true

@@ -70,14 +70,9 @@ struct SQLiteFacts {
             facts.commits[log] = try commits(of: log, ranges, withRows: false)
         }
         for (log, ranges) in needs.records {
-            guard let key = try snapshot.caches.key(db, log) else { continue }
             var all: [(held: HeldVersion, isLive: Bool)] = []
             for range in Self.joined(ranges, facts.commits[log] ?? []) {
-                all += try snapshot.records(
-                    "WHERE scope = ? AND author = ? AND sequence BETWEEN ? AND ? ORDER BY sequence",
-                    .int(key.scope), .int(key.author), .sequence(range.lowerBound),
-                    .sequence(range.upperBound)
-                ).map { ($0.held, $0.isLive) }
+                all += try snapshot.records(of: log, in: range).map { ($0.held, $0.isLive) }
             }
             facts.records[log] = all
         }

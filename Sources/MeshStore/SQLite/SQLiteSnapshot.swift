@@ -121,13 +121,19 @@ final class SQLiteSnapshot: RecordSnapshot {
         ) { $0.bytes(0) }
     }
 
-    func rows(of log: LogName, in range: ClosedRange<UInt64>) throws -> [StoredRow] {
+    /// The records of a log in a range, ascending.
+    func records(of log: LogName, in range: ClosedRange<UInt64>) throws -> [RecordRow] {
         guard let key = try caches.key(db, log) else { return [] }
+        // A rotten index may lead to rows of other places.
         return try records(
             "WHERE scope = ? AND author = ? AND sequence BETWEEN ? AND ? ORDER BY sequence",
             .int(key.scope), .int(key.author), .sequence(range.lowerBound),
             .sequence(range.upperBound)
-        ).map {
+        ).filter { $0.log == log && range.contains($0.held.dot.sequence) }
+    }
+
+    func rows(of log: LogName, in range: ClosedRange<UInt64>) throws -> [StoredRow] {
+        try records(of: log, in: range).map {
             StoredRow(
                 sequence: $0.held.dot.sequence, id: $0.held.id, bytes: $0.bytes, isLive: $0.isLive)
         }
@@ -185,6 +191,7 @@ final class SQLiteSnapshot: RecordSnapshot {
             """, .int(key.scope), .int(key.author), .sequence(earliest),
             .sequence(range.upperBound), .sequence(range.lowerBound)
         ) { commit($0, of: log, key) }.compactMap(\.self)
+            .filter { $0.header.range.overlaps(range) }
     }
 
     /// A commit with what is held of its records, and whether they are still what they were.
@@ -202,6 +209,7 @@ final class SQLiteSnapshot: RecordSnapshot {
         ) { row in
             let hash = Record.id(of: row.bytes(6), in: mesh)
             let place = Self.place(row, id: row.fixed(5) ?? .zero)
+            guard commit.header.range.contains(place.sequence) else { return true }
             let isNamed = place.sum == row.bits(12)
             rows[place.sequence] = HeldCommit.Row(
                 id: isNamed ? place.id : hash, isLive: place.gone == nil, isNamed: isNamed,
