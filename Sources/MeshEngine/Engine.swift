@@ -31,6 +31,8 @@ package struct Engine: ~Copyable {
     package internal(set) var waits: LogWaits
     /// Nodes for which commits that lost their place are kept here; each gets them as it links.
     var losersOf: Set<NodeID> = []
+    /// Of how many of them peers were told.
+    var losersTold: [NodeID: Int] = [:]
     var farPath = FarPath()
     private var beacons: BeaconTimer
     var effects: [Effect] = []

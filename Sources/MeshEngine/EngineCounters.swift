@@ -22,6 +22,7 @@ package enum EngineEvent: String, Sendable {
     case logWaits = "log_waits"
     case logsHeardOverLimit = "logs_heard_over_limit"
     case logsHeldOverLimit = "logs_held_over_limit"
+    case losersOverLimit = "losers_over_limit"
     case memberAway = "member_away"
     case memberRevoked = "member_revoked"
     case messageLate = "message_late"

@@ -4,6 +4,8 @@
 package struct EngineLimits: Sendable {
     /// Most links.
     package var links = 256
+    /// Commits of one author that lost their place, of which peers are told.
+    package var losersTold = 256
     /// Most logs that are remembered as held.
     package var logsHeld = 10_000
     /// Bytes of records that may be on their way to one peer.

@@ -75,10 +75,11 @@ extension RecordTransaction {
     /// that name each other neither might go on first.
     private func require(_ dot: Dot, in scope: Scope) throws(Obstacle) {
         let log = LogName(scope: scope, author: dot.author)
-        if max(work.head(log).provenTo, witnessed[log] ?? 0) >= dot.sequence { return }
-        // Past the cut of a revoked node nothing will ever come.
+        if work.head(log).provenTo >= dot.sequence { return }
+        // Past the cut of a revoked node nothing will ever come; up to it the operator's signature
+        // stands for what may have been superseded everywhere.
         if !DocumentAdmission.appliesTo(scope),
-            let end = work.revoked.end(of: dot.author, in: scope), dot.sequence > end
+            work.revoked.end(of: dot.author, in: scope) != nil
         {
             return
         }

@@ -42,8 +42,11 @@ package enum Change: Sendable {
     case discard(row: UInt64)
     /// Followers are told that a key changed, though nothing came that would tell them.
     case notice(KeyName)
-    /// A header is kept as proof that an author wrote two things in one place.
+    /// A header is kept as proof of how far an author has written, or that he wrote two things in
+    /// one place.
     case evidence(CommitHeader, Signature)
+    /// No header of a log is kept as evidence any more: the log itself shows as much.
+    case forgetEvidence(LogName)
     /// Something has lost its place. Its author notes each record that he writes again; all others
     /// keep the commit for him, with what lived of it.
     case loser(Digest, of: NodeID, CommitsMessage?)
@@ -103,8 +106,6 @@ package struct Conclusion: Sendable {
     package var epoch: [UInt8]?
     /// The last stamp that was given.
     package var stamp: HybridTime
-    /// How far logs go by headers of their authors that were verified, though they wait.
-    package var witnessed: [LogName: UInt64] = [:]
     /// What was counted.
     package var counts = RuleCounts()
 }

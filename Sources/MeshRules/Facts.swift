@@ -44,34 +44,38 @@ package struct LogHead: Hashable, Sendable {
     package var id: Digest
     /// What the life inherited when it began.
     package var inherits: [Inheritance]
-    /// Where two machines are known to have written; nil where none is.
-    package var fork: Fork?
+    /// What headers show that are kept as evidence; nil where none is kept.
+    package var shown: Shown?
     /// The first place whose record has rotted or is to be proven again; nil if there is none.
     package var firstHole: UInt64?
 
-    /// Places that two machines wrote, as headers that are kept as evidence show.
-    package struct Fork: Hashable, Sendable {
-        /// The lowest of them.
-        package var first: UInt64
-        /// The furthest place that one of the machines is known to have written.
-        package var last: UInt64
+    /// What headers of one log show, whose records may be lost or still to come.
+    package struct Shown: Hashable, Sendable {
+        /// From which place on two machines wrote; nil where no two headers contradict each other.
+        package var forksAt: UInt64?
+        /// The furthest place that the author wrote.
+        package var through: UInt64
 
         /// What headers show together; nil if there are none.
-        package init?(_ headers: [CommitHeader]) {
-            guard let first = headers.map(\.first).min(), let last = headers.map(\.last).max()
-            else { return nil }
-            (self.first, self.last) = (first, last)
+        package init?(_ headers: [CommitHeader], in mesh: MeshID) {
+            guard let through = headers.map(\.last).max() else { return nil }
+            self.through = through
+            for (index, one) in headers.enumerated() {
+                for other in headers[(index + 1)...] where one.contradicts(other, in: mesh) {
+                    forksAt = min(forksAt ?? .max, one.first, other.first)
+                }
+            }
         }
     }
 
     /// From which place on two machines are known to have written; nil where none is.
-    package var forksAt: UInt64? { fork?.first }
+    package var forksAt: UInt64? { shown?.forksAt }
 
     /// Whether all of it is taken to have been seen by whoever holds it.
-    var isWhole: Bool { fork == nil && firstHole == nil }
+    var isWhole: Bool { forksAt == nil && firstHole == nil }
 
     /// How far the author is known to have written, though what stood there may have been lost.
-    package var provenTo: UInt64 { max(frontier, fork?.last ?? 0) }
+    package var provenTo: UInt64 { max(frontier, shown?.through ?? 0) }
 
     /// A log of which nothing is known.
     package static let none = LogHead(frontier: 0, id: .zero, inherits: [])
@@ -85,15 +89,23 @@ package struct LogHead: Hashable, Sendable {
         return head
     }
 
+    /// Notes what more headers show.
+    mutating func show(_ news: Shown) {
+        guard let known = shown else { return shown = news }
+        let places = [known.forksAt, news.forksAt].compactMap(\.self)
+        shown?.forksAt = places.min()
+        shown?.through = max(known.through, news.through)
+    }
+
     /// Describes a log.
     package init(
-        frontier: UInt64, id: Digest, inherits: [Inheritance], fork: Fork? = nil,
+        frontier: UInt64, id: Digest, inherits: [Inheritance], shown: Shown? = nil,
         firstHole: UInt64? = nil
     ) {
         self.frontier = frontier
         self.id = id
         self.inherits = inherits
-        self.fork = fork
+        self.shown = shown
         self.firstHole = firstHole
     }
 }
@@ -301,7 +313,7 @@ package struct Needs: Sendable {
     package var proofs: [LogName: [ClosedRange<UInt64>]] = [:]
     /// Records of ranges of a log, live or not, and of the commits asked for that overlap them.
     package var records: [LogName: [ClosedRange<UInt64>]] = [:]
-    /// The last commit that is held of each log.
+    /// The last commit that is held of each log, and the header with which the log ends.
     package var lastCommits: Set<LogName> = []
     /// The commits beside places of a log.
     package var gaps: [LogName: Set<UInt64>] = [:]
@@ -351,6 +363,8 @@ package struct Facts: Sendable {
     package var records: [LogName: [(held: HeldVersion, isLive: Bool)]] = [:]
     /// Last commits.
     package var lastCommits: [LogName: HeldCommit] = [:]
+    /// The headers with which those logs end.
+    package var ends: [LogName: (header: CommitHeader, signature: Signature)] = [:]
     /// What stands beside the places that were asked for.
     package var gaps: [LogName: [CommitGap]] = [:]
     /// Certificates, the newest first.

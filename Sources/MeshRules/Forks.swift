@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-internal import MeshCore
+package import MeshCore
 internal import MeshCrypto
 package import MeshReplication
 internal import MeshTrust
@@ -68,7 +68,9 @@ extension RecordTransaction {
         _ rivals: [HeldCommit], and commit: Commit, _ outcome: inout IngestOutcome
     ) {
         let log = commit.header.log
-        guard let news = work.fork(log, rivals.map(\.header) + [commit.header]) else { return }
+        guard let news = work.fork(
+            log, rivals.map(\.header) + [commit.header], in: context.mesh)
+        else { return }
         for rival in rivals { work.change(.evidence(rival.header, rival.signature)) }
         work.change(.evidence(commit.header, commit.signature))
         conclusion.counts.forks += 1
@@ -84,26 +86,31 @@ extension RecordTransaction {
         let around = max(header.first, 2) - 1...header.last + 1
         for neighbour in work.commits(of: header.log, overlapping: around) {
             let other = neighbour.header
-            let isBroken =
-                other.last + 1 == header.first && header.previous != other.id(in: context.mesh)
-                || header.last + 1 == other.first && other.previous != header.id(in: context.mesh)
-            if isBroken { note([neighbour], and: commit, &outcome) }
+            if !other.range.overlaps(header.range), other.contradicts(header, in: context.mesh) {
+                note([neighbour], and: commit, &outcome)
+            }
         }
     }
 
-    /// Which headers of a log are kept as evidence: two of the lowest place, and the one that goes
-    /// furthest, since others may name the places that it proves.
-    package static func evidence(_ headers: [CommitHeader]) -> [CommitHeader] {
+    /// Which headers of a log are kept as evidence: two of the lowest place where two contradict
+    /// each other, and the one that goes furthest, since others may name the places that it proves.
+    package static func evidence(_ headers: [CommitHeader], in mesh: MeshID) -> [CommitHeader] {
         let sorted = headers.sorted { one, other in
             (one.first, one.last) == (other.first, other.last)
                 ? one.encoded.lexicographicallyPrecedes(other.encoded)
                 : (one.first, one.last) < (other.first, other.last)
         }
-        let lowest = sorted.prefix(2)
-        guard let furthest = sorted.dropFirst(2).max(by: { $0.last < $1.last }),
-            furthest.last > lowest.map(\.last).max() ?? 0
-        else { return Array(lowest) }
-        return lowest + [furthest]
+        var kept: [CommitHeader] = []
+        for (index, one) in sorted.enumerated() where kept.isEmpty {
+            let other = sorted[(index + 1)...].first { one.contradicts($0, in: mesh) }
+            if let other { kept = [one, other] }
+        }
+        if let furthest = sorted.max(by: { $0.last < $1.last }),
+            furthest.last > kept.map(\.last).max() ?? 0
+        {
+            kept.append(furthest)
+        }
+        return kept
     }
 
     private mutating func undo(_ log: LogName, _ range: ClosedRange<UInt64>) {

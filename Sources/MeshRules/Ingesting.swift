@@ -67,15 +67,14 @@ extension RecordTransaction {
         {
             // Headers alone say nothing that is missing here.
             outcome.hasGap = message.commits.contains { !$0.records.isEmpty } || message.isRun
+            witness(message, &outcome)
             return beginLifeIfLost(message, outcome)
         }
         let admitted = try judge(message, records, certificates, head, &outcome)
         if message.isRun { noteFork(admitted, after: head, of: message.log, &outcome) }
-        let whole = apply(message, admitted, head, &outcome)
+        let last = apply(message, admitted, head, &outcome)
         conclusion.counts.ingested += outcome.stored
-        if whole, message.isRun, let last = admitted.last {
-            advance(message, last.commit, &outcome)
-        }
+        if message.isRun, let last { advance(message, last, &outcome) }
         beginLifeIfLost(message, outcome)
     }
 
@@ -107,15 +106,18 @@ extension RecordTransaction {
         return admitted
     }
 
-    /// A log that waits has shown how far it goes, so that others need not wait for it.
+    /// What is not taken now shows how far its author has written. That is kept and passed on, so
+    /// that nobody need wait for the log to accept what names its places.
     private mutating func witness(
         _ message: CommitsMessage, _ outcome: inout IngestOutcome
     ) {
-        guard message.isRun, let last = message.commits.last,
-            witnessed[message.log] ?? 0 < last.header.last, last.isSigned(in: context.mesh)
+        let log = message.log
+        let family = work.family(FamilyName(scope: log.scope, node: log.author.node))
+        guard let last = message.commits.max(by: { $0.header.last < $1.header.last }),
+            work.head(log).provenTo < last.header.last,
+            family.heads.count < RuleLimits.witnessedLives, last.isSigned(in: context.mesh)
         else { return }
-        if witnessed.count >= RuleLimits.witnessed { witnessed = [:] }
-        witnessed[message.log] = last.header.last
+        work.witness(last.header, last.signature, in: context.mesh)
         outcome.provenTo = last.header.last
     }
 
@@ -128,25 +130,31 @@ extension RecordTransaction {
         }
     }
 
-    /// - Returns: whether all of them stand; not if another of their author in their place does.
+    /// Applies commits in order; what follows one that does not stand would be past the end of the
+    /// log, in no digest.
+    ///
+    /// - Returns: the last that stands of a run; nil if none does.
     private mutating func apply(
         _ message: CommitsMessage, _ admitted: [Admitted], _ head: LogHead,
         _ outcome: inout IngestOutcome
-    ) -> Bool {
-        var isWhole = true
+    ) -> Commit? {
         // A life's inheritance counts before its first record does.
         if let first = admitted.first?.commit.header, first.first == 1, head.frontier == 0 {
             work.inherit(first)
         }
-        for one in admitted where !store(one, isFill: !message.isRun, &outcome) { isWhole = false }
-        return isWhole
+        var last: Commit?
+        for one in admitted {
+            let stands = store(one, isFill: !message.isRun, &outcome)
+            if message.isRun, !stands { break }
+            last = one.commit
+        }
+        return last
     }
 
     private mutating func advance(
         _ message: CommitsMessage, _ last: Commit, _ outcome: inout IngestOutcome
     ) {
         outcome.hasAdvanced = true
-        if witnessed[message.log] ?? .max <= last.header.last { witnessed[message.log] = nil }
         move(message.log, to: last.header, last.signature)
     }
 
@@ -185,10 +193,12 @@ extension RecordTransaction {
         let header = commit.header
         let existing = work.commits(of: header.log, overlapping: header.range)
         let known = existing.first { $0.header == header }
-        let rivals = existing.filter { $0.header != header }
+        var rivals = existing.filter { $0.header != header }
+        if let end = trimmedEnd(header, existing) { rivals.append(end) }
         if isFill { noteBrokenChain(commit, &outcome) }
         if !rivals.isEmpty, !settleFork(admitted, rivals, isFill: isFill, &outcome) { return false }
         var rows = known?.rows ?? orphans(of: header)
+        if known == nil { saveOrphans(admitted) }
         for (index, sequence) in commit.sequences.enumerated() {
             let (id, record) = (admitted.ids[index], admitted.records[index])
             if let row = rows[sequence] {
@@ -226,6 +236,31 @@ extension RecordTransaction {
         return true
     }
 
+    /// The end of a log where nothing of its commit is kept, if another commit overlaps it.
+    private func trimmedEnd(_ header: CommitHeader, _ existing: [HeldCommit]) -> HeldCommit? {
+        guard let end = work.end(of: header.log), end.header != header,
+            end.header.range.overlaps(header.range),
+            !existing.contains(where: { $0.header == end.header })
+        else { return nil }
+        return HeldCommit(
+            header: end.header, signature: end.signature, proof: CommitProof(noneOf: end.header),
+            rows: [:])
+    }
+
+    /// What this node acknowledged under a commit that has rotted, and that another of its life
+    /// takes the place of, is written again.
+    private mutating func saveOrphans(_ admitted: Admitted) {
+        let header = admitted.commit.header
+        guard header.author.node == context.node else { return }
+        let ids = Dictionary(
+            zip(admitted.commit.sequences, admitted.ids), uniquingKeysWith: { first, _ in first })
+        let lost = work.records(of: header.log, in: header.range).filter { one in
+            one.isLive && ids[one.held.dot.sequence].map { $0 != one.held.id } ?? false
+        }
+        guard let merge = lost.first?.held.merge else { return }
+        save(lost.map { ($0.held.id, $0.held.dot.sequence, $0.held.record) }, of: header, merge)
+    }
+
     /// Rows whose commit has rotted: they prove nothing until the commit is here again.
     private func orphans(of header: CommitHeader) -> [UInt64: HeldCommit.Row] {
         var rows: [UInt64: HeldCommit.Row] = [:]
@@ -249,7 +284,7 @@ extension RecordTransaction {
             if isStranger(held.dot, beside: winner) { save(held, in: scope) }
             let undo = UndoClass(scope, of: held.dot, by: winner)
             work.insert(held, in: scope, bytes: bytes, superseded: (winner, undo))
-            if isFill { outcome.evidence.append(Self.request(scope, winner)) }
+            if isFill { outcome.evidence += Self.proof(scope, live, winner, over: held.dot) }
             return false
         case .lives(let superseded):
             for old in live where superseded.contains(old.dot) {
@@ -273,7 +308,7 @@ extension RecordTransaction {
         let name = KeyName(scope: scope, key: held.record.key)
         let others = work.live(name)
         if let winner = others.first(where: { $0.version.supersedes(held.version, lives: lives) }) {
-            outcome.evidence.append(Self.request(scope, winner.dot))
+            outcome.evidence += Self.proof(scope, others, winner.dot, over: held.dot)
             if isLive { work.supersede(held, in: scope, by: winner.dot) }
         } else {
             if isLive, work.head(LogName(scope: scope, author: held.dot.author)).forksAt != nil {
@@ -289,6 +324,24 @@ extension RecordTransaction {
             return true
         }
         return false
+    }
+
+    /// What shows a peer why a record is superseded here: what did it and, where that does not name
+    /// the record itself, the beginning of its life, which says what that inherited.
+    private static func proof(
+        _ scope: Scope, _ versions: [HeldVersion], _ winner: Dot, over dot: Dot
+    ) -> [StreamRequest] {
+        let isNamed =
+            winner.author == dot.author
+            || versions.contains { version in
+                version.dot == winner
+                    && version.record.context.dots.contains {
+                        $0.author == dot.author && $0.sequence >= dot.sequence
+                    }
+            }
+        let own = request(scope, winner)
+        return isNamed
+            ? [own] : [.commits(scope, winner.author, holding: [1], withRecords: false), own]
     }
 
     static func request(_ scope: Scope, _ dot: Dot) -> StreamRequest {

@@ -38,20 +38,16 @@ package struct RuleInput: Sendable {
     package let stamp: HybridTime
     /// Milliseconds since 1970.
     package let wall: UInt64
-    /// How far logs go by headers of their authors that were verified, though they wait.
-    package let witnessed: [LogName: UInt64]
 
     /// Names what is so.
     package init(
-        life: Life, spareLife: Life, spareEpoch: [UInt8], stamp: HybridTime, wall: UInt64,
-        witnessed: [LogName: UInt64] = [:]
+        life: Life, spareLife: Life, spareEpoch: [UInt8], stamp: HybridTime, wall: UInt64
     ) {
         self.life = life
         self.spareLife = spareLife
         self.spareEpoch = spareEpoch
         self.stamp = stamp
         self.wall = wall
-        self.witnessed = witnessed
     }
 }
 
@@ -108,8 +104,6 @@ package struct RecordTransaction: Sendable {
     /// Lives of this node that began in this transaction and inherit nothing.
     var rescueLives: Set<Life> = []
     var conclusion: Conclusion
-    /// How far logs go by verified headers.
-    var witnessed: [LogName: UInt64]
 
     /// Prepares jobs that are done together, in order.
     package init(_ jobs: [RecordJob], _ context: RuleContext, _ input: RuleInput) {
@@ -117,7 +111,6 @@ package struct RecordTransaction: Sendable {
         self.input = input
         life = input.life
         stamp = input.stamp
-        witnessed = input.witnessed
         conclusion = Conclusion(life: input.life, stamp: input.stamp)
         self.jobs = jobs.map { job in
             switch job {
@@ -240,7 +233,6 @@ package struct RecordTransaction: Sendable {
         conclusion.revoked = newlyRevoked
         conclusion.life = life
         conclusion.stamp = stamp
-        conclusion.witnessed = witnessed
         return .done(work.takeChanges(), conclusion)
     }
 

@@ -8,6 +8,8 @@ internal import MeshTrust
 /// What a transaction knows and what it has changed so far, each change also in what it knows.
 struct Workspace {
     private var facts = Facts()
+    /// The records of logs that were asked for, as the changes so far leave them.
+    private var records: [LogName: [UInt64: (held: HeldVersion, isLive: Bool)]] = [:]
     private var lives: [Scope: ScopeLives] = [:]
     private var changes: [Change] = []
     private var policies: [String: [NamedPolicy]] = [:]
@@ -21,6 +23,10 @@ struct Workspace {
     /// Takes a new answer of the store, in the place of what was known.
     mutating func absorb(_ new: Facts) {
         facts = new
+        records = new.records.mapValues { list in
+            Dictionary(
+                list.map { ($0.held.dot.sequence, $0) }, uniquingKeysWith: { first, _ in first })
+        }
         lives = [:]
         policies = [:]
         for (name, family) in new.families {
@@ -68,6 +74,9 @@ struct Workspace {
 
     func lastCommit(of log: LogName) -> HeldCommit? { facts.lastCommits[log] }
 
+    /// The header with which a log ends, also where nothing of its commit is kept any more.
+    func end(of log: LogName) -> (header: CommitHeader, signature: Signature)? { facts.ends[log] }
+
     func commits(of log: LogName, overlapping range: ClosedRange<UInt64>) -> [HeldCommit] {
         (facts.commits[log] ?? []).filter { $0.header.range.overlaps(range) }
     }
@@ -75,7 +84,8 @@ struct Workspace {
     func records(
         of log: LogName, in range: ClosedRange<UInt64>
     ) -> [(held: HeldVersion, isLive: Bool)] {
-        (facts.records[log] ?? []).filter { range.contains($0.held.dot.sequence) }
+        (records[log] ?? [:]).filter { range.contains($0.key) }.sorted { $0.key < $1.key }
+            .map(\.value)
     }
 
     /// The policies of a namespace that are known, the one for new writes first: the earliest.
@@ -107,10 +117,12 @@ struct Workspace {
         _ held: HeldVersion, in scope: Scope, bytes: [UInt8],
         superseded: (by: Dot, undo: UndoClass)? = nil
     ) {
+        let log = LogName(scope: scope, author: held.dot.author)
+        records[log]?[held.dot.sequence] = (held, superseded == nil)
         changes.append(
             .insert(
                 NewRecord(
-                    log: LogName(scope: scope, author: held.dot.author),
+                    log: log,
                     sequence: held.dot.sequence,
                     key: held.record.key, id: held.id, bytes: bytes, merge: held.merge,
                     superseded: superseded)))
@@ -121,16 +133,16 @@ struct Workspace {
 
     mutating func supersede(_ held: HeldVersion, in scope: Scope, by dot: Dot) {
         let undo = UndoClass(scope, of: held.dot, by: dot)
-        changes.append(
-            .supersede(
-                LogName(scope: scope, author: held.dot.author), held.dot.sequence, by: dot, undo))
+        let log = LogName(scope: scope, author: held.dot.author)
+        records[log]?[held.dot.sequence]?.isLive = false
+        changes.append(.supersede(log, held.dot.sequence, by: dot, undo))
         forget(held.dot, of: KeyName(scope: scope, key: held.record.key))
     }
 
     mutating func revive(_ kept: KeptVersion) {
-        changes.append(
-            .revive(
-                LogName(scope: kept.scope, author: kept.held.dot.author), kept.held.dot.sequence))
+        let log = LogName(scope: kept.scope, author: kept.held.dot.author)
+        records[log]?[kept.held.dot.sequence]?.isLive = true
+        changes.append(.revive(log, kept.held.dot.sequence))
         facts.keys[KeyName(scope: kept.scope, key: kept.held.record.key), default: []]
             .append(kept.held)
     }
@@ -138,6 +150,7 @@ struct Workspace {
     /// Takes a row away, wherever it is among what is known.
     mutating func remove(_ log: LogName, _ sequence: UInt64) {
         changes.append(.remove(log, sequence))
+        records[log]?[sequence] = nil
         let dot = Dot(author: log.author, sequence: sequence)
         for name in facts.keys.keys
         where name.scope == log.scope
@@ -164,7 +177,14 @@ struct Workspace {
     mutating func set(
         _ log: LogName, _ head: LogHead, _ header: CommitHeader, _ signature: Signature
     ) {
+        var head = head
+        if let shown = head.shown, shown.forksAt == nil, shown.through <= head.frontier {
+            // The log itself shows as much now.
+            head.shown = nil
+            changes.append(.forgetEvidence(log))
+        }
         changes.append(.head(log, head, header, signature))
+        facts.ends[log] = (header, signature)
         know(log, head)
     }
 
@@ -177,20 +197,26 @@ struct Workspace {
     }
 
     /// Two machines wrote in a log, as headers show.
-    mutating func fork(_ log: LogName, _ headers: [CommitHeader]) -> ForkNews? {
+    mutating func fork(_ log: LogName, _ headers: [CommitHeader], in mesh: MeshID) -> ForkNews? {
         var head = head(log)
-        guard var shown = LogHead.Fork(headers) else { return nil }
-        let known = head.fork
-        let isEarlier = shown.first < known?.first ?? .max
-        guard isEarlier || shown.last > head.provenTo else { return nil }
-        if let known {
-            (shown.first, shown.last) = (
-                min(shown.first, known.first), max(shown.last, known.last)
-            )
+        guard let shown = LogHead.Shown(headers, in: mesh), let first = shown.forksAt else {
+            return nil
         }
-        head.fork = shown
+        let isEarlier = first < head.forksAt ?? .max
+        // The end of the log may be one of the two, and go.
+        guard isEarlier || shown.through > head.shown?.through ?? 0 else { return nil }
+        head.show(shown)
         know(log, head)
-        return isEarlier ? .began(shown.first) : .wentFurther
+        return isEarlier ? .began(first) : .wentFurther
+    }
+
+    /// A header is kept, which proves that its author has written that far.
+    mutating func witness(_ header: CommitHeader, _ signature: Signature, in mesh: MeshID) {
+        var head = head(header.log)
+        guard let shown = LogHead.Shown([header], in: mesh) else { return }
+        head.show(shown)
+        changes.append(.evidence(header, signature))
+        know(header.log, head)
     }
 
     /// What the first commit of a log says of the node's earlier lives; it is kept with the commit.

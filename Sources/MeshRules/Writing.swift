@@ -229,7 +229,7 @@ extension RecordTransaction {
     private func livesOfWriter(in scope: Scope) -> ScopeLives {
         var lives = work.lives(in: scope)
         let family = work.family(FamilyName(scope: scope, node: context.node))
-        guard family.heads[life] == nil else { return lives }
+        guard family.heads[life]?.frontier ?? 0 == 0 else { return lives }
         var own = family.lives
         own.add(life, inherits: inheritances(in: scope))
         lives[node: context.node] = own

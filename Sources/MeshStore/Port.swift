@@ -176,10 +176,10 @@ package protocol RecordSnapshot: RecordIndex {
     /// How many places wait to be fetched again; in all scopes if none is named.
     func holeCount(in scope: Scope?) throws -> Int
 
-    /// Authors that were seen to write two things in one place, in one scope or in any.
-    func forkedAuthors(in scope: Scope?) throws -> [Author]
+    /// Logs of which headers are kept as evidence, of one scope or of all.
+    func logsWithEvidence(in scope: Scope?) throws -> [LogName]
 
-    /// Headers that show that a log was written twice.
+    /// Headers that show how far a log was written, or that it was written twice.
     func evidence(of log: LogName) throws -> [(header: CommitHeader, signature: Signature)]
 
     /// Nodes for which commits that lost their place are kept.

@@ -175,7 +175,16 @@ extension Store {
     }
 
     /// Authors that were seen to write two things in one place.
-    package func forkedAuthors() throws -> [Author] { try read { try $0.forkedAuthors(in: nil) } }
+    package func forkedAuthors() throws -> [Author] {
+        let mesh = identity.root.meshID
+        return try read { snapshot in
+            let logs = try snapshot.logsWithEvidence(in: nil).filter { log in
+                let headers = try snapshot.evidence(of: log).map(\.header)
+                return LogHead.Shown(headers, in: mesh)?.forksAt != nil
+            }
+            return Set(logs.map(\.author)).sorted()
+        }
+    }
 
     // MARK: Certificates
 

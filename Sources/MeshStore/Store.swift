@@ -71,7 +71,6 @@ package final class Store: Sendable {
         var epoch: [UInt8]
         var stamp = HybridTime(0)
         var revoked: Set<NodeID>
-        var witnessed: [LogName: UInt64] = [:]
         var clockCorrection: Int64 = 0
     }
 
@@ -269,8 +268,7 @@ package final class Store: Sendable {
             let corrected = Int64(clamping: wall()) &- present.clockCorrection
             return RuleInput(
                 life: present.life, spareLife: Life(Self.number(random(8))),
-                spareEpoch: random(8), stamp: present.stamp, wall: UInt64(max(0, corrected)),
-                witnessed: present.witnessed)
+                spareEpoch: random(8), stamp: present.stamp, wall: UInt64(max(0, corrected)))
         }
         let context = RuleContext(
             root: identity.root, key: identity.nodeKey,
@@ -310,7 +308,6 @@ package final class Store: Sendable {
             $0.life = conclusion.life
             $0.epoch = conclusion.epoch ?? $0.epoch
             $0.stamp = conclusion.stamp
-            $0.witnessed = conclusion.witnessed
             $0.revoked.formUnion(conclusion.revoked.map(\.node))
         }
         feedEnd.withLock { $0 = max($0, committed.feed) }

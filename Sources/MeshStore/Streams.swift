@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import MeshCore
+internal import MeshCrypto
 package import MeshReplication
 internal import MeshRules
 
@@ -135,33 +136,45 @@ struct StreamReader {
     ) throws -> StreamChunk {
         var chunk = StreamChunk()
         for place in places.prefix(StoreLimits.commitsPerRead) {
-            guard let held = try snapshot.commit(of: log, holding: place) else { continue }
-            chunk.messages.append(filling(log, try load(held, keeping: wanted)))
+            if let held = try snapshot.commit(of: log, holding: place) {
+                chunk.messages.append(filling(log, try load(held, keeping: wanted)))
+            } else if let end = try snapshot.end(of: log), end.header.range.contains(place) {
+                // Nothing lives of it, so nothing but its header is kept.
+                chunk.messages.append(bare(log, end.header, end.signature))
+            }
         }
         return chunk
     }
 
     func evidence(_ log: LogName) throws -> StreamChunk {
         var chunk = StreamChunk()
-        chunk.messages = try snapshot.evidence(of: log).map { header, signature in
-            filling(
-                log,
-                Commit(
-                    header: header, signature: signature, proof: CommitProof(noneOf: header),
-                    records: []))
-        }
+        chunk.messages = try snapshot.evidence(of: log).map { bare(log, $0.header, $0.signature) }
         return chunk
+    }
+
+    private func bare(
+        _ log: LogName, _ header: CommitHeader, _ signature: Signature
+    ) -> CommitsMessage {
+        filling(
+            log,
+            Commit(
+                header: header, signature: signature, proof: CommitProof(noneOf: header),
+                records: []))
     }
 
     /// Adds what shows that logs were written twice: the one that is sent, and those of which a
     /// context names a place that was lost. Who was not there when that came out would wait for it.
     func withEvidence(_ chunk: StreamChunk, of log: LogName) throws -> StreamChunk {
-        let forked = Set(try snapshot.forkedAuthors(in: log.scope))
-        if forked.isEmpty || chunk.messages.isEmpty { return chunk }
+        let shown = Set(try snapshot.logsWithEvidence(in: log.scope).map(\.author))
+        if shown.isEmpty || chunk.messages.isEmpty { return chunk }
         var named: [Author: UInt64] = [:]
+        for entry in chunk.messages.flatMap(\.commits).flatMap(\.header.inherits) {
+            let life = Author(node: log.author.node, life: entry.life)
+            if shown.contains(life) { named[life] = max(named[life] ?? 0, entry.through) }
+        }
         for bytes in chunk.messages.flatMap(\.commits).flatMap(\.records) {
             guard let record = try? Record(decoding: bytes) else { continue }
-            for dot in record.context.dots where forked.contains(dot.author) {
+            for dot in record.context.dots where shown.contains(dot.author) {
                 named[dot.author] = max(named[dot.author] ?? 0, dot.sequence)
             }
         }
@@ -173,7 +186,7 @@ struct StreamReader {
             if sequence > frontier { before += try evidence(other).messages }
         }
         var chunk = chunk
-        let own = forked.contains(log.author) ? try evidence(log).messages : []
+        let own = shown.contains(log.author) ? try evidence(log).messages : []
         chunk.messages = before + chunk.messages + own
         return chunk
     }

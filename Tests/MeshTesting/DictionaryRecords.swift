@@ -86,10 +86,10 @@ package final class DictionaryRecords: RecordStore {
                 let facts = DictionarySnapshot(state, root).facts(needs)
                 switch transaction.resume(facts) {
                 case .more(let changes, let more):
-                    for change in changes { state.apply(change) }
+                    for change in changes { state.apply(change, in: root.meshID) }
                     needs = more
                 case .done(let changes, let conclusion):
-                    for change in changes { state.apply(change) }
+                    for change in changes { state.apply(change, in: root.meshID) }
                     return .success(
                         Committed(
                             conclusion: conclusion, feed: FeedPosition(state.position),
@@ -128,7 +128,7 @@ package final class DictionaryRecords: RecordStore {
 }
 
 extension DictionaryRecords.State {
-    fileprivate mutating func apply(_ change: Change) {
+    fileprivate mutating func apply(_ change: Change, in mesh: MeshID) {
         switch change {
         case .insert(let new):
             position += 1
@@ -175,8 +175,9 @@ extension DictionaryRecords.State {
         case .evidence(let header, let signature):
             var known = evidence[header.log] ?? []
             if !known.contains(where: { $0.header == header }) { known.append((header, signature)) }
-            let kept = RecordTransaction.evidence(known.map(\.header))
+            let kept = RecordTransaction.evidence(known.map(\.header), in: mesh)
             evidence[header.log] = known.filter { kept.contains($0.header) }
+        case .forgetEvidence(let log): evidence[log] = nil
         case .loser(let name, let node, let message):
             if losers[name] == nil { losers[name] = (node, message) }
         case .revocation(let revocation):

@@ -60,6 +60,7 @@ final class DictionarySnapshot: RecordSnapshot {
         for log in needs.lastCommits {
             let first = state.logs[log]?.commits.keys.max() ?? 0
             facts.lastCommits[log] = commits(log, [first...max(first, 1)]).last
+            facts.ends[log] = state.logs[log]?.end
         }
         for (log, places) in needs.gaps {
             let headers = (state.logs[log]?.commits ?? [:]).values.map(\.header)
@@ -116,9 +117,13 @@ final class DictionarySnapshot: RecordSnapshot {
         where log.scope == name.scope && log.author.node == name.node && content.end != nil {
             var head = content.head
             head.inherits = content.commits[1]?.header.inherits ?? []
-            head.fork = LogHead.Fork(evidence(of: log).map(\.header))
             head.firstHole = content.holes.min()
             heads[log.author.life] = head
+        }
+        for (log, shown) in state.evidence
+        where log.scope == name.scope && log.author.node == name.node && !shown.isEmpty {
+            heads[log.author.life, default: .none].shown = LogHead.Shown(
+                shown.map(\.header), in: root.meshID)
         }
         return Family(heads)
     }
@@ -218,9 +223,11 @@ final class DictionarySnapshot: RecordSnapshot {
         }
     }
 
-    func forkedAuthors(in scope: Scope?) -> [Author] {
-        Set(state.evidence.keys.filter { scope == nil || $0.scope == scope }.map(\.author)).sorted()
+    func logsWithEvidence(in scope: Scope?) -> [LogName] {
+        state.evidence.filter { !$0.value.isEmpty && (scope == nil || $0.key.scope == scope) }
+            .keys.sorted()
     }
+
     func evidence(of log: LogName) -> [(header: CommitHeader, signature: Signature)] {
         state.evidence[log] ?? []
     }

@@ -61,16 +61,30 @@ extension Engine {
             // A log that is held is asked for when its time comes.
             if !waits.holds(message.log, now: now) { wantSync(id) }
         }
-        for message in outcome.outvoted {
-            losersOf.insert(message.author.node)
-            for (other, link) in links.sorted(by: { $0.key < $1.key })
-            where link.peer.certificate.allows(.read, message.scope) {
-                transmit(other, message)
-            }
-        }
+        for message in outcome.outvoted { tellLoser(message, from: id) }
         if !outcome.evidence.isEmpty {
             queue(id, outcome.evidence)
             pump(id)
+        }
+    }
+
+    /// Tells peers of a commit that lost its place. Each server keeps only so many of one author,
+    /// so what it was told and has let go would be news again, without end: it tells no more of
+    /// them than it keeps.
+    private mutating func tellLoser(_ message: CommitsMessage, from id: LinkID) {
+        let author = message.author.node
+        losersOf.insert(author)
+        guard losersTold[author, default: 0] < limits.losersTold else {
+            return counters.add(.losersOverLimit)
+        }
+        losersTold[author, default: 0] += 1
+        for (other, link) in links.sorted(by: { $0.key < $1.key })
+        where other != id && link.peer.certificate.allows(.read, message.scope) {
+            if link.credit.hasRoom {
+                transmit(other, message)
+            } else {
+                queue(other, [.losers(of: author)])
+            }
         }
     }
 

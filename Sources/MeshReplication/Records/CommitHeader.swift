@@ -117,6 +117,16 @@ package struct CommitHeader: Hashable, Sendable {
         Blake2b.hash(SigningContext.commit.message(mesh: mesh, body: encoded))
     }
 
+    /// Whether no one machine has written both: they overlap, or follow each other unchained.
+    ///
+    /// - Parameter other: a header of the same log.
+    package func contradicts(_ other: CommitHeader, in mesh: MeshID) -> Bool {
+        if self == other { return false }
+        if range.overlaps(other.range) { return true }
+        let (one, next) = first < other.first ? (self, other) : (other, self)
+        return one.last + 1 == next.first && next.previous != one.id(in: mesh)
+    }
+
     /// Whether a signature over the header is its author's.
     package func isSigned(_ signature: Signature, in mesh: MeshID) -> Bool {
         let key = VerifyingKey(author.node)

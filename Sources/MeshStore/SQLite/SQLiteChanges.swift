@@ -11,7 +11,7 @@ internal import MeshTrust
 /// marks of changed digest leaves, sums over rows, counts of what is kept.
 final class SQLiteChanges {
     let caches = SQLiteCaches()
-    private let trust: TrustDirectory
+    let trust: TrustDirectory
     /// What is saved with each change.
     private(set) var counters = StoredCounters()
     /// The least position that a change of this transaction gets.
@@ -107,6 +107,7 @@ final class SQLiteChanges {
         case .notice(let name):
             try tell(try caches.makeScope(db, name.scope), name.key.utf8, db)
         case .evidence(let header, let signature): try keepEvidence(header, signature, db)
+        case .forgetEvidence(let log): try forgetEvidence(log, db)
         case .loser(let name, let node, let message): try keepLoser(name, of: node, message, db)
         case .revocation(let revocation):
             try db.run(

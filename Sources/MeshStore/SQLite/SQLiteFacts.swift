@@ -78,6 +78,7 @@ struct SQLiteFacts {
         }
         for log in needs.lastCommits {
             facts.lastCommits[log] = try snapshot.lastCommit(of: log)
+            facts.ends[log] = try snapshot.end(of: log).map { ($0.header, $0.signature) }
         }
         for (log, places) in needs.gaps {
             facts.gaps[log] = try places.sorted().map { place in

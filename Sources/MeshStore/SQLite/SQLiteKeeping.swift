@@ -5,6 +5,7 @@ internal import MeshCore
 internal import MeshCrypto
 internal import MeshReplication
 internal import MeshRules
+internal import MeshTrust
 
 /// What is kept beside records: evidence of forks, answers to requests with a name.
 extension SQLiteChanges {
@@ -23,11 +24,19 @@ extension SQLiteChanges {
             "SELECT id, header FROM evidence WHERE scope = ? AND author = ?", .int(key.scope),
             .int(key.author)
         ) { (number: $0.int(0), header: try? CommitHeader(decoding: $0.bytes(1))) }
-        let kept = RecordTransaction.evidence(all.compactMap(\.header))
+        let kept = RecordTransaction.evidence(all.compactMap(\.header), in: trust.root.meshID)
         for one in all where one.header.map({ !kept.contains($0) }) ?? true {
             try db.run("DELETE FROM evidence WHERE id = ?", .int(one.number))
         }
         forgetFamily(header.log)
+    }
+
+    func forgetEvidence(_ log: LogName, _ db: Database) throws {
+        guard let key = try caches.key(db, log) else { return }
+        try db.run(
+            "DELETE FROM evidence WHERE scope = ? AND author = ?", .int(key.scope),
+            .int(key.author))
+        forgetFamily(log)
     }
 
     /// Keeps a commit that lost its place for its author, or what the author has done about it.

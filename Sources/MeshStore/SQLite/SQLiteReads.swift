@@ -74,12 +74,17 @@ extension SQLiteSnapshot {
         } ?? 0
     }
 
-    func forkedAuthors(in scope: Scope?) throws -> [Author] {
+    func logsWithEvidence(in scope: Scope?) throws -> [LogName] {
         let id = try scope.map { try caches.scopeID(db, $0) ?? 0 }
         return try db.rows(
-            "SELECT DISTINCT author FROM evidence WHERE ?1 IS NULL OR scope = ?1",
+            "SELECT DISTINCT scope, author FROM evidence WHERE ?1 IS NULL OR scope = ?1",
             id.map { .int($0) } ?? .null
-        ) { $0.int(0) }.compactMap { try caches.author(db, $0) }
+        ) { (scope: $0.int(0), author: $0.int(1)) }.compactMap { row in
+            guard let scope = try caches.scope(db, row.scope),
+                let author = try caches.author(db, row.author)
+            else { return nil }
+            return LogName(scope: scope, author: author)
+        }
     }
 
     func evidence(of log: LogName) throws -> [(header: CommitHeader, signature: Signature)] {

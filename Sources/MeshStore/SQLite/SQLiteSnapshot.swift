@@ -333,8 +333,9 @@ final class SQLiteSnapshot: RecordSnapshot {
         guard let scope = try caches.scopeID(db, name.scope) else { return Family([:]) }
         let authors = try db.rows(
             """
-            SELECT author.id, life FROM author JOIN log ON log.author = author.id AND log.scope = ?
-            WHERE node = ?
+            SELECT id, life FROM author WHERE node = ?2 AND (
+                EXISTS (SELECT 1 FROM log WHERE scope = ?1 AND author = author.id)
+                OR EXISTS (SELECT 1 FROM evidence WHERE scope = ?1 AND author = author.id))
             """, .int(scope), .fixed(name.node)
         ) { (id: $0.int(0), life: Life($0.bits(1))) }
         var heads: [Life: LogHead] = [:]
@@ -342,12 +343,17 @@ final class SQLiteSnapshot: RecordSnapshot {
             let key = LogKey(scope: scope, author: id)
             let log = LogName(
                 scope: name.scope, author: Author(node: name.node, life: life))
-            guard let row = try logRow(key, log) else { continue }
+            let shown = LogHead.Shown(try evidence(of: log).map(\.header), in: mesh)
+            guard let row = try logRow(key, log) else {
+                if shown != nil {
+                    heads[life] = LogHead(frontier: 0, id: .zero, inherits: [], shown: shown)
+                }
+                continue
+            }
             let first = try commits(of: log, key, overlapping: 1...1).first
             heads[life] = LogHead(
                 frontier: row.frontier, id: row.head, inherits: first?.header.inherits ?? [],
-                fork: LogHead.Fork(try evidence(of: log).map(\.header)),
-                firstHole: try firstHole(key))
+                shown: shown, firstHole: try firstHole(key))
         }
         let family = Family(heads)
         caches.families[name] = family
