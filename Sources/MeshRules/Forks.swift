@@ -68,8 +68,9 @@ extension RecordTransaction {
         _ rivals: [HeldCommit], and commit: Commit, _ outcome: inout IngestOutcome
     ) {
         let log = commit.header.log
-        guard let news = work.fork(
-            log, rivals.map(\.header) + [commit.header], in: context.mesh)
+        guard
+            let news = work.fork(
+                log, rivals.map(\.header) + [commit.header], in: context.mesh)
         else { return }
         for rival in rivals { work.change(.evidence(rival.header, rival.signature)) }
         work.change(.evidence(commit.header, commit.signature))

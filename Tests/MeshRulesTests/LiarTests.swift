@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import MeshCore
+import MeshCrypto
+import MeshReplication
+import MeshRules
+import MeshStore
+import MeshTesting
+import MeshTrust
+import Testing
+
+private let prices = Scope("prices@site/s1")!
+private let all: [String: NamespacePolicy] = ["prices": .prices]
+
+/// What somebody with a valid key signs harms his own records only, and servers that hear parts of
+/// it in different orders come to agree.
+@Suite struct `A liar who shows servers different things` {
+    private let mesh: TestMesh
+    private let centre: Store
+    private let liar: PeerWriter
+    private let reader: PeerWriter
+
+    init() async throws {
+        mesh = try TestMesh()
+        centre = try await mesh.centre(all)
+        liar = PeerWriter(mesh.identity("liar"))
+        reader = PeerWriter(mesh.identity("reader"))
+    }
+
+    private func store(_ name: String) async throws -> Store {
+        let store = try mesh.store(mesh.identity(name))
+        #expect(try await store.reconcile(with: centre) != nil)
+        for one in [liar, reader] { try store.keep(one.identity.certificate) }
+        return store
+    }
+
+    private func id(_ commit: Commit) -> Digest { commit.header.id(in: mesh.root.meshID) }
+
+    private func bare(_ commit: Commit) -> Commit {
+        Commit(
+            header: commit.header, signature: commit.signature,
+            proof: CommitProof(noneOf: commit.header), records: [])
+    }
+
+    /// A commit of so many records whose identity is on one side of another's.
+    private func commit(
+        _ writer: PeerWriter, _ keys: [String], first: UInt64, below other: Commit? = nil,
+        above lower: Commit? = nil
+    ) throws -> Commit {
+        var draw = 0
+        while true {
+            let records = try keys.map { try writer.record($0, "\(first) \(draw)") }
+            let one = writer.commit(prices, records, first: first)
+            if other.map({ id(one) < id($0) }) ?? true, lower.map({ id($0) < id(one) }) ?? true {
+                return one
+            }
+            draw += 1
+        }
+    }
+
+    private func agree(_ one: Store, _ other: Store) async throws {
+        #expect(try await one.reconcile(with: other) != nil)
+        #expect(try one.root(of: prices) == other.root(of: prices))
+    }
+
+    @Test func `holds up nobody's log with a place that only one server saw proven`() async throws {
+        let (one, other) = (try await store("one"), try await store("other"))
+        // His first life waits for a policy that is nowhere; his second names it.
+        var invented = liar
+        invented.policies["prices"] = .orders
+        let waits = try await one.take(invented.message(prices, [try liar.record("x")]))
+        #expect(waits.waits != nil)
+        let second = PeerWriter(liar.identity, life: 2 << 32)
+        let naming = try second.record("k", "his", seen: [liar.dot(1)])
+        #expect(try await one.take(second.message(prices, [naming])).stored == 1)
+        try await one.put(prices, "k", "sold")
+        try await one.put(prices, "later", "sold too")
+        try await agree(one, other)
+        #expect(try other.values(prices, "k") == ["sold"])
+        #expect(try other.values(prices, "later") == ["sold too"])
+    }
+
+    @Test func `leaves nothing past the end of his log where a commit before it lost`() async throws
+    {
+        let (one, other) = (try await store("one"), try await store("other"))
+        let first = try commit(liar, ["a", "b", "c"], first: 1)
+        for store in [one, other] { _ = try await store.take(liar.run([first])) }
+        let loser = try commit(liar, ["d", "e", "f"], first: 2, above: first)
+        let after = liar.commit(
+            prices, [try liar.record("g"), try liar.record("h")], first: 5, previous: id(loser))
+        _ = try await one.take(liar.run([loser, after], after: 3))
+        try await agree(one, other)
+        // It comes in order once it does.
+        _ = try await other.take(liar.run([after], after: 3))
+        try await agree(one, other)
+        #expect(try one.values(prices, "g") == ["v"])
+    }
+
+    @Test func `proves each place that was named, though the commit at it has lost`() async throws {
+        let (one, late) = (try await store("one"), try await store("late"))
+        let first = try commit(liar, ["a", "b"], first: 1)
+        _ = try await one.take(liar.run([first]))
+        _ = try await one.take(liar.fill([try commit(liar, ["c", "d"], first: 1)]))
+        let long = try commit(liar, ["e", "f", "g"], first: 3)
+        _ = try await one.take(liar.run([long]))
+        let naming = try reader.record("r", "seen", seen: [liar.dot(5)])
+        #expect(try await one.take(reader.message(prices, [naming])).stored == 1)
+        // The end of the log moves back; what it showed does not.
+        let short = try commit(liar, ["h"], first: 3, below: long)
+        _ = try await one.take(liar.fill([short]))
+        try await agree(late, one)
+        #expect(try late.values(prices, "r") == ["seen"])
+    }
+
+    @Test func `proves each place that was named, though it is past the end of the log`()
+        async throws
+    {
+        let (one, late) = (try await store("one"), try await store("late"))
+        let start = try commit(liar, ["a", "b", "c"], first: 1)
+        let long = try commit(liar, ["f", "g", "h"], first: 6)
+        let middle = try commit(liar, ["d", "e"], first: 5, below: long)
+        let low = try commit(liar, ["i", "j"], first: 4, below: middle)
+        _ = try await one.take(liar.run([start]))
+        _ = try await one.take(liar.run([long], after: 3))
+        let naming = try reader.record("r", "seen", seen: [liar.dot(8)])
+        #expect(try await one.take(reader.message(prices, [naming])).stored == 1)
+        _ = try await one.take(liar.fill([middle]))
+        _ = try await one.take(liar.fill([low]))
+        try await agree(late, one)
+        #expect(try late.values(prices, "r") == ["seen"])
+    }
+
+    @Test func `is agreed about where two beginnings of a life say different things`() async throws
+    {
+        let (one, other) = (try await store("one"), try await store("other"))
+        let old = PeerWriter(liar.identity, life: 1 << 31)
+        let before = old.commit(prices, [try old.record("k", "old")])
+        let records = [try liar.record("x")]
+        let inheriting = liar.commit(
+            prices, records, inherits: [Inheritance(life: old.author.life, through: 1)])
+        let plain = liar.commit(prices, [try liar.record("y")])
+        // The second place is shown to nobody.
+        let third = liar.commit(prices, [try liar.record("k", "new")], first: 3)
+        for (store, beginning) in [(one, inheriting), (other, plain)] {
+            _ = try await store.take(old.run([before]))
+            _ = try await store.take(liar.run([bare(beginning), third]))
+        }
+        #expect(try one.values(prices, "k") != other.values(prices, "k"))
+        try await agree(one, other)
+        #expect(try one.values(prices, "k") == other.values(prices, "k"))
+    }
+
+    /// Which of the two stands is decided by their hashes: each run draws anew.
+    @Test(arguments: 0..<6)
+    func `takes no write from a server in the transaction that acknowledges it`(run: Int)
+        async throws
+    {
+        let identity = mesh.identity("till")
+        let till = try mesh.store(identity)
+        #expect(try await till.reconcile(with: centre) != nil)
+        try await till.put(prices, "a", "1")
+        try await till.put(prices, "b", "2")
+        // A machine with the same memory went on from there.
+        let copy = PeerWriter(identity, life: till.memory.life.value)
+        let elsewhere = copy.commit(
+            prices, try ["x", "y", "z"].map { try copy.record($0, "copy \(run)") }, first: 3)
+        let write = Write(.put, try RecordKey("sold"), contentType: "text/plain", body: [55])
+        let others = try (0..<400).map { try copy.record("o/\($0)", "other life") }
+        let busy = PeerWriter(identity, life: 77).message(prices, others)
+        // While the first is performed, the others come, and are performed together.
+        async let first = till.ingest([busy])
+        async let receipts = till.write(WriteRequest(scope: prices, writes: [write]))
+        async let judged = till.ingest([copy.run([elsewhere])])
+        _ = try await (first, receipts, judged)
+        #expect(try till.values(prices, "sold") == ["7"])
+        try await agree(till, centre)
+        #expect(try centre.values(prices, "sold") == ["7"])
+    }
+}
