@@ -105,8 +105,9 @@ extension Simulation {
     /// Now and then a server of a site is stolen, and the centre hears of it.
     private func revokeByChance(_ node: SimulatedNode) {
         let centre = nodes[0]
-        // A copy of the centre is the centre: without it the sites are apart for good.
-        guard chance(0.3), node.id != centre.id, centre.isUp, !centre.isPaused,
+        // Without the only centre, or its copy, the sites are apart for good; of a revoked centre that
+        // others had not heard, namespaces that it alone defined are lost with what was written there.
+        guard chance(0.3), node.site != "centre", centre.isUp, !centre.isPaused,
             !isRevoked(node.id)
         else { return }
         perform(.revoke(node.name, through: centre.name))

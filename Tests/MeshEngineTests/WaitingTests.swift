@@ -116,4 +116,23 @@ import Testing
         #expect(credits == 1)
         #expect(bench.engine.counters[refused: .authorUnknown] == 1)
     }
+
+    @Test func `tells of no more commits that lost their place than a server keeps`() throws {
+        var limits = EngineLimits()
+        limits.losersTold = 3
+        var bench = Bench(own, limits: limits)
+        let (source, _) = bench.link(peer, dialled: false)
+        let (other, _) = bench.link(mesh.identity("other").certificate, dialled: false)
+        let message = try mesh.message(peer)
+        var told: [LinkID] = []
+        for bytes in 1...5 {
+            var outcome = IngestOutcome()
+            outcome.outvoted = [try mesh.message(third, bytes: bytes)]
+            for (id, sent) in bench.judge(source, message, outcome).sent {
+                if case .commits = sent { told.append(id) }
+            }
+        }
+        #expect(told == [other, other, other])
+        #expect(bench.engine.counters[.losersOverLimit] == 2)
+    }
 }

@@ -45,12 +45,13 @@ private let all: [String: NamespacePolicy] = ["prices": .prices]
     /// A commit of so many records whose identity is on one side of another's.
     private func commit(
         _ writer: PeerWriter, _ keys: [String], first: UInt64, below other: Commit? = nil,
-        above lower: Commit? = nil
+        above lower: Commit? = nil, after previous: Commit? = nil
     ) throws -> Commit {
         var draw = 0
         while true {
             let records = try keys.map { try writer.record($0, "\(first) \(draw)") }
-            let one = writer.commit(prices, records, first: first)
+            let one = writer.commit(
+                prices, records, first: first, previous: previous.map { id($0) })
             if other.map({ id(one) < id($0) }) ?? true, lower.map({ id($0) < id(one) }) ?? true {
                 return one
             }
@@ -100,13 +101,14 @@ private let all: [String: NamespacePolicy] = ["prices": .prices]
         let (one, late) = (try await store("one"), try await store("late"))
         let first = try commit(liar, ["a", "b"], first: 1)
         _ = try await one.take(liar.run([first]))
-        _ = try await one.take(liar.fill([try commit(liar, ["c", "d"], first: 1)]))
-        let long = try commit(liar, ["e", "f", "g"], first: 3)
+        let rival = try commit(liar, ["c", "d"], first: 1, above: first)
+        _ = try await one.take(liar.fill([rival]))
+        let long = try commit(liar, ["e", "f", "g"], first: 3, after: first)
         _ = try await one.take(liar.run([long]))
         let naming = try reader.record("r", "seen", seen: [liar.dot(5)])
         #expect(try await one.take(reader.message(prices, [naming])).stored == 1)
         // The end of the log moves back; what it showed does not.
-        let short = try commit(liar, ["h"], first: 3, below: long)
+        let short = try commit(liar, ["h"], first: 3, below: long, after: first)
         _ = try await one.take(liar.fill([short]))
         try await agree(late, one)
         #expect(try late.values(prices, "r") == ["seen"])
