@@ -105,8 +105,8 @@ extension Simulation {
     /// Now and then a server of a site is stolen, and the centre hears of it.
     private func revokeByChance(_ node: SimulatedNode) {
         let centre = nodes[0]
-        // Without the only centre, or its copy, the sites are apart for good; of a revoked centre that
-        // others had not heard, namespaces that it alone defined are lost with what was written there.
+        // Without the only centre, or its copy, the sites are apart for good. With a centre that
+        // nobody had heard, namespaces that it alone defined are lost.
         guard chance(0.3), node.site != "centre", centre.isUp, !centre.isPaused,
             !isRevoked(node.id)
         else { return }
