@@ -115,7 +115,9 @@ extension RecordTransaction {
         let family = work.family(FamilyName(scope: log.scope, node: log.author.node))
         guard let last = message.commits.max(by: { $0.header.last < $1.header.last }),
             work.head(log).provenTo < last.header.last,
-            family.heads.count < RuleLimits.witnessedLives, last.isSigned(in: context.mesh)
+            work.head(log).frontier > 0
+                || family.heads.values.count(where: { $0.frontier == 0 }) < RuleLimits.headersAlone,
+            last.isSigned(in: context.mesh)
         else { return }
         work.witness(last.header, last.signature, in: context.mesh)
         outcome.provenTo = last.header.last
