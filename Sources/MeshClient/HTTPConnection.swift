@@ -41,6 +41,10 @@ struct HTTPConnection: Sendable {
         case bytes([UInt8])
     }
 
+    /// Longest answer that is kept in memory, and longest line of a stream.
+    static let answerBytesMax = 256 << 20
+    static let lineBytesMax = 16 << 20
+
     let endpoint: Endpoint
 
     /// Sends a call and gives the parts of its answer as they come.
@@ -95,7 +99,11 @@ struct HTTPConnection: Sendable {
         for try await part in try await parts(call) {
             switch part {
             case .head(let code, let fields): (status, headers) = (code, fields)
-            case .bytes(let bytes): body += bytes
+            case .bytes(let bytes):
+                body += bytes
+                guard body.count <= Self.answerBytesMax else {
+                    throw ClientError.unexpected("it is longer than \(Self.answerBytesMax) bytes")
+                }
             }
         }
         guard status != 0 else { throw ClientError.unreachable("the connection ended early") }

@@ -204,6 +204,9 @@ public struct NodeClient: Sendable {
                                 separator: 10, omittingEmptySubsequences: false)
                             for row in rows.dropLast() { continuation.yield(Array(row)) }
                             pending = Array(rows.last ?? [])
+                            guard pending.count <= HTTPConnection.lineBytesMax else {
+                                throw ClientError.unexpected("a line has no end")
+                            }
                         }
                     }
                     if let failed {

@@ -99,11 +99,12 @@ public struct APIServer: Sendable {
         let responder = CallbackResponder<MeshRequestContext> { request, context in
             do {
                 if request.uri.path == "/healthz" { return Routes.plain("ok\n") }
+                let access = try gate.access(request.head, from: context.remoteAddress)
                 if request.uri.path == "/metrics", request.method == .get {
+                    try access.demandMesh()
                     return Routes.plain(
                         try await routes.metrics(), type: "text/plain; version=0.0.4")
                 }
-                let access = try gate.access(request.head, from: context.remoteAddress)
                 return try await routes.respond(request, access)
             } catch let problem as Problem {
                 return Routes.answer(problem)

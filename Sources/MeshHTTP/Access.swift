@@ -4,6 +4,7 @@ internal import HTTPTypes
 internal import Hummingbird
 internal import MeshAPI
 internal import MeshCore
+internal import MeshReplication
 internal import MeshStore
 internal import NIOCore
 
@@ -30,6 +31,14 @@ enum Access: Sendable {
     func mayRead(_ namespace: String) -> Bool {
         guard case .token(_, let grants) = self else { return true }
         return grants.contains { $0.covers(namespace) }
+    }
+
+    /// Who is in the mesh, where they are and what ails them is the mesh's own: a token reads it
+    /// where it was given `_mesh`.
+    func demandMesh() throws {
+        guard mayRead(NamespacePolicy.scope.namespace) else {
+            throw Problem.forbidden("the token does not allow \(NamespacePolicy.scope.namespace):r")
+        }
     }
 
     func mayWrite(_ namespace: String) -> Bool {

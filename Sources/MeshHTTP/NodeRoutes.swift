@@ -19,18 +19,23 @@ internal import NIOCore
 internal import Synchronization
 
 extension Routes {
-    func digest(_ name: String?) throws -> Response {
+    func digest(_ name: String?, _ access: Access) throws -> Response {
         let wanted: Scope?
         if let name {
             guard let decoded = name.removingPercentEncoding, let scope = Scope(decoded) else {
                 throw Problem.bad("bad_scope", "'\(name)' is not a scope such as orders@site/s12")
+            }
+            guard access.mayRead(scope.namespace) else {
+                throw Problem.forbidden("the token does not allow \(scope.namespace):r")
             }
             wanted = scope
         } else {
             wanted = nil
         }
         let digests = try store.consult { index in
-            try index.scopes().filter { wanted == nil || $0 == wanted }.map { scope in
+            try index.scopes().filter {
+                (wanted == nil || $0 == wanted) && access.mayRead($0.namespace)
+            }.map { scope in
                 let trie = try index.trie(of: scope)
                 return (scope, trie.root, trie.states.sorted { $0.author < $1.author })
             }
@@ -52,9 +57,9 @@ extension Routes {
 
     // MARK: Namespaces
 
-    func namespaces() throws -> NamespacesView {
+    func namespaces(_ access: Access) throws -> NamespacesView {
         NamespacesView(
-            namespaces: try store.policies().map {
+            namespaces: try store.policies().filter { access.mayRead($0.namespace) }.map {
                 view($0.namespace, $0.policy, $0.id, $0.isCurrent)
             })
     }

@@ -33,8 +33,12 @@ struct Routes: Sendable {
             return try await record(request, segments[2], path, access)
         case (.post, "batch", 2): return try await batch(request, access)
         case (.get, "changes", 2): return try changes(request, access)
-        case (.get, "peers", 2): return try Self.json(try await peers())
-        case (.get, "status", 2): return try Self.json(try await status())
+        case (.get, "peers", 2):
+            try access.demandMesh()
+            return try Self.json(try await peers())
+        case (.get, "status", 2):
+            try access.demandMesh()
+            return try Self.json(try await status())
         case (.get, "discovery", 2):
             guard access.isAdmin else { throw Problem.forbidden("only on the admin socket") }
             return try Self.json(try await discovery())
@@ -49,8 +53,8 @@ struct Routes: Sendable {
         case (.post, "leave", 2):
             guard access.isAdmin else { throw Problem.forbidden("only on the admin socket") }
             return try await leave(isForced: parameter(request, "force") == "true")
-        case (.get, "digest", 2...3): return try digest(segments.dropFirst(2).first)
-        case (.get, "namespaces", 2): return try Self.json(try namespaces())
+        case (.get, "digest", 2...3): return try digest(segments.dropFirst(2).first, access)
+        case (.get, "namespaces", 2): return try Self.json(try namespaces(access))
         case (.put, "namespaces", 3):
             return try await createNamespace(request, segments[2], access)
         case (_, "tokens", 2...3):

@@ -67,7 +67,7 @@ extension RecordTransaction {
         {
             // Headers alone say nothing that is missing here.
             outcome.hasGap = message.commits.contains { !$0.records.isEmpty } || message.isRun
-            witness(message, &outcome)
+            witness(message, certificates, &outcome)
             return beginLifeIfLost(message, outcome)
         }
         let admitted = try judge(message, records, certificates, head, &outcome)
@@ -94,11 +94,12 @@ extension RecordTransaction {
                 switch error {
                 case .waits(let dependency):
                     outcome.waits = dependency
-                    witness(message, &outcome)
+                    witness(message, certificates, &outcome)
                 case .refused(let refusal):
                     // A forgery says nothing about the log that it claims to be of.
                     guard refusal.blocksLog else { throw refusal }
                     outcome.refusal = refusal
+                    witness(message, certificates, &outcome)
                 }
                 return admitted
             }
@@ -108,15 +109,17 @@ extension RecordTransaction {
 
     /// What is not taken now shows how far its author has written. That is kept and passed on, so
     /// that nobody need wait for the log to accept what names its places.
+    ///
+    /// Only of who may write there, whatever policy the header names: he could as well write.
     private mutating func witness(
-        _ message: CommitsMessage, _ outcome: inout IngestOutcome
+        _ message: CommitsMessage, _ certificates: [Certificate], _ outcome: inout IngestOutcome
     ) {
-        let log = message.log
-        let family = work.family(FamilyName(scope: log.scope, node: log.author.node))
+        let policies = work.policies(of: message.scope.namespace, mesh: context.mesh)
         guard let last = message.commits.max(by: { $0.header.last < $1.header.last }),
-            work.head(log).provenTo < last.header.last,
-            work.head(log).frontier > 0
-                || family.heads.values.count(where: { $0.frontier == 0 }) < RuleLimits.headersAlone,
+            work.head(message.log).provenTo < last.header.last,
+            policies.contains(where: {
+                $0.policy.has(message.scope) && $0.policy.admits(certificates, to: message.scope)
+            }),
             last.isSigned(in: context.mesh)
         else { return }
         work.witness(last.header, last.signature, in: context.mesh)
@@ -246,7 +249,7 @@ extension RecordTransaction {
         else { return nil }
         return HeldCommit(
             header: end.header, signature: end.signature, proof: CommitProof(noneOf: end.header),
-            rows: [:])
+            rows: orphans(of: end.header))
     }
 
     /// What this node acknowledged under a commit that has rotted, and that another of its life

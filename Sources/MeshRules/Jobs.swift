@@ -146,8 +146,6 @@ package enum RuleLimits {
     package static let losers = 256
     /// Records of this node of which is remembered that they were written again.
     package static let savedLosers = 50_000
-    /// Logs of one node in a scope of which only headers are kept.
-    static let headersAlone = 64
     /// Superseded records that one trim takes away of each class, at most.
     package static let trimRows = 2048
 

@@ -162,7 +162,8 @@ extension RecordTransaction {
             }
         }
         conclusion.counts.undoDropped += places.count
-        return finish()
+        // The jobs beside it may have brought a revocation, or something to write again.
+        return afterJobs()
     }
 
     private mutating func drop(_ dropped: [Int: Digest], from commit: HeldCommit) {

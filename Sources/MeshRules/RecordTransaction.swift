@@ -195,8 +195,12 @@ package struct RecordTransaction: Sendable {
         sealDrafts()
         conclusion.wantsTrim = isOverRoom && !trims
         if trims, let step = beginTrim() { return step }
-        if !lostCommits.isEmpty { return step(.lookingBeside, lookBeside(lostCommits)) }
-        return proceed()
+        return afterJobs()
+    }
+
+    /// The next step after jobs were judged and room was made.
+    mutating func afterJobs() -> Step {
+        lostCommits.isEmpty ? proceed() : step(.lookingBeside, lookBeside(lostCommits))
     }
 
     /// The next step after jobs were judged and lost commits signed again.

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
+internal import MeshReplication
+
 /// Limits of the store; each has a counter or an error where it bites. Those of the rules are
 /// `RuleLimits`.
 package enum StoreLimits {
@@ -14,7 +16,7 @@ package enum StoreLimits {
     /// Sequences that one read for a peer looks up at most.
     static let dotsPerRead = 4096
     /// Headers of forks of other logs that go along with one read for a peer, about.
-    static let evidencePerRead = 64
+    static let evidencePerRead = Context.entriesMax
     /// Commits that one read for a peer looks at, at most.
     static let commitsPerRead = 256
     /// Changed leaves above which the digests are brought up to date in the background.

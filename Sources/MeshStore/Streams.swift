@@ -33,14 +33,16 @@ extension Store {
                 let log = LogName(scope: scope, author: author)
                 return try reader.withEvidence(try reader.dots(log, entries), of: log)
             case .commits(let scope, let author, let places, let withRecords):
-                return try reader.commits(
-                    LogName(scope: scope, author: author), places, keeping: withRecords ? nil : [])
+                return try reader.naming(
+                    try reader.commits(
+                        LogName(scope: scope, author: author), places,
+                        keeping: withRecords ? nil : []))
             case .evidence(let scope, let author):
                 return try reader.evidence(LogName(scope: scope, author: author))
             case .losers(let node):
                 var chunk = StreamChunk()
                 chunk.messages = try snapshot.losers(of: node)
-                return chunk
+                return try reader.naming(chunk)
             }
         }
         quarantine(missing)
@@ -162,33 +164,52 @@ struct StreamReader {
                 records: []))
     }
 
-    /// Adds what shows that logs were written twice: the one that is sent, and those of which a
-    /// context names a place that was lost. Who was not there when that came out would wait for it.
+    /// Adds what shows that the log was written twice, and what `naming` adds.
     func withEvidence(_ chunk: StreamChunk, of log: LogName) throws -> StreamChunk {
-        let shown = Set(try snapshot.logsWithEvidence(in: log.scope).map(\.author))
-        if shown.isEmpty || chunk.messages.isEmpty { return chunk }
-        var named: [Author: UInt64] = [:]
-        for entry in chunk.messages.flatMap(\.commits).flatMap(\.header.inherits) {
-            let life = Author(node: log.author.node, life: entry.life)
-            if shown.contains(life) { named[life] = max(named[life] ?? 0, entry.through) }
-        }
-        for bytes in chunk.messages.flatMap(\.commits).flatMap(\.records) {
-            guard let record = try? Record(decoding: bytes) else { continue }
-            for dot in record.context.dots where shown.contains(dot.author) {
-                named[dot.author] = max(named[dot.author] ?? 0, dot.sequence)
+        if chunk.messages.isEmpty { return chunk }
+        var chunk = try naming(chunk)
+        chunk.messages += try evidence(log).messages
+        return chunk
+    }
+
+    /// Puts headers first that prove places which records name, and which no log that is held
+    /// shows: they were lost, or wait. Who was not there when that came out would wait for them.
+    ///
+    /// What the first records need comes first, so that each answer takes the peer further.
+    func naming(_ chunk: StreamChunk) throws -> StreamChunk {
+        var before: [CommitsMessage] = []
+        var seen: Set<LogName> = []
+        var shown: [Scope: Set<Author>] = [:]
+        for message in chunk.messages {
+            let scope = message.scope
+            if shown[scope] == nil {
+                shown[scope] = Set(try snapshot.logsWithEvidence(in: scope).map(\.author))
+            }
+            guard let authors = shown[scope], !authors.isEmpty else { continue }
+            for dot in named(by: message) where authors.contains(dot.author) {
+                let log = LogName(scope: scope, author: dot.author)
+                guard before.count < StoreLimits.evidencePerRead,
+                    try snapshot.end(of: log)?.frontier ?? 0 < dot.sequence,
+                    seen.insert(log).inserted,
+                    let furthest = try snapshot.evidence(of: log)
+                        .max(by: { $0.header.last < $1.header.last })
+                else { continue }
+                before.append(bare(log, furthest.header, furthest.signature))
             }
         }
-        var before: [CommitsMessage] = []
-        for (author, sequence) in named.sorted(by: { $0.key < $1.key })
-        where before.count < StoreLimits.evidencePerRead {
-            let other = LogName(scope: log.scope, author: author)
-            let frontier = try snapshot.end(of: other)?.frontier ?? 0
-            if sequence > frontier { before += try evidence(other).messages }
-        }
         var chunk = chunk
-        let own = shown.contains(log.author) ? try evidence(log).messages : []
-        chunk.messages = before + chunk.messages + own
+        chunk.messages = before + chunk.messages
         return chunk
+    }
+
+    private func named(by message: CommitsMessage) -> [Dot] {
+        message.commits.flatMap { commit in
+            commit.header.inherits.map { entry in
+                Dot(
+                    author: Author(node: message.author.node, life: entry.life),
+                    sequence: entry.through)
+            } + commit.records.flatMap { (try? Record(decoding: $0))?.context.dots ?? [] }
+        }
     }
 
     private func filling(_ log: LogName, _ commit: Commit) -> CommitsMessage {

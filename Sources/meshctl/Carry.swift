@@ -57,7 +57,7 @@ struct ContentExport: AsyncParsableCommand {
         }
         try file.synchronize()
         bar.end()
-        print("\(channel) \(release.release)")
+        Console.line("\(channel) \(release.release)")
     }
 }
 
@@ -87,8 +87,7 @@ struct ContentImport: AsyncParsableCommand {
         body.long(signed)
         body.append(manifest)
         let missing = try await client.beginPublication(body.bytes).missing
-        let wanted = Set(
-            missing.filter { $0.count == 2 && $0[0] < $0[1] }.flatMap { $0[0]..<$0[1] })
+        let wanted = Set(try Publication.places(missing, of: layout.chunks.count))
         let bar = ProgressBar("reading")
         var read: UInt64 = 0
         for (place, chunk) in layout.chunks.enumerated() {
@@ -100,7 +99,7 @@ struct ContentImport: AsyncParsableCommand {
             bar.show(read)
         }
         bar.end()
-        print("release \(try await client.commitPublication(signed).release)")
+        Console.line("release \(try await client.commitPublication(signed).release)")
     }
 
     private func take(_ handle: FileHandle, _ count: Int) throws -> [UInt8] {

@@ -4,6 +4,7 @@ import ArgumentParser
 import Foundation
 import Glibc
 import MeshClient
+import MeshCore
 
 /// Where a command finds the node.
 struct Connection: ParsableArguments {
@@ -51,7 +52,7 @@ struct Output: ParsableArguments {
                 return
             }
             try await Task.sleep(for: .seconds(2))
-            if Console.isTerminal { print("\u{1B}[2J\u{1B}[H", terminator: "") }
+            if Console.isTerminal { Console.clear() }
         }
     }
 }
@@ -61,21 +62,36 @@ enum Console {
     static var isTerminal: Bool { isatty(STDOUT_FILENO) == 1 }
     static var isErrorTerminal: Bool { isatty(STDERR_FILENO) == 1 }
 
-    static func complain(_ text: String) {
-        FileHandle.standardError.write(Data("meshctl: \(text)\n".utf8))
+    /// Prints one line: the only way to standard output for text that others may have written.
+    static func line(_ text: String = "") {
+        FileHandle.standardOutput.write(Data((text.visible + "\n").utf8))
     }
 
-    static func write(_ bytes: some Collection<UInt8>) {
-        FileHandle.standardOutput.write(Data(bytes))
+    static func complain(_ text: String) {
+        let lines = text.split(separator: "\n", omittingEmptySubsequences: false).map(\.visible)
+        let whole = "meshctl: \(lines.joined(separator: "\n  "))\n"
+        FileHandle.standardError.write(Data(whole.utf8))
     }
+
+    /// Gives bytes as they are to a program, and as visible text to a terminal.
+    static func write(_ bytes: some Collection<UInt8>) {
+        guard isTerminal else { return FileHandle.standardOutput.write(Data(bytes)) }
+        let text = String(decoding: bytes, as: UTF8.self)
+        let lines = text.split(separator: "\n", omittingEmptySubsequences: false).map(\.visible)
+        FileHandle.standardOutput.write(Data(lines.joined(separator: "\n").utf8))
+    }
+
+    /// Empties the screen.
+    static func clear() { FileHandle.standardOutput.write(Data("\u{1B}[2J\u{1B}[H".utf8)) }
 
     static func json(_ value: some Encodable) throws {
-        write(Array(try MeshJSON.encode(value)) + [10])
+        let text = String(decoding: try MeshJSON.encode(value), as: UTF8.self)
+        FileHandle.standardOutput.write(Data((text.visibleJSON + "\n").utf8))
     }
 
     /// Aligned columns without boxes, header first.
     static func table(_ header: [String], _ rows: [[String]], noHeaders: Bool) {
-        let all = (noHeaders ? [] : [header]) + rows
+        let all = ((noHeaders ? [] : [header]) + rows).map { $0.map(\.visible) }
         var widths = [Int](repeating: 0, count: header.count)
         for row in all {
             for (column, cell) in row.enumerated() {
@@ -87,14 +103,23 @@ enum Console {
                 column == row.count - 1
                     ? cell : cell.padding(toLength: widths[column], withPad: " ", startingAt: 0)
             }
-            print(cells.joined(separator: "  "))
+            line(cells.joined(separator: "  "))
         }
-        fflush(nil)
+    }
+
+    /// The sum of numbers that a server says, as far as it can be told.
+    static func sum(_ numbers: [UInt64]) -> UInt64 {
+        numbers.reduce(0) { sum, one in
+            let (value, isOver) = sum.addingReportingOverflow(one)
+            return isOver ? .max : value
+        }
     }
 
     /// Seconds as people say them.
     static func age(_ seconds: Double?) -> String {
-        guard let seconds else { return "-" }
+        guard let told = seconds, told.isFinite else { return "-" }
+        // A server may say any number.
+        let seconds = min(max(told, 0), 1e12)
         if seconds < 1 { return "\(Int(seconds * 1000))ms" }
         if seconds < 120 { return "\(Int(seconds))s" }
         if seconds < 7200 { return "\(Int(seconds / 60))m" }

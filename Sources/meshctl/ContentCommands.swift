@@ -89,7 +89,7 @@ struct Publish: AsyncParsableCommand {
             wayBack: Publication.wayBack(from: release, to: latest?.release))
         try Publication.check(signed, root)
         try await Publication.send(client, signed, bytes, source)
-        print("\(channel) \(release.number)")
+        Console.line("\(channel) \(release.number)")
     }
 
     private func charter(_ folder: KeyFolder, _ latest: SignedRelease?) throws -> Charter {
@@ -134,7 +134,7 @@ struct Publish: AsyncParsableCommand {
         }
         let new = source.layout.chunks.filter { !known.contains($0.id) }
         let bytes = new.reduce(0) { $0 + UInt64($1.byteCount) }
-        print(
+        Console.line(
             "would publish \(channel) \(release.number): \(release.files) files, \(Console.size(release.totalBytes)); \(Console.size(bytes)) of it new"
         )
     }
@@ -216,12 +216,7 @@ enum Publication {
         body.long(signed.encoded)
         body.append(manifest)
         let missing = try await client.beginPublication(body.bytes).missing
-        let places = try missing.flatMap { range -> Range<Int> in
-            guard range.count == 2, 0 <= range[0], range[0] < range[1],
-                range[1] <= source.layout.chunks.count
-            else { throw Failure("the server asks for chunks that the release has not: \(range)") }
-            return range[0]..<range[1]
-        }
+        let places = try places(missing, of: source.layout.chunks.count)
         let all = places.reduce(0) { $0 + UInt64(source.layout.chunks[$1].byteCount) }
         let bar = ProgressBar("sending", of: all)
         var sent: UInt64 = 0
@@ -240,6 +235,16 @@ enum Publication {
         }
         bar.end()
         _ = try await client.commitPublication(signed.encoded)
+    }
+
+    /// The chunks that a server asks for, if the release has them.
+    static func places(_ missing: [[Int]], of count: Int) throws -> [Int] {
+        try missing.flatMap { range -> Range<Int> in
+            guard range.count == 2, 0 <= range[0], range[0] < range[1], range[1] <= count else {
+                throw Failure("the server asks for chunks that the release has not: \(range)")
+            }
+            return range[0]..<range[1]
+        }
     }
 
     private static func ranges(_ places: [Int]) -> [Range<Int>] {
@@ -277,7 +282,7 @@ struct Rollback: AsyncParsableCommand {
             guard release == nil else {
                 throw ValidationError("to name a release --keys is needed")
             }
-            print("\(channel) \(try await client.rollBack(channel).release)")
+            Console.line("\(channel) \(try await client.rollBack(channel).release)")
             return
         }
         try Sodium.start()
@@ -289,7 +294,7 @@ struct Rollback: AsyncParsableCommand {
         let old = try await earlier(client, root)
         if release == nil {
             // Which one was before is the server's word.
-            print(
+            Console.line(
                 "\(channel) \(old.number) of \(Console.date(old.created)): \(old.files) files, \(Console.size(old.totalBytes)) \(old.message)"
             )
             try Console.demand("\(old.number)", given: confirm, to: "serve it again")
@@ -304,7 +309,7 @@ struct Rollback: AsyncParsableCommand {
         let signers = try folder.signingKeys("publish-\(channel)-\(charter.epoch)-")
         let signed = SignedRelease(back, charter: charter, mesh: root.meshID, signers: signers)
         try Publication.check(signed, root)
-        print("\(channel) \(try await client.commitPublication(signed.encoded).release)")
+        Console.line("\(channel) \(try await client.commitPublication(signed.encoded).release)")
     }
 
     /// The release to go back to, as its publishers signed it.
@@ -351,6 +356,6 @@ struct Rotate: AsyncParsableCommand {
         guard known < .max else { throw Failure("there are no more epochs") }
         let charter = try folder.makeCharter(
             channel, epoch: known + 1, publishers: publishers, threshold: threshold ?? publishers)
-        print("\(channel) epoch \(charter.epoch)")
+        Console.line("\(channel) epoch \(charter.epoch)")
     }
 }

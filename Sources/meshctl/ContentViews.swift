@@ -22,7 +22,7 @@ struct ContentLook: ParsableArguments {
             if let channel { view.channels.removeAll { $0.channel != channel } }
             switch output.output {
             case .json, .ndjson: try Console.json(view)
-            case .name: for one in view.channels { print(one.channel) }
+            case .name: for one in view.channels { Console.line(one.channel) }
             case .table, .wide: table(view)
             }
             return channel != nil && view.channels.isEmpty ? ExitCode(4) : verdict(view)
@@ -95,7 +95,8 @@ struct ContentStatus: AsyncParsableCommand {
                     line.active ?? "-", line.target, line.phase,
                     String(format: "%.0f%%", min(share, 100)),
                     isOwn && channel.bytesPerSecond > 1
-                        ? Console.size(UInt64(channel.bytesPerSecond)) + "/s" : "-",
+                        ? Console.size(UInt64(clamping: Int64(min(channel.bytesPerSecond, 1e15))))
+                            + "/s" : "-",
                     isOwn ? channel.expectedSeconds.map { Console.age($0) } ?? "-" : "-",
                     Console.age(line.toldSeconds),
                 ])
@@ -107,21 +108,21 @@ struct ContentStatus: AsyncParsableCommand {
                 "TOLD",
             ], rows, noHeaders: look.output.noHeaders)
         if let age = view.freshSeconds, age > 1800 {
-            print(
+            Console.line(
                 "! the centre was last heard \(Console.age(age)) ago: newer releases may stand there"
             )
         } else if view.freshSeconds == nil {
-            print("! the centre was never heard")
+            Console.line("! the centre was never heard")
         }
         for channel in view.channels {
             if let last = channel.releases.last, last.isHalted {
-                print(
+                Console.line(
                     "! \(channel.channel) \(last.release) is halted, since a server of an early ring was not well: publish a better one"
                 )
             }
             for line in [channel.own] + channel.servers {
                 if let reason = line.reason {
-                    print("! \(channel.channel) on \(line.node): \(reason)")
+                    Console.line("! \(channel.channel) on \(line.node): \(reason)")
                 }
             }
         }
@@ -138,7 +139,7 @@ struct Verify: AsyncParsableCommand {
 
     func run() async throws {
         let view = try await connection.client().verifyContent(channel)
-        print("\(view.chunks) chunks read, \(view.damaged) damaged")
+        Console.line("\(view.chunks) chunks read, \(view.damaged) damaged")
         if view.damaged > 0 {
             Console.complain("the damaged are fetched anew, and not served meanwhile")
             throw ExitCode(2)
@@ -174,13 +175,13 @@ struct Diff: AsyncParsableCommand {
         }
         for path in Set(files[0].keys).union(files[1].keys).sorted() {
             switch (files[0][path], files[1][path]) {
-            case (nil, let new?): print("+ \(path)  \(Console.size(new.byteCount))")
-            case (_?, nil): print("- \(path)")
+            case (nil, let new?): Console.line("+ \(path)  \(Console.size(new.byteCount))")
+            case (_?, nil): Console.line("- \(path)")
             case (let old?, let new?) where old != new:
                 let known = Set(old.chunks.map(\.id))
                 let fresh = new.chunks.filter { !known.contains($0.id) }
                     .reduce(0) { $0 + UInt64($1.byteCount) }
-                print(
+                Console.line(
                     "~ \(path)  \(Console.size(fresh)) of \(Console.size(new.byteCount)) in new chunks"
                 )
             default: break

@@ -27,14 +27,14 @@ struct Why: AsyncParsableCommand {
             let view = try await client.why(subject)
             switch output.output {
             case .json, .ndjson: try Console.json(view)
-            case .name: print(view.code)
+            case .name: Console.line(view.code)
             case .table, .wide:
-                print("\(view.code): \(view.detail)")
+                Console.line("\(view.code): \(view.detail)")
                 for address in view.addresses {
                     let end = address.error.map { "failed \(address.failures) times: \($0)" }
-                    print("  \(address.rung) \(address.address)  \(end ?? "ok")")
+                    Console.line("  \(address.rung) \(address.address)  \(end ?? "ok")")
                 }
-                if let next = view.next { print("next: \(next)") }
+                if let next = view.next { Console.line("next: \(next)") }
             }
             return view.isFine ? .success : ExitCode(view.code == "behind" ? 2 : 3)
         }
@@ -55,7 +55,7 @@ struct Discovery: AsyncParsableCommand {
             let view = try await client.discovery()
             switch output.output {
             case .json, .ndjson: try Console.json(view)
-            case .name: for address in view.addresses { print(address.address) }
+            case .name: for address in view.addresses { Console.line(address.address) }
             case .table, .wide: show(view)
             }
             return view.causes.isEmpty ? .success : ExitCode(2)
@@ -73,7 +73,7 @@ struct Discovery: AsyncParsableCommand {
             ["INTERFACE", "ADDRESS", "SENT", "ECHOED", "HEARD", "LAST"], interfaces,
             noHeaders: output.noHeaders)
         if !view.addresses.isEmpty {
-            print()
+            Console.line()
             let rows = view.addresses.map { one in
                 [
                     one.rung, one.address, one.node ?? "-", "\(one.dials)", "\(one.failures)",
@@ -84,7 +84,7 @@ struct Discovery: AsyncParsableCommand {
                 ["RUNG", "ADDRESS", "NODE", "DIALLED", "FAILED", "ERROR"], rows,
                 noHeaders: output.noHeaders)
         }
-        for cause in view.causes { print("! \(cause)") }
+        for cause in view.causes { Console.line("! \(cause)") }
     }
 }
 
@@ -132,7 +132,7 @@ struct Replace: AsyncParsableCommand {
         let folder = KeyFolder(keys)
         let certificate = try await folder.certificate(of: old, from: try connection.client())
         let known = certificate.ticket
-        print("A ticket for a new box in the place of:")
+        Console.line("A ticket for a new box in the place of:")
         Console.show(certificate)
         try Console.demand(known.node, given: confirm, to: "make it")
         try folder.makeTicket(

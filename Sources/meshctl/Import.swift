@@ -55,7 +55,7 @@ struct Import: AsyncParsableCommand {
             progress(done, rows.count)
         }
         if Console.isErrorTerminal { Console.complain("") }
-        print("\(done) records")
+        Console.line("\(done) records")
     }
 
     private func progress(_ done: Int, _ all: Int) {

@@ -41,6 +41,9 @@ struct Main: AsyncParsableCommand {
         } catch ClientError.unreachable(let why) {
             Console.complain("no node answers: \(why)")
             Glibc.exit(69)
+        } catch ClientError.unexpected(let why) {
+            Console.complain("the server's answer is not one of this API: \(why)")
+            Glibc.exit(1)
         } catch let failure as Failure {
             Console.complain(failure.message)
             Glibc.exit(failure.code)
@@ -73,6 +76,6 @@ struct Completion: ParsableCommand {
         guard let kind = CompletionShell(rawValue: shell) else {
             throw ValidationError("'\(shell)' is not bash, zsh or fish")
         }
-        print(Main.completionScript(for: kind))
+        Console.write(Array(Main.completionScript(for: kind).utf8) + [10])
     }
 }

@@ -2,6 +2,7 @@
 
 import ArgumentParser
 import Foundation
+import Glibc
 import MeshCore
 import MeshCrypto
 import MeshStore
@@ -64,7 +65,7 @@ struct MeshCommand: ParsableCommand {
             bytes.append(secret.value)
             try folder.write(bytes.bytes, "mesh.secret")
             try folder.write(root.encoded, "root")
-            print(root.meshID)
+            Console.line("\(root.meshID)")
             Console.complain(
                 "keys are in \(directory); take root-*.key away, they are not needed to enrol or revoke servers"
             )
@@ -124,24 +125,50 @@ struct Join: ParsableCommand {
     func run() throws {
         try Sodium.start()
         let directory = data ?? ProcessInfo.processInfo.environment["MESH_DATA"] ?? "/var/lib/mesh"
-        let bytes =
-            ticket == "-"
-            ? FileHandle.standardInput.readDataToEndOfFile()
-            : FileManager.default.contents(atPath: ticket)
-        guard let bytes else { throw Failure("\(ticket) cannot be read") }
+        let bytes: [UInt8]
+        if ticket == "-" {
+            bytes = Array(FileHandle.standardInput.readDataToEndOfFile())
+        } else {
+            do { bytes = try DataDirectory.readSecret(ticket) } catch let error as StoreError {
+                throw Failure("\(error)")
+            }
+        }
         let file: TicketFile
         do { file = try TicketFile(text: String(decoding: bytes, as: UTF8.self)) } catch {
             throw Failure("\(ticket): \(error)")
         }
-        let certificate: Certificate
-        do { certificate = try DataDirectory(directory).join(file) } catch let error as StoreError {
-            throw Failure("\(error)")
+        let certificate = try useUp {
+            do { return try DataDirectory(directory).join(file) } catch let error as StoreError {
+                throw Failure("\(error)")
+            }
         }
-        // A ticket serves once: what is left of it must not enrol another.
-        if ticket != "-" { try? FileManager.default.removeItem(atPath: ticket) }
-        print(
+        Console.line(
             "\(certificate.ticket.node) joined '\(file.root.name)' at \(certificate.ticket.site); run: meshd --data \(directory)"
         )
+    }
+}
+
+extension Join {
+    /// A ticket serves once: one that cannot be destroyed is not used, since whoever found it could
+    /// join in the same name.
+    private func useUp(_ join: () throws -> Certificate) throws -> Certificate {
+        if ticket == "-" { return try join() }
+        let aside = ticket + ".used"
+        guard rename(ticket, aside) == 0 else {
+            throw Failure(
+                "\(ticket) cannot be removed (\(String(cString: strerror(errno)))), and whoever finds it could join with it; put it where it can be, or give it on standard input"
+            )
+        }
+        let certificate: Certificate
+        do { certificate = try join() } catch {
+            _ = rename(aside, ticket)
+            throw error
+        }
+        guard unlink(aside) == 0 else {
+            throw Failure(
+                "joined, but \(aside) cannot be removed: destroy it, it can enrol another")
+        }
+        return certificate
     }
 }
 

@@ -32,7 +32,7 @@ struct Peers: AsyncParsableCommand {
         switch output.output {
         case .json: try Console.json(view)
         case .ndjson: for peer in view.peers { try Console.json(peer) }
-        case .name: for peer in view.peers { print(peer.node) }
+        case .name: for peer in view.peers { Console.line(peer.node) }
         case .table, .wide:
             var header = [
                 "NODE", "SITE", "ROLE", "STATE", "PATH", "RTT", "BEHIND", "CONTENT", "LAST-SYNC",
@@ -56,7 +56,7 @@ struct Peers: AsyncParsableCommand {
                 return row
             }
             Console.table(header, rows, noHeaders: output.noHeaders)
-            for line in view.trouble { print("! \(line)") }
+            for line in view.trouble { Console.line("! \(line)") }
         }
     }
 }
@@ -74,7 +74,7 @@ struct Status: AsyncParsableCommand {
             let view = try await client.status()
             switch output.output {
             case .json, .ndjson: try Console.json(view)
-            case .name: print(view.node)
+            case .name: Console.line(view.node)
             case .table, .wide: show(view)
             }
             return view.trouble.isEmpty ? .success : ExitCode(2)
@@ -100,12 +100,14 @@ struct Status: AsyncParsableCommand {
             ],
         ]
         Console.table(["", ""], rows, noHeaders: true)
-        for scope in view.scopes { print("scope    \(scope.scope)  \(scope.records) records") }
+        for scope in view.scopes {
+            Console.line("scope    \(scope.scope)  \(scope.records) records")
+        }
         for address in view.addresses {
             let state = address.error.map { "failed \(address.failures) times: \($0)" } ?? "ok"
-            print("\(address.rung)     \(address.address)  \(state)")
+            Console.line("\(address.rung)     \(address.address)  \(state)")
         }
-        for line in view.trouble { print("! \(line)") }
+        for line in view.trouble { Console.line("! \(line)") }
     }
 }
 
@@ -125,14 +127,15 @@ struct DigestCommand: AsyncParsableCommand {
             switch output.output {
             case .json: try Console.json(view)
             case .ndjson: for digest in view.digests { try Console.json(digest) }
-            case .name: for digest in view.digests { print("\(digest.scope) \(digest.root)") }
+            case .name:
+                for digest in view.digests { Console.line("\(digest.scope) \(digest.root)") }
             case .table, .wide:
                 let rows = view.digests.map { digest in
                     [
                         digest.scope,
                         output.output == .wide ? digest.root : String(digest.root.prefix(16)),
                         "\(digest.records)", "\(digest.logs.count)",
-                        "\(digest.logs.reduce(0) { $0 + $1.frontier })",
+                        "\(Console.sum(digest.logs.map(\.frontier)))",
                     ]
                 }
                 Console.table(
@@ -214,7 +217,7 @@ struct NamespaceCommand: AsyncParsableCommand {
         switch output.output {
         case .json: try Console.json(view)
         case .ndjson: for namespace in view.namespaces { try Console.json(namespace) }
-        case .name: for namespace in view.namespaces { print(namespace.name) }
+        case .name: for namespace in view.namespaces { Console.line(namespace.name) }
         case .table, .wide:
             let rows = view.namespaces.map { [$0.name, $0.audience, $0.writers, $0.merge] }
             Console.table(
@@ -259,7 +262,7 @@ struct TokenCommand: AsyncParsableCommand {
             switch output.output {
             case .json: try Console.json(view)
             case .ndjson: for token in view.tokens { try Console.json(token) }
-            case .name: for token in view.tokens { print(token.name) }
+            case .name: for token in view.tokens { Console.line(token.name) }
             case .table, .wide:
                 let rows = view.tokens.map { [$0.name, $0.allow.joined(separator: " ")] }
                 Console.table(["TOKEN", "ALLOWS"], rows, noHeaders: output.noHeaders)

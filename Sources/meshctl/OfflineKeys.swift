@@ -51,12 +51,14 @@ extension Console {
     /// Says who a server is, by its certificate.
     static func show(_ certificate: Certificate) {
         let ticket = certificate.ticket
-        print("server:    \(ticket.site)/\(ticket.node)")
-        print(
+        Console.line("server:    \(ticket.site)/\(ticket.node)")
+        Console.line(
             "role:      \(ticket.isCentral ? "central: it may write policies and content" : "edge")"
         )
-        if !ticket.groups.isEmpty { print("groups:    \(ticket.groups.joined(separator: ", "))") }
-        print("identity:  \(certificate.node)")
+        if !ticket.groups.isEmpty {
+            Console.line("groups:    \(ticket.groups.joined(separator: ", "))")
+        }
+        Console.line("identity:  \(certificate.node)")
     }
 
     /// Has the operator type a server's name: what keys sign can't be taken back.

@@ -43,7 +43,7 @@ struct Put: AsyncParsableCommand {
         let answer = try await connection.client().put(
             namespace, key, body, contentType: type, site: place.site, ifMatch: ifMatch,
             ifAbsent: ifAbsent)
-        print(answer.etags.first ?? "")
+        Console.line(answer.etags.first ?? "")
     }
 }
 
@@ -68,7 +68,7 @@ struct Get: AsyncParsableCommand {
         }
         let value = try await client.value(namespace, key, site: place.site)
         Console.write(value.body)
-        if Console.isTerminal, value.body.last != 10 { print() }
+        if Console.isTerminal, value.body.last != 10 { Console.line() }
         if value.siblings > 0 {
             Console.complain("\(value.siblings) other versions live (see --siblings)")
         }
@@ -123,7 +123,7 @@ struct List: AsyncParsableCommand {
         switch output.output {
         case .json: try Console.json(RecordsView(records: rows, next: nil))
         case .ndjson: for row in rows { try Console.json(row) }
-        case .name: for row in rows { print(row.key) }
+        case .name: for row in rows { Console.line(row.key) }
         case .table, .wide:
             let width = output.output == .wide ? 1000 : 60
             let lines = rows.map { row in

@@ -66,7 +66,7 @@ struct Revoke: AsyncParsableCommand {
             // Somebody may have thought for long: what has come meanwhile is shown, and asked for.
             let now = try await client.revocationPlan(victim.node.description, since: time)
             if try cuts(of: now) == revocation.cuts { break }
-            print("\nWhat the server knows has changed meanwhile.")
+            Console.line("What the server knows has changed meanwhile:")
         }
         let answer = try await client.revoke(revocation.encoded)
         let name = victim.ticket.node
@@ -75,24 +75,24 @@ struct Revoke: AsyncParsableCommand {
     }
 
     private func show(_ plan: RevocationPlanView, of victim: Certificate) {
-        print("What stands of its writes, as the server that is asked says:")
+        Console.line("What stands of its writes, as the server that is asked says:")
         let rows = plan.logs.map { log in
             ["  \(log.scope)", log.life, "\(log.through) of \(log.known)"]
         }
-        if rows.isEmpty { print("  nothing") }
+        if rows.isEmpty { Console.line("  nothing") }
         Console.table(["  SCOPE", "LIFE", "RECORDS"], rows, noHeaders: rows.isEmpty)
         let (name, site) = (victim.ticket.node, victim.ticket.site)
-        if plan.isSelf { print("! \(name) is the very server that is asked") }
-        if plan.neighbours.isEmpty { print("! \(name) is the last server of \(site)") }
+        if plan.isSelf { Console.line("! \(name) is the very server that is asked") }
+        if plan.neighbours.isEmpty { Console.line("! \(name) is the last server of \(site)") }
         for neighbour in plan.absent {
-            print("! \(neighbour) of \(site) is not there: what only it has of \(name) goes")
+            Console.line("! \(neighbour) of \(site) is not there: what only it has of \(name) goes")
         }
         if !plan.unheld.isEmpty {
-            print(
+            Console.line(
                 "! the server that is asked does not hold \(plan.unheld.joined(separator: ", ")): all that \(name) wrote there goes; better ask the centre, or a server of \(site) (--url)"
             )
         }
-        if since != nil { print("! records that were acknowledged go") }
+        if since != nil { Console.line("! records that were acknowledged go") }
     }
 
     /// How far each log stands: the server's word, within what a revocation can say.
@@ -154,7 +154,7 @@ struct TrustCommand: AsyncParsableCommand {
             switch output.output {
             case .json: try Console.json(view)
             case .ndjson: for one in view.revocations { try Console.json(one) }
-            case .name: for one in view.revocations { print(one.node) }
+            case .name: for one in view.revocations { Console.line(one.node) }
             case .table, .wide:
                 let rows = view.revocations.map { one in
                     [

@@ -2,6 +2,7 @@
 
 import Foundation
 import Logging
+import MeshCore
 
 /// One line an event on standard error, as text or JSON.
 struct LineLogHandler: LogHandler {
@@ -36,7 +37,7 @@ struct LineLogHandler: LogHandler {
             line = "\(time) \(event.level.rawValue.uppercased()) \(event.message)"
             for (key, value) in fields { line += " \(key)=\(value)" }
         }
-        line = line.replacingOccurrences(of: "\n", with: " ")
+        line = isJSON ? line.visibleJSON : line.visible
         FileHandle.standardError.write(Data((line + "\n").utf8))
     }
 }

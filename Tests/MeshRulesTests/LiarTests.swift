@@ -81,6 +81,33 @@ private let all: [String: NamespacePolicy] = ["prices": .prices]
         #expect(try other.values(prices, "later") == ["sold too"])
     }
 
+    @Test func `holds up nobody's log with very many such places`() async throws {
+        let (one, other) = (try await store("one"), try await store("other"))
+        func life(_ number: UInt64) -> PeerWriter {
+            var writer = PeerWriter(liar.identity, life: number << 32)
+            writer.policies["prices"] = .orders
+            return writer
+        }
+        // The other server hears of lives that nobody else does, before it hears of what counts.
+        for number in 1000..<UInt64(1100) {
+            let junk = life(number)
+            _ = try await other.take(junk.message(prices, [try junk.record("x")]))
+        }
+        var places: [Dot] = []
+        for number in 1...UInt64(100) {
+            let writer = life(number)
+            #expect(
+                try await one.take(writer.message(prices, [try writer.record("x")])).waits != nil)
+            places.append(writer.dot(1))
+        }
+        let last = PeerWriter(liar.identity, life: 2000 << 32)
+        let naming = try last.record("k", "his", seen: places.sorted())
+        #expect(try await one.take(last.message(prices, [naming])).stored == 1)
+        try await one.put(prices, "k", "sold")
+        try await agree(one, other)
+        #expect(try other.values(prices, "k") == ["sold"])
+    }
+
     @Test func `leaves nothing past the end of his log where a commit before it lost`() async throws
     {
         let (one, other) = (try await store("one"), try await store("other"))

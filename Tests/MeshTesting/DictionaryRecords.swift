@@ -161,7 +161,7 @@ extension DictionaryRecords.State {
             logs[log, default: .init()].head = head
             logs[log]?.end = (header, signature)
         case .removeLog(let log):
-            logs[log]?.end = nil
+            (logs[log]?.end, evidence[log]) = (nil, nil)
             logs[log]?.head = .none
         case .notice(let name):
             position += 1

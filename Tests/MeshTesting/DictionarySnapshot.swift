@@ -53,7 +53,10 @@ final class DictionarySnapshot: RecordSnapshot {
         for (log, ranges) in needs.commits { facts.commits[log] = commits(log, ranges) }
         for (log, ranges) in needs.proofs { facts.commits[log] = commits(log, ranges) }
         for (log, ranges) in needs.records {
-            let ranges = ranges + (facts.commits[log] ?? []).map(\.header.range)
+            let end = [state.logs[log]?.end?.header.range].compactMap(\.self).filter { end in
+                ranges.contains { $0.overlaps(end) }
+            }
+            let ranges = ranges + (facts.commits[log] ?? []).map(\.header.range) + end
             facts.records[log] = rows { $0 == log && ranges.holds($1) && $2.bytes.count > 0 }
                 .map { (held($0.log, $0.sequence, $0.row), $0.row.gone == nil) }
         }

@@ -311,6 +311,7 @@ import Testing
             ("hello", "not a ticket"), ("mesh-ticket-1:\nabcdefgh", "checksum"),
         ] {
             let file = try scratch.file("t", text)
+            chmod(file, 0o600)
             let result = try Programs.run("meshctl", ["join", file, "--data", "\(scratch.path)/d"])
             #expect(result.code == 1 && result.errors.contains(message), "\(result.errors)")
         }

@@ -79,12 +79,10 @@ extension Engine {
         }
         losersTold[author, default: 0] += 1
         for (other, link) in links.sorted(by: { $0.key < $1.key })
-        where other != id && link.peer.certificate.allows(.read, message.scope) {
-            if link.credit.hasRoom {
-                transmit(other, message)
-            } else {
-                queue(other, [.losers(of: author)])
-            }
+        where other != id && link.peer.certificate.allows(.read, message.scope)
+            && link.credit.hasRoom
+        {
+            transmit(other, message)
         }
     }
 

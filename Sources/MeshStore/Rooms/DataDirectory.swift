@@ -126,16 +126,38 @@ package struct DataDirectory: Sendable {
 
     /// Reads a file that only its owner may read; any other mode is refused.
     package static func readSecret(_ path: String) throws -> [UInt8] {
-        let bytes = try read(path)
-        let attributes = try FileManager.default.attributesOfItem(atPath: path)
-        let mode = (attributes[.posixPermissions] as? Int) ?? 0o777
+        // Looked at and read by one descriptor, so that nobody puts another file in between.
+        let descriptor = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC)
+        guard descriptor >= 0 else {
+            throw StoreError.unusable("\(path) is missing or cannot be read")
+        }
+        defer { close(descriptor) }
+        var status = stat()
+        guard fstat(descriptor, &status) == 0, status.st_mode & S_IFMT == S_IFREG else {
+            throw StoreError.unusable("\(path) is not a file")
+        }
+        guard status.st_uid == geteuid() || status.st_uid == 0 else {
+            throw StoreError.unusable("\(path) is another user's (owner \(status.st_uid))")
+        }
+        let mode = status.st_mode & 0o777
         guard mode & 0o077 == 0 else {
             throw StoreError.unusable(
                 "\(path) has mode \(String(mode, radix: 8)): others may read the key (run: chmod 600 \(path))"
             )
         }
+        guard status.st_size <= secretBytesMax else {
+            throw StoreError.unusable("\(path) has \(status.st_size) bytes; it is no key")
+        }
+        let size = Int(status.st_size)
+        let bytes = [UInt8](unsafeUninitializedCapacity: size) { space, count in
+            count = max(0, Glibc.read(descriptor, space.baseAddress, size))
+        }
+        guard bytes.count == size else { throw StoreError.unusable("\(path) cannot be read") }
         return bytes
     }
+
+    /// Longest file of a key or a ticket, in bytes.
+    private static let secretBytesMax = 65_536
 
     private static func read(_ path: String) throws -> [UInt8] {
         guard let data = FileManager.default.contents(atPath: path) else {

@@ -92,7 +92,7 @@ final class SQLiteChanges {
             try set(log, head, header, signature, db)
         case .removeLog(let log):
             let key = try caches.makeKey(db, log)
-            for table in ["log", "beginning"] {
+            for table in ["log", "beginning", "evidence"] {
                 try db.run(
                     "DELETE FROM \(table) WHERE scope = ? AND author = ?", .int(key.scope),
                     .int(key.author))

@@ -69,16 +69,19 @@ struct SQLiteFacts {
         for (log, ranges) in needs.proofs {
             facts.commits[log] = try commits(of: log, ranges, withRows: false)
         }
-        for (log, ranges) in needs.records {
-            var all: [(held: HeldVersion, isLive: Bool)] = []
-            for range in Self.joined(ranges, facts.commits[log] ?? []) {
-                all += try snapshot.records(of: log, in: range).map { ($0.held, $0.isLive) }
-            }
-            facts.records[log] = all
-        }
         for log in needs.lastCommits {
             facts.lastCommits[log] = try snapshot.lastCommit(of: log)
             facts.ends[log] = try snapshot.end(of: log).map { ($0.header, $0.signature) }
+        }
+        for (log, ranges) in needs.records {
+            var all: [(held: HeldVersion, isLive: Bool)] = []
+            let headers =
+                (facts.commits[log] ?? []).map(\.header)
+                + [facts.ends[log]?.header].compactMap(\.self)
+            for range in Self.joined(ranges, headers) {
+                all += try snapshot.records(of: log, in: range).map { ($0.held, $0.isLive) }
+            }
+            facts.records[log] = all
         }
         for (log, places) in needs.gaps {
             facts.gaps[log] = try places.sorted().map { place in
@@ -91,10 +94,11 @@ struct SQLiteFacts {
 
     /// Ranges with the commits that reach beyond them, without overlaps.
     private static func joined(
-        _ ranges: [ClosedRange<UInt64>], _ commits: [HeldCommit]
+        _ ranges: [ClosedRange<UInt64>], _ commits: [CommitHeader]
     ) -> [ClosedRange<UInt64>] {
         var all: [ClosedRange<UInt64>] = []
-        for range in (ranges + commits.map(\.header.range)).sorted(by: {
+        let reaching = commits.map(\.range).filter { one in ranges.contains { $0.overlaps(one) } }
+        for range in (ranges + reaching).sorted(by: {
             $0.lowerBound < $1.lowerBound
         }) {
             if let last = all.last, last.upperBound >= range.lowerBound {

@@ -28,7 +28,7 @@ extension SQLiteChanges {
         for one in all where one.header.map({ !kept.contains($0) }) ?? true {
             try db.run("DELETE FROM evidence WHERE id = ?", .int(one.number))
         }
-        forgetFamily(header.log)
+        show(header.log, LogHead.Shown(kept, in: trust.root.meshID))
     }
 
     func forgetEvidence(_ log: LogName, _ db: Database) throws {
@@ -36,7 +36,18 @@ extension SQLiteChanges {
         try db.run(
             "DELETE FROM evidence WHERE scope = ? AND author = ?", .int(key.scope),
             .int(key.author))
-        forgetFamily(log)
+        show(log, nil)
+    }
+
+    /// Notes in the family that is known by heart what headers show: to read it anew would verify
+    /// every header of every life.
+    private func show(_ log: LogName, _ shown: LogHead.Shown?) {
+        let name = FamilyName(scope: log.scope, node: log.author.node)
+        guard var family = caches.families[name] else { return }
+        var head = family.heads[log.author.life] ?? .none
+        head.shown = shown
+        family.set(log.author.life, head)
+        caches.families[name] = family
     }
 
     /// Keeps a commit that lost its place for its author, or what the author has done about it.
