@@ -128,6 +128,12 @@ package final class DictionaryRecords: RecordStore {
 }
 
 extension DictionaryRecords.State {
+    private mutating func removeLog(_ log: LogName) {
+        logs[log]?.end = nil
+        logs[log]?.head = .none
+        evidence[log] = nil
+    }
+
     fileprivate mutating func apply(_ change: Change, in mesh: MeshID) {
         switch change {
         case .insert(let new):
@@ -160,9 +166,7 @@ extension DictionaryRecords.State {
         case .head(let log, let head, let header, let signature):
             logs[log, default: .init()].head = head
             logs[log]?.end = (header, signature)
-        case .removeLog(let log):
-            (logs[log]?.end, evidence[log]) = (nil, nil)
-            logs[log]?.head = .none
+        case .removeLog(let log): removeLog(log)
         case .notice(let name):
             position += 1
             notices[name] = position
