@@ -84,8 +84,12 @@ struct Workspace {
     func records(
         of log: LogName, in range: ClosedRange<UInt64>
     ) -> [(held: HeldVersion, isLive: Bool)] {
-        (records[log] ?? [:]).filter { range.contains($0.key) }.sorted { $0.key < $1.key }
-            .map(\.value)
+        guard let known = records[log] else { return [] }
+        // A commit's range is short, and asked for again for each commit of a message.
+        if range.upperBound - range.lowerBound < UInt64(known.count) {
+            return range.compactMap { known[$0] }
+        }
+        return known.filter { range.contains($0.key) }.sorted { $0.key < $1.key }.map(\.value)
     }
 
     /// The policies of a namespace that are known, the one for new writes first: the earliest.
