@@ -42,9 +42,9 @@ package enum Change: Sendable {
     case discard(row: UInt64)
     /// Followers are told that a key changed, though nothing came that would tell them.
     case notice(KeyName)
-    /// A header is kept as proof of how far an author has written, or that he wrote two things in
-    /// one place.
-    case evidence(CommitHeader, Signature)
+    /// Headers of one log are kept as proof of how far an author has written, or that he wrote two
+    /// things in one place: together, since one of two that contradict each other shows nothing.
+    case evidence(LogName, [SignedHeader])
     /// No header of a log is kept as evidence any more: the log itself shows as much.
     case forgetEvidence(LogName)
     /// Something has lost its place. Its author notes each record that he writes again; all others

@@ -72,8 +72,10 @@ extension RecordTransaction {
             let news = work.fork(
                 log, rivals.map(\.header) + [commit.header], in: context.mesh)
         else { return }
-        for rival in rivals { work.change(.evidence(rival.header, rival.signature)) }
-        work.change(.evidence(commit.header, commit.signature))
+        let headers =
+            rivals.map { SignedHeader($0.header, $0.signature) }
+            + [SignedHeader(commit.header, commit.signature)]
+        work.change(.evidence(log, headers))
         conclusion.counts.forks += 1
         outcome.isFork = true
         outcome.provenTo = work.head(log).provenTo

@@ -1,8 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 
 package import MeshCore
-internal import MeshCrypto
+package import MeshCrypto
 package import MeshReplication
+
+/// A header with its author's signature.
+package struct SignedHeader: Sendable {
+    /// The header.
+    package let header: CommitHeader
+    /// The signature over it.
+    package let signature: Signature
+
+    /// Joins the two.
+    package init(_ header: CommitHeader, _ signature: Signature) {
+        self.header = header
+        self.signature = signature
+    }
+}
 
 /// The end of a log as far as it is known, and how it began.
 package struct LogHead: Hashable, Sendable {

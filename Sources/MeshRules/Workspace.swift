@@ -219,7 +219,7 @@ struct Workspace {
         var head = head(header.log)
         guard let shown = LogHead.Shown([header], in: mesh) else { return }
         head.show(shown)
-        changes.append(.evidence(header, signature))
+        changes.append(.evidence(header.log, [SignedHeader(header, signature)]))
         know(header.log, head)
     }
 

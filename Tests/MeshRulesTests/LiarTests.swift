@@ -159,6 +159,27 @@ private let all: [String: NamespacePolicy] = ["prices": .prices]
         #expect(try late.values(prices, "r") == ["seen"])
     }
 
+    @Test func `is shown to have written twice from the lowest place, whichever was seen first`()
+        async throws
+    {
+        let one = try await store("one")
+        var commits: [Commit] = []
+        for (index, key) in ["a", "b", "c"].enumerated() {
+            commits.append(
+                try commit(liar, [key], first: UInt64(index) + 1, after: commits.last))
+        }
+        _ = try await one.take(liar.run(commits))
+        for place in [3, 2] {
+            let rival = try commit(
+                liar, ["r"], first: UInt64(place), above: commits[place - 1],
+                after: commits[place - 2])
+            #expect(try await one.take(liar.fill([rival])).isFork)
+            let shown = try one.next(.evidence(prices, liar.author)).messages
+                .flatMap(\.commits).map(\.header.first)
+            #expect(shown.filter { $0 == UInt64(place) }.count == 2)
+        }
+    }
+
     @Test func `is agreed about where two beginnings of a life say different things`() async throws
     {
         let (one, other) = (try await store("one"), try await store("other"))

@@ -176,11 +176,14 @@ extension DictionaryRecords.State {
             var content = logs[log, default: .init()]
             content.holes = content.holes.filter { !range.contains($0) }
             logs[log] = content
-        case .evidence(let header, let signature):
-            var known = evidence[header.log] ?? []
-            if !known.contains(where: { $0.header == header }) { known.append((header, signature)) }
-            let kept = RecordTransaction.evidence(known.map(\.header), in: mesh)
-            evidence[header.log] = known.filter { kept.contains($0.header) }
+        case .evidence(let log, let headers):
+            let known = evidence[log] ?? []
+            let all =
+                known
+                + headers.filter { one in !known.contains { $0.header == one.header } }
+                .map { ($0.header, $0.signature) }
+            let kept = RecordTransaction.evidence(all.map(\.header), in: mesh)
+            evidence[log] = all.filter { kept.contains($0.header) }
         case .forgetEvidence(let log): evidence[log] = nil
         case .loser(let name, let node, let message):
             if losers[name] == nil { losers[name] = (node, message) }

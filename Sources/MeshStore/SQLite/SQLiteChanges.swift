@@ -106,7 +106,7 @@ final class SQLiteChanges {
         case .discard(let number): try discard(number, db)
         case .notice(let name):
             try tell(try caches.makeScope(db, name.scope), name.key.utf8, db)
-        case .evidence(let header, let signature): try keepEvidence(header, signature, db)
+        case .evidence(let log, let headers): try keepEvidence(log, headers, db)
         case .forgetEvidence(let log): try forgetEvidence(log, db)
         case .loser(let name, let node, let message): try keepLoser(name, of: node, message, db)
         case .revocation(let revocation):

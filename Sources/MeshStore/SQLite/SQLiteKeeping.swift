@@ -9,17 +9,17 @@ internal import MeshTrust
 
 /// What is kept beside records: evidence of forks, answers to requests with a name.
 extension SQLiteChanges {
-    /// Keeps a header as evidence; the rules say which go for it.
-    func keepEvidence(
-        _ header: CommitHeader, _ signature: Signature, _ db: Database
-    ) throws {
-        let key = try caches.makeKey(db, header.log)
-        try db.run(
-            """
-            INSERT OR IGNORE INTO evidence(scope, author, first, header, signature)
-            VALUES(?, ?, ?, ?, ?)
-            """, .int(key.scope), .int(key.author), .sequence(header.first),
-            .bytes(header.encoded), .bytes(signature.bytes))
+    /// Keeps headers as evidence; the rules say which go for them.
+    func keepEvidence(_ log: LogName, _ headers: [SignedHeader], _ db: Database) throws {
+        let key = try caches.makeKey(db, log)
+        for one in headers {
+            try db.run(
+                """
+                INSERT OR IGNORE INTO evidence(scope, author, first, header, signature)
+                VALUES(?, ?, ?, ?, ?)
+                """, .int(key.scope), .int(key.author), .sequence(one.header.first),
+                .bytes(one.header.encoded), .bytes(one.signature.bytes))
+        }
         let all = try db.rows(
             "SELECT id, header FROM evidence WHERE scope = ? AND author = ?", .int(key.scope),
             .int(key.author)
@@ -28,7 +28,7 @@ extension SQLiteChanges {
         for one in all where one.header.map({ !kept.contains($0) }) ?? true {
             try db.run("DELETE FROM evidence WHERE id = ?", .int(one.number))
         }
-        show(header.log, LogHead.Shown(kept, in: trust.root.meshID))
+        show(log, LogHead.Shown(kept, in: trust.root.meshID))
     }
 
     func forgetEvidence(_ log: LogName, _ db: Database) throws {
