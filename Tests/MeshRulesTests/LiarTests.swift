@@ -164,12 +164,12 @@ private let all: [String: NamespacePolicy] = ["prices": .prices]
     {
         let one = try await store("one")
         var commits: [Commit] = []
-        for (index, key) in ["a", "b", "c"].enumerated() {
+        for (index, key) in ["a", "b", "c", "d", "e"].enumerated() {
             commits.append(
                 try commit(liar, [key], first: UInt64(index) + 1, after: commits.last))
         }
         _ = try await one.take(liar.run(commits))
-        for place in [3, 2] {
+        for place in [5, 2] {
             let rival = try commit(
                 liar, ["r"], first: UInt64(place), above: commits[place - 1],
                 after: commits[place - 2])
