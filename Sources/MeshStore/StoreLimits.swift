@@ -15,7 +15,8 @@ package enum StoreLimits {
     static let idempotencyKeys = 100_000
     /// Sequences that one read for a peer looks up at most.
     static let dotsPerRead = 4096
-    /// Headers of forks of other logs that go along with one read for a peer, about.
+    /// Headers that prove places of other logs, along with one read for a peer: as many as one
+    /// record may name.
     static let evidencePerRead = Context.entriesMax
     /// Commits that one read for a peer looks at, at most.
     static let commitsPerRead = 256

@@ -161,7 +161,7 @@ extension Join {
         }
         let certificate: Certificate
         do { certificate = try join() } catch {
-            _ = rename(aside, ticket)
+            if rename(aside, ticket) != 0 { Console.complain("the ticket is in \(aside) now") }
             throw error
         }
         guard unlink(aside) == 0 else {

@@ -236,7 +236,10 @@ struct TokenCommand: AsyncParsableCommand {
         static let configuration = CommandConfiguration(abstract: "Makes a token.")
 
         @OptionGroup var connection: Connection
-        @Option(help: "NAMESPACE:r or NAMESPACE:w, * for every namespace; may be given again.")
+        @Option(
+            help:
+                "NAMESPACE:r or NAMESPACE:w, * for every namespace of apps, _mesh:r for peers, status and metrics; may be given again."
+        )
         var allow: [String]
         @Option(help: "A name to know it by; the file's name where none is given.") var name:
             String?

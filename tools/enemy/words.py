@@ -78,12 +78,12 @@ def say_impossible_numbers(bed):
         if isinstance(value, dict):
             return {name: grow(one) if not isinstance(one, (int, float)) or isinstance(one, bool)
                     else 1e300 if isinstance(one, float) or name.endswith(("Seconds", "Second"))
-                    else (1 << 64) - 1 if name in ("frontier", "bytesHere", "bytesAll") else one
+                    else (1 << 64) - 1 if name in ("frontier", "bytesHere", "bytesAll", "createdMs") else one
                     for name, one in value.items()}
         return [grow(one) for one in value] if isinstance(value, list) else value
     liar.edits("/v1", lambda view: view.update(grow(view)))
     for words in (("peers",), ("peers", "-o", "wide"), ("status",), ("digest",), ("content", "status"),
-                  ("content", "list"), ("discovery",)):
+                  ("content", "list"), ("discovery",), ("trust", "list")):
         code, seen = at_terminal(*words, "--url", liar.url)
         expect(0 <= code < 128, f"{words} ended with {code}: {seen[-300:]}")
 

@@ -39,8 +39,8 @@ extension SQLiteChanges {
         show(log, nil)
     }
 
-    /// Notes in the family that is known by heart what headers show: to read it anew would verify
-    /// every header of every life.
+    /// Notes in the cached family what headers show: to read it anew would verify every header of
+    /// every life.
     private func show(_ log: LogName, _ shown: LogHead.Shown?) {
         let name = FamilyName(scope: log.scope, node: log.author.node)
         guard var family = caches.families[name] else { return }
