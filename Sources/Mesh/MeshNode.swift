@@ -138,8 +138,11 @@ public final class MeshNode: Sendable {
         datagramPort.withLock { $0 = datagrams }
         let beacons = beaconPort()
         await withTaskGroup(of: Void.self) { tasks in
-            tasks.addTask { await self.drive(port, beacons, listening) }
-            tasks.addTask { await self.tick() }
+            let thread = MeshThread()
+            tasks.addTask(executorPreference: thread) {
+                await self.drive(port, beacons, listening)
+            }
+            tasks.addTask(executorPreference: thread) { await self.tick() }
             tasks.addTask { await self.scrub() }
             if configuration.discovery { tasks.addTask { await self.refresh(beacons) } }
             tasks.addTask { await ready(listening) }

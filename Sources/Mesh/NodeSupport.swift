@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import CNIOLinux
+internal import Dispatch
 internal import Glibc
 package import MeshCore
 package import MeshDiscovery
@@ -96,6 +97,19 @@ enum HostPort {
     }
 }
 
+/// A thread of its own for what the mesh waits for: a heartbeat that is answered late is taken for
+/// a server that is gone.
+///
+/// Tasks of the API share the threads of the system's pool, and may take all of them.
+final class MeshThread: TaskExecutor {
+    private let queue = DispatchQueue(label: "mesh")
+
+    func enqueue(_ job: consuming ExecutorJob) {
+        let job = UnownedJob(job)
+        queue.async { job.runSynchronously(on: self.asUnownedTaskExecutor()) }
+    }
+}
+
 /// Wakes those who wait for changes.
 package final class ChangeHub: Sendable {
     /// Most feeds that wait at once.
@@ -104,6 +118,7 @@ package final class ChangeHub: Sendable {
     private struct State {
         var position = FeedPosition.beginning
         var waiters: [Int: AsyncStream<FeedPosition>.Continuation] = [:]
+        var owners: [Int: String] = [:]
         var next = 0
         var isClosed = false
     }
@@ -121,24 +136,33 @@ package final class ChangeHub: Sendable {
     func close() {
         let waiters = state.withLock { state in
             state.isClosed = true
-            defer { state.waiters = [:] }
+            defer { (state.waiters, state.owners) = ([:], [:]) }
             return Array(state.waiters.values)
         }
         for waiter in waiters { waiter.finish() }
     }
 
-    /// Positions as they come; only the newest waits. Nil if too many listen already.
-    package func positions() -> AsyncStream<FeedPosition>? {
+    /// Positions as they come; only the newest waits. Nil if too many listen already, or half of
+    /// all that may listen are the same client's.
+    package func positions(for owner: String) -> AsyncStream<FeedPosition>? {
         let (stream, continuation) = AsyncStream.makeStream(
             of: FeedPosition.self, bufferingPolicy: .bufferingNewest(1))
         let number: Int? = state.withLock { state in
-            guard !state.isClosed, state.waiters.count < Self.waitersMax else { return nil }
+            guard !state.isClosed, state.waiters.count < Self.waitersMax,
+                state.owners.values.count(where: { $0 == owner }) < Self.waitersMax / 2
+            else { return nil }
             state.next += 1
             state.waiters[state.next] = continuation
+            state.owners[state.next] = owner
             return state.next
         }
         guard let number else { return nil }
-        continuation.onTermination = { _ in self.state.withLock { $0.waiters[number] = nil } }
+        continuation.onTermination = { _ in
+            self.state.withLock { state in
+                state.waiters[number] = nil
+                state.owners[number] = nil
+            }
+        }
         return stream
     }
 }

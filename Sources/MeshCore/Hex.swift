@@ -29,6 +29,9 @@ public enum Hex {
         return bytes
     }
 
+    /// Whether a byte of text is one of these digits, in either case.
+    public static func isDigit(_ digit: UInt8) -> Bool { value(digit) != nil }
+
     private static func value(_ digit: UInt8) -> UInt8? {
         switch digit {
         case UInt8(ascii: "0")...UInt8(ascii: "9"): digit - UInt8(ascii: "0")

@@ -19,28 +19,50 @@ public struct APIConfiguration: Sendable {
     public var adminSocket: String
     /// Names of this host that requests may use, besides addresses and `localhost`.
     public var hosts: [String] = []
+    /// Origins whose pages may use this server, such as `http://menu.example:8080`.
+    public var origins: [String] = []
+    /// Asks programs on this host for a token too.
+    public var loopbackNeedsToken = false
     /// Serves other addresses than loopback without TLS.
     public var allowPlaintext = false
 
     /// Serves content to everybody who reaches the port, without a token.
     public var contentOpen = false
+    /// `host:port` for content alone, which gives its pages an origin of their own; nil serves it
+    /// beside the API.
+    public var contentListen: String?
 
     /// The defaults.
     public init(adminSocket: String) { self.adminSocket = adminSocket }
 
     /// Why the configuration is refused; nil if it is not.
     public var refusal: String? {
+        for origin in origins where !Self.isOrigin(origin) {
+            return "http.origins: '\(origin)' is not like https://HOST or http://HOST:PORT"
+        }
+        return Self.refusal(of: listen, "http.listen", isOpen: allowPlaintext)
+            ?? Self.refusal(of: contentListen, "content.listen", isOpen: allowPlaintext || contentOpen)
+    }
+
+    private static func refusal(of listen: String?, _ name: String, isOpen: Bool) -> String? {
         guard let listen else { return nil }
         guard let host = Address(listen)?.bareHost else {
-            return "http.listen: '\(listen)' is not HOST:PORT"
+            return "\(name): '\(listen)' is not HOST:PORT"
         }
-        if host == "localhost" || host == "::1" || host.hasPrefix("127.") || allowPlaintext {
-            return nil
-        }
+        if host == "localhost" || host == "::1" || host.hasPrefix("127.") || isOpen { return nil }
         return """
-            http.listen: \(host) is not loopback, and tokens would cross the network in the clear \
+            \(name): \(host) is not loopback, and tokens would cross the network in the clear \
             (set http.plaintext: true to accept that)
             """
+    }
+
+    /// Whether a text is an origin as browsers write it: scheme and host, no path.
+    private static func isOrigin(_ text: String) -> Bool {
+        for scheme in ["http://", "https://"] where text.hasPrefix(scheme) {
+            let host = text.dropFirst(scheme.count)
+            return !host.isEmpty && !host.contains("/") && host == host.lowercased()
+        }
+        return false
     }
 }
 
@@ -50,6 +72,7 @@ public struct APIServer: Sendable {
     private let node: MeshNode
     private let configuration: APIConfiguration
     private let logger: Logger
+    private let limits = APILimits()
 
     /// Makes a server for a node.
     public init(node: MeshNode, configuration: APIConfiguration, logger: Logger) {
@@ -65,15 +88,21 @@ public struct APIServer: Sendable {
         if let refusal = configuration.refusal { throw APIError(reason: refusal) }
         try await withThrowingTaskGroup(of: Void.self) { tasks in
             tasks.addTask { try await serveSocket(ready: ready) }
-            if let address = configuration.listen.flatMap({ Address($0) }) {
+            for (listen, face) in [
+                (configuration.listen, Face.apps), (configuration.contentListen, .content),
+            ] {
+                guard let address = listen.flatMap({ Address($0) }) else {
+                    if face == .apps { await ready() }
+                    continue
+                }
                 let (host, port) = (address.bareHost, Int(address.port))
                 // A host that has no IPv4 yet knows the name by IPv6 alone.
                 let known = host == "localhost" ? "127.0.0.1" : host
                 tasks.addTask {
-                    try await serve(.hostname(known, port: port), isAdmin: false, ready: ready)
+                    try await serve(.hostname(known, port: port), face) {
+                        if face == .apps { await ready() }
+                    }
                 }
-            } else {
-                await ready()
             }
             try await tasks.waitForAll()
         }
@@ -84,54 +113,85 @@ public struct APIServer: Sendable {
         unlink(path)
         // The socket is made under this mask, so that it is never open to others, not for a moment.
         let mask = umask(0o177)
-        try await serve(.unixDomainSocket(path: path), isAdmin: true) {
+        try await serve(.unixDomainSocket(path: path), .operators) {
             umask(mask)
             chmod(path, 0o600)
             await ready()
         }
     }
 
+    /// Whom an endpoint serves.
+    private enum Face {
+        case operators, apps, content
+    }
+
     private func serve(
-        _ address: BindAddress, isAdmin: Bool, ready: @escaping @Sendable () async -> Void
+        _ address: BindAddress, _ face: Face, ready: @escaping @Sendable () async -> Void
     ) async throws {
-        let gate = Gatekeeper(store: node.store, isAdminSocket: isAdmin, hosts: configuration.hosts)
-        let routes = Routes(node: node)
+        let gate = Gatekeeper(
+            store: node.store, isAdminSocket: face == .operators, configuration: configuration)
         let responder = CallbackResponder<MeshRequestContext> { request, context in
-            do {
-                if request.uri.path == "/healthz" { return Routes.plain("ok\n") }
-                let access = try gate.access(request.head, from: context.remoteAddress)
-                if request.uri.path == "/metrics", request.method == .get {
-                    try access.demandMesh()
-                    return Routes.plain(
-                        try await routes.metrics(), type: "text/plain; version=0.0.4")
-                }
-                return try await routes.respond(request, access)
-            } catch let problem as Problem {
-                return Routes.answer(problem)
-            } catch let error as StoreError {
-                return Routes.answer(Problem(error))
-            } catch let error as HTTPError where error.status == .contentTooLarge {
-                return Routes.answer(
-                    Problem(
-                        code: "too_large", title: "Too large", status: 413,
-                        detail: "the body is over its limit"))
+            var response = try await answer(request, context, gate, face)
+            for field in Gatekeeper.answerFields { response.headers[field.name] = field.value }
+            for field in gate.crossOriginFields(request.head) {
+                response.headers[field.name] = field.value
             }
+            return response
         }
-        var limits = HTTP1Channel.Configuration.DecoderConfiguration()
-        limits.maxHeaderFieldSize = 8 * 1024
-        limits.maxHeaderListSize = 32 * 1024
-        limits.maxHeaderFieldCount = 64
+        var decoding = HTTP1Channel.Configuration.DecoderConfiguration()
+        decoding.maxHeaderFieldSize = 8 * 1024
+        decoding.maxHeaderListSize = 32 * 1024
+        decoding.maxHeaderFieldCount = 64
         let (content, isOpen) = (node.content, configuration.contentOpen)
+        let servesContent = face != .apps || configuration.contentListen == nil
+        let connections = limits.connections
+        let handlers: @Sendable () -> [any RemovableChannelHandler] = {
+            // The operator's socket is the operator's alone.
+            (face == .operators ? [] : [ConnectionGuard(connections: connections)])
+                + (servesContent
+                    ? [ContentHandler(content: content, gate: gate, isOpen: isOpen)] : [])
+        }
         let channel = HTTP1Channel.Configuration(
-            additionalChannelHandlers: [
-                ContentHandler(content: content, gate: gate, isOpen: isOpen)
-            ],
-            idleTimeout: .seconds(120), httpDecoderConfiguration: limits)
+            additionalChannelHandlers: handlers(),
+            idleTimeout: .seconds(120), httpDecoderConfiguration: decoding)
         let application = Application(
             responder: responder, server: .http1(configuration: channel),
             configuration: ApplicationConfiguration(address: address, serverName: "meshd"),
             onServerRunning: { _ in await ready() }, logger: quiet)
         try await application.run()
+    }
+
+    private func answer(
+        _ request: Request, _ context: MeshRequestContext, _ gate: Gatekeeper, _ face: Face
+    ) async throws -> Response {
+        do {
+            if request.uri.path == "/healthz" { return Routes.plain("ok\n") }
+            if let fields = try gate.preflight(request.head) {
+                return Response(status: .noContent, headers: fields)
+            }
+            let access = try gate.access(request.head, from: context.remoteAddress)
+            let bodies = Claim(on: limits.bodies, for: access.owner)
+            defer { bodies.release() }
+            let routes = Routes(node: node, bodies: bodies)
+            if face == .content {
+                throw Problem.notFound("there is only /content here; the API is on http.listen")
+            }
+            if request.uri.path == "/metrics", request.method == .get {
+                try access.demandMesh()
+                return Routes.plain(
+                    try await routes.metrics(), type: "text/plain; version=0.0.4")
+            }
+            return try await routes.respond(request, access)
+        } catch let problem as Problem {
+            return Routes.answer(problem)
+        } catch let error as StoreError {
+            return Routes.answer(Problem(error))
+        } catch let error as HTTPError where error.status == .contentTooLarge {
+            return Routes.answer(
+                Problem(
+                    code: "too_large", title: "Too large", status: 413,
+                    detail: "the body is over its limit"))
+        }
     }
 
     private var quiet: Logger {

@@ -58,59 +58,6 @@ struct MeshRequestContext: RequestContext {
     }
 }
 
-/// Decides who a request is from, and turns away what a browser was tricked into sending.
-struct Gatekeeper: Sendable {
-    let store: Store
-    let isAdminSocket: Bool
-    let hosts: [String]
-
-    func access(_ head: HTTPRequest, from remote: SocketAddress?) throws -> Access {
-        if isAdminSocket { return .admin }
-        try checkHost(head)
-        if let header = head.headerFields[.authorization] {
-            guard header.lowercased().hasPrefix("bearer "),
-                let token = try store.tokens.find(String(header.dropFirst(7)))
-            else { throw Problem.unauthorised }
-            return .token(token.name, token.grants)
-        }
-        guard Self.isLoopback(remote?.ipAddress ?? "") else { throw Problem.unauthorised }
-        return .local
-    }
-
-    /// Whether an address is this host's own: also one of IPv4 on a socket of IPv6, which is what
-    /// the system's resolver makes of 127.0.0.1 on a host that has no IPv4 yet.
-    static func isLoopback(_ address: String) -> Bool {
-        address == "::1" || address.hasPrefix("127.") || address.hasPrefix("::ffff:127.")
-    }
-
-    /// A name that a foreign page resolves to this host (DNS rebinding) is not one of ours; a page
-    /// of another origin (CSRF) says so in `Origin`.
-    func checkHost(_ head: HTTPRequest) throws {
-        let authority = head.authority ?? ""
-        let host = Self.host(of: authority)
-        let isAddress =
-            (try? SocketAddress(ipAddress: host, port: 0)) != nil || host == "localhost"
-        guard isAddress || hosts.contains(host) else {
-            throw Problem(
-                code: "host_refused", title: "Host refused", status: 403,
-                detail: "'\(host)' is not a name of this server (set http.hosts to add one)")
-        }
-        guard let origin = head.headerFields[.origin], origin != "null" else {
-            if head.headerFields[.origin] == nil { return }
-            throw Problem.originRefused
-        }
-        let stripped = origin.split(separator: "/", omittingEmptySubsequences: true).last ?? ""
-        guard stripped == authority else { throw Problem.originRefused }
-    }
-
-    private static func host(of authority: String) -> String {
-        if authority.hasPrefix("["), let end = authority.firstIndex(of: "]") {
-            return String(authority[authority.index(after: authority.startIndex)..<end])
-        }
-        return String(authority.split(separator: ":").first ?? "").lowercased()
-    }
-}
-
 extension Problem {
     static let unauthorised = Problem(
         code: "unauthorised", title: "Not authorised", status: 401,

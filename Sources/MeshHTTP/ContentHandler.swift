@@ -90,7 +90,7 @@ final class ContentHandler: ChannelDuplexHandler, RemovableChannelHandler {
     }
 
     private func answer(_ head: HTTPRequest, _ context: ChannelHandlerContext) {
-        let reply: ContentReply
+        var reply: ContentReply
         do {
             if isOpen {
                 try gate.checkHost(head)
@@ -106,6 +106,9 @@ final class ContentHandler: ChannelDuplexHandler, RemovableChannelHandler {
         } catch {
             reply = ContentReply(
                 Problem(code: "storage", title: "Storage failed", status: 503, detail: "\(error)"))
+        }
+        for field in gate.crossOriginFields(head) {
+            reply.headers.append((field.name.rawName, field.value))
         }
         send(reply, head, context)
     }

@@ -14,7 +14,7 @@ internal import MeshTrust
 internal import NIOCore
 
 extension HTTPField.Name {
-    private static func own(_ text: StaticString) -> HTTPField.Name {
+    static func own(_ text: StaticString) -> HTTPField.Name {
         guard let name = HTTPField.Name("\(text)") else {
             preconditionFailure("a header of ours has a valid name")
         }
@@ -91,8 +91,8 @@ extension Routes {
         headers[.contentType] =
             value.record.contentType.isEmpty
             ? "application/octet-stream" : value.record.contentType
-        // What an app stored is never taken for a page of this server.
-        headers[.xContentTypeOptions] = "nosniff"
+        // What an app stored is never opened as a page of this server.
+        headers[.contentDisposition] = "attachment"
         if request.method == .head {
             headers[.contentLength] = "\(value.record.body.count)"
             return Response(status: .ok, headers: headers)
@@ -175,14 +175,14 @@ extension Routes {
     func batch(_ request: Request, _ access: Access) async throws -> Response {
         // Text may stand escaped, and base64 is longer than its bytes.
         let limit = 4 * CommitHeader.recordBytesMax
-        let batch = try await json(BatchRequest.self, request, upTo: limit)
+        let bytes = try await body(request, upTo: limit)
+        let batch = try decode(BatchRequest.self, bytes)
         try mayWrite(batch.namespace, access)
         try checkAck(request)
         let scope = try scope(batch.namespace, request, site: batch.site)
         let writes = try batch.writes.enumerated().map { try write($1, at: $0) }
         var job = WriteRequest(scope: scope, writes: writes)
-        let hash = Array("\(batch)".utf8)
-        job.idempotency = try idempotency(request, access, "batch \(scope)", hash)
+        job.idempotency = try idempotency(request, access, "batch \(scope)", bytes)
         return try Self.json(view(try await store.write(job)))
     }
 
@@ -308,10 +308,12 @@ extension Routes {
         }
         let cursor = request.headers[.lastEventID] ?? parameter(request, "since")
         let start = try position(cursor)
-        guard let positions = node.changes.positions() else {
+        guard let positions = node.changes.positions(for: access.owner) else {
             throw Problem(
                 code: "too_many_feeds", title: "Too many feeds", status: 503,
-                detail: "\(ChangeHub.waitersMax) feeds are open already")
+                detail: """
+                    at most \(ChangeHub.waitersMax) feeds are open at once, half of them by one client
+                    """)
         }
         let isNDJSON = request.headers[.accept]?.contains("application/x-ndjson") == true
         let follows = parameter(request, "follow") != "false"

@@ -17,6 +17,8 @@ struct Routes: Sendable {
     static let bodyTimeout = Duration.seconds(10)
 
     let node: MeshNode
+    /// What the body of the request takes of the bytes that all may have.
+    let bodies: Claim
     var store: Store { node.store }
 
     func respond(_ request: Request, _ access: Access) async throws -> Response {
@@ -102,6 +104,7 @@ struct Routes: Sendable {
         let data = (try? MeshJSON.encode(problem)) ?? Data()
         var headers: HTTPFields = [.contentType: "application/problem+json"]
         if problem.status == 401 { headers[.wwwAuthenticate] = "Bearer" }
+        if problem.status == 503 { headers[.retryAfter] = "\(APILimits.retryAfterSeconds)" }
         return Response(
             status: .init(code: problem.status), headers: headers,
             body: ResponseBody(byteBuffer: ByteBuffer(bytes: data)))
@@ -125,7 +128,21 @@ struct Routes: Sendable {
         }
         return try await withThrowingTaskGroup(of: [UInt8].self) { tasks in
             tasks.addTask {
-                Array(try await request.body.collect(upTo: limit).readableBytesView)
+                var bytes: [UInt8] = []
+                for try await part in request.body {
+                    guard part.readableBytes <= limit - bytes.count else {
+                        throw Problem(
+                            code: "too_large", title: "Too large", status: 413,
+                            detail: "the body has more than \(limit) bytes")
+                    }
+                    guard bodies.take(part.readableBytes) else {
+                        throw Problem(
+                            code: "busy", title: "Too busy", status: 503,
+                            detail: "too many bodies are on their way; try again")
+                    }
+                    bytes += part.readableBytesView
+                }
+                return bytes
             }
             tasks.addTask {
                 try await Task.sleep(for: time)
@@ -139,7 +156,10 @@ struct Routes: Sendable {
     }
 
     func json<T: Decodable>(_ type: T.Type, _ request: Request, upTo limit: Int) async throws -> T {
-        let bytes = try await body(request, upTo: limit)
+        try decode(type, try await body(request, upTo: limit))
+    }
+
+    func decode<T: Decodable>(_ type: T.Type, _ bytes: [UInt8]) throws -> T {
         do throws(StrictJSON.Failure) { try StrictJSON.check(bytes) } catch {
             throw Problem.bad("bad_json", "byte \(error.offset): \(error.reason)")
         }
@@ -158,9 +178,10 @@ struct Routes: Sendable {
 
     /// A key that no client can take for another by decoding it once more.
     func key(validating bytes: [UInt8]) throws -> RecordKey {
-        let again = String(decoding: bytes, as: UTF8.self)
-        let escape = try Regex("%[0-9A-Fa-f]{2}")
-        guard again.firstMatch(of: escape) == nil else {
+        let isEscaped = zip(bytes, zip(bytes.dropFirst(), bytes.dropFirst(2))).contains {
+            $0 == UInt8(ascii: "%") && Hex.isDigit($1.0) && Hex.isDigit($1.1)
+        }
+        guard !isEscaped else {
             throw Problem.bad("bad_key", "the key is percent-encoded twice")
         }
         do throws(KeyError) { return try RecordKey(validating: bytes) } catch {

@@ -8,6 +8,9 @@
 struct StrictJSON {
     /// Deepest nesting.
     static let depthMax = 32
+    /// Most elements of an array: as many as a batch has writes. They are counted before anything
+    /// is made of them.
+    static let elementsMax = 1000
 
     /// Why a text was refused.
     struct Failure: Error, Equatable {
@@ -37,7 +40,9 @@ struct StrictJSON {
     private var next: UInt8? { offset < bytes.count ? bytes[offset] : nil }
 
     private mutating func skipSpace() {
-        while let byte = next, [0x20, 0x09, 0x0a, 0x0d].contains(byte) { offset += 1 }
+        while let byte = next, byte == 0x20 || byte == 0x09 || byte == 0x0a || byte == 0x0d {
+            offset += 1
+        }
     }
 
     private mutating func expect(_ byte: UInt8) throws(Failure) {
@@ -83,7 +88,12 @@ struct StrictJSON {
         try expect(UInt8(ascii: "["))
         skipSpace()
         if next == UInt8(ascii: "]") { return offset += 1 }
+        var count = 0
         while true {
+            count += 1
+            guard count <= Self.elementsMax else {
+                throw failure("an array of more than \(Self.elementsMax) elements")
+            }
             try value(depth: depth + 1)
             skipSpace()
             if next == UInt8(ascii: "]") { return offset += 1 }
@@ -112,13 +122,18 @@ struct StrictJSON {
     }
 
     private mutating func escape(_ text: inout [UInt8]) throws(Failure) {
-        let simple: [UInt8: UInt8] = [
-            0x22: 0x22, 0x5c: 0x5c, 0x2f: 0x2f, 0x62: 8, 0x66: 12, 0x6e: 10, 0x72: 13, 0x74: 9,
-        ]
         guard let byte = next else { throw failure("a string without end") }
         offset += 1
-        if let plain = simple[byte] { return text.append(plain) }
-        guard byte == UInt8(ascii: "u") else { throw failure("an unknown escape") }
+        switch byte {
+        case UInt8(ascii: "\""), UInt8(ascii: "\\"), UInt8(ascii: "/"): return text.append(byte)
+        case UInt8(ascii: "b"): return text.append(8)
+        case UInt8(ascii: "f"): return text.append(12)
+        case UInt8(ascii: "n"): return text.append(10)
+        case UInt8(ascii: "r"): return text.append(13)
+        case UInt8(ascii: "t"): return text.append(9)
+        case UInt8(ascii: "u"): break
+        default: throw failure("an unknown escape")
+        }
         var scalar = UInt32(try hex4())
         if (0xd800..<0xdc00).contains(scalar) {
             guard next == UInt8(ascii: "\\") else { throw failure("a lone surrogate") }

@@ -42,8 +42,14 @@ struct Main: AsyncParsableCommand {
     @Option(help: "When content may come from other sites: 22:00-06:00.") var contentHours: String?
     @Option(help: "MiB that content leaves free for records.") var contentReserve: String?
     @Option(help: "true serves content without a token.") var contentOpen: String?
+    @Option(help: "Where content alone is served, HOST:PORT; beside the API if not set.")
+    var contentListen: String?
     @Option(help: "Where apps are served, HOST:PORT, or none.") var httpListen: String?
     @Option(help: "Names by which apps may call this server.") var httpHosts: String?
+    @Option(help: "Origins whose pages may use this server: http://menu.example:8080.")
+    var httpOrigins: String?
+    @Option(help: "open, or token: whether programs on this host need a token.")
+    var httpLoopback: String?
     @Flag(help: "Serve other addresses than loopback without TLS.") var httpPlaintext = false
     @Flag(help: "Accept a data directory that forgets (tmpfs).") var storeVolatile = false
     @Option(help: "trace, debug, info, notice, warning, error, critical.") var logLevel: String?
@@ -69,8 +75,11 @@ struct Main: AsyncParsableCommand {
         flags["content.hours"] = contentHours
         flags["content.reserve"] = contentReserve
         flags["content.open"] = contentOpen
+        flags["content.listen"] = contentListen
         flags["http.listen"] = httpListen
         flags["http.hosts"] = httpHosts
+        flags["http.origins"] = httpOrigins
+        flags["http.loopback"] = httpLoopback
         flags["http.plaintext"] = httpPlaintext ? "true" : nil
         flags["store.volatile"] = storeVolatile ? "true" : nil
         flags["log.level"] = logLevel

@@ -24,9 +24,9 @@ struct Settings {
         "content.directory": .text, "content.keep": .number, "content.patience": .number,
         "content.probe": .text, "content.rate": .number, "content.hours": .text,
         "content.reserve": .number, "content.open": .flag,
-        "http.listen": .text,
-        "http.hosts": .list,
-        "http.plaintext": .flag, "store.volatile": .flag,
+        "content.listen": .text,
+        "http.listen": .text, "http.hosts": .list, "http.origins": .list,
+        "http.loopback": .text, "http.plaintext": .flag, "store.volatile": .flag,
     ]
 
     enum Kind {
@@ -67,11 +67,7 @@ struct Settings {
         mesh = MeshConfiguration(dataDirectory: data)
         try Self.fill(&mesh, reader)
         api = APIConfiguration(adminSocket: data + "/admin.sock")
-        let listen = reader.string(forKey: "http.listen", default: "127.0.0.1:7373")
-        api.listen = listen == "none" ? nil : listen
-        api.hosts = reader.stringArray(forKey: "http.hosts", default: [])
-        api.contentOpen = reader.bool(forKey: "content.open", default: false)
-        api.allowPlaintext = reader.bool(forKey: "http.plaintext", default: false)
+        try Self.fill(&api, reader)
         logLevel = reader.string(forKey: "log.level", default: "info")
         let format = reader.string(forKey: "log.format", default: "text")
         guard ["text", "json"].contains(format) else {
@@ -111,6 +107,21 @@ struct Settings {
         }
         try fill(&mesh.content, reader)
         mesh.allowVolatile = reader.bool(forKey: "store.volatile", default: false)
+    }
+
+    private static func fill(_ api: inout APIConfiguration, _ reader: ConfigReader) throws {
+        let listen = reader.string(forKey: "http.listen", default: "127.0.0.1:7373")
+        api.listen = listen == "none" ? nil : listen
+        api.hosts = reader.stringArray(forKey: "http.hosts", default: [])
+        api.origins = reader.stringArray(forKey: "http.origins", default: [])
+        let loopback = reader.string(forKey: "http.loopback", default: "open")
+        guard ["open", "token"].contains(loopback) else {
+            throw SettingsError(description: "http.loopback: '\(loopback)' is not open or token")
+        }
+        api.loopbackNeedsToken = loopback == "token"
+        api.contentListen = reader.string(forKey: "content.listen")
+        api.contentOpen = reader.bool(forKey: "content.open", default: false)
+        api.allowPlaintext = reader.bool(forKey: "http.plaintext", default: false)
     }
 
     private static func fill(_ content: inout ContentSettings, _ reader: ConfigReader) throws {

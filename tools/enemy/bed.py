@@ -40,14 +40,15 @@ def meshctl(*words, stdin=""):
 
 
 class Server:
-    def __init__(self, bed, name, site, ports, seed=None, options=()):
+    def __init__(self, bed, name, site, ports, seed=None, options=(), under=()):
         self.bed, self.name, self.site, self.ports, self.seed = bed, name, site, ports, seed
         self.data, self.options, self.process = bed.scratch / f"{site}-{name}", options, None
+        self.under = under
 
     def start(self):
         seeds = ["--mesh-seeds", f"127.0.0.1:{self.seed}"] if self.seed else []
         self.process = subprocess.Popen(
-            [BIN / "meshd", "--data", self.data, "--mesh-listen", f"127.0.0.1:{self.ports[0]}", "--http-listen",
+            [*self.under, BIN / "meshd", "--data", self.data, "--mesh-listen", f"127.0.0.1:{self.ports[0]}", "--http-listen",
              f"127.0.0.1:{self.ports[1]}", "--discovery-enabled", "false", *seeds, *self.options],
             stdout=open(f"{self.data}.log", "ab"), stderr=subprocess.STDOUT)
         if not until(lambda: self.http("GET", "/healthz")[0] == 200):
@@ -112,12 +113,12 @@ class Bed:
         self.run("ticket", "create", "--keys", self.keys, "--site", site, "--node", name, "--out", path, *more)
         return path
 
-    def server(self, name, site, *more, seed=None, options=()):
-        """A server with a ticket of its own, running."""
+    def server(self, name, site, *more, seed=None, options=(), under=()):
+        """A server with a ticket of its own, running; `under` is a command that starts it."""
         ticket = self.ticket(name, site, *more)
         ports = (self.port, self.port + 1)
         self.port += 2
-        server = Server(self, name, site, ports, seed, options)
+        server = Server(self, name, site, ports, seed, options, under)
         self.run("join", ticket, "--data", server.data)
         self.servers.append(server)
         return server.start()

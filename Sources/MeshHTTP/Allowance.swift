@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import Glibc
+internal import Synchronization
+
+/// What all clients may hold of one thing at a time; no client holds more than half of it.
+///
+/// One app that goes wild, or one host that means harm, leaves the others what they need.
+final class Allowance: Sendable {
+    private struct State {
+        var taken = 0
+        var byOwner: [String: Int] = [:]
+        var refused: UInt64 = 0
+    }
+
+    private let total: Int
+    private let state = Mutex(State())
+
+    init(total: Int) { self.total = total }
+
+    /// How often somebody was refused.
+    var refusals: UInt64 { state.withLock { $0.refused } }
+
+    /// - Returns: whether so much was left, and so much of the owner's half.
+    func take(_ amount: Int, for owner: String) -> Bool {
+        state.withLock { state in
+            let own = state.byOwner[owner, default: 0]
+            guard amount <= total - state.taken, amount <= total / 2 - own else {
+                state.refused &+= 1
+                return false
+            }
+            state.taken += amount
+            state.byOwner[owner] = own + amount
+            return true
+        }
+    }
+
+    func give(_ amount: Int, of owner: String) {
+        state.withLock { state in
+            guard let own = state.byOwner[owner], own >= amount else {
+                preconditionFailure("more is given back than was taken")
+            }
+            state.taken -= amount
+            state.byOwner[owner] = own == amount ? nil : own - amount
+        }
+    }
+}
+
+/// What one request holds of an allowance until it is answered.
+final class Claim: Sendable {
+    private let allowance: Allowance
+    private let owner: String
+    private let amount = Mutex(0)
+
+    init(on allowance: Allowance, for owner: String) {
+        self.allowance = allowance
+        self.owner = owner
+    }
+
+    deinit { release() }
+
+    func take(_ more: Int) -> Bool {
+        guard allowance.take(more, for: owner) else { return false }
+        amount.withLock { $0 += more }
+        return true
+    }
+
+    func release() {
+        let held = amount.withLock { amount in
+            defer { amount = 0 }
+            return amount
+        }
+        if held > 0 { allowance.give(held, of: owner) }
+    }
+}
+
+/// The limits of the API.
+struct APILimits: Sendable {
+    /// Bytes of bodies of all requests that are not answered yet.
+    static let bodyBytes = 64 << 20
+    /// Descriptors for links, the database, the content that is fetched, and the admin socket.
+    static let descriptorsKept = 512
+    /// Most connections of apps, however many descriptors there are.
+    static let connectionsMax = 4096
+    /// Seconds within which a new connection has to bring the head of a request.
+    static let firstHeadSeconds: Int64 = 10
+    /// Seconds after which a client that was turned away may try again.
+    static let retryAfterSeconds = 1
+
+    let connections = Allowance(total: Self.connectionCount)
+    let bodies = Allowance(total: Self.bodyBytes)
+
+    /// A connection may have a file of content open.
+    private static var connectionCount: Int {
+        var limit = rlimit()
+        guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else { return 16 }
+        let descriptors = Int(clamping: limit.rlim_cur)
+        return min(connectionsMax, max(16, (descriptors - descriptorsKept) / 2))
+    }
+}
