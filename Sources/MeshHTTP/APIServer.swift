@@ -41,7 +41,8 @@ public struct APIConfiguration: Sendable {
             return "http.origins: '\(origin)' is not like https://HOST or http://HOST:PORT"
         }
         return Self.refusal(of: listen, "http.listen", isOpen: allowPlaintext)
-            ?? Self.refusal(of: contentListen, "content.listen", isOpen: allowPlaintext || contentOpen)
+            ?? Self.refusal(
+                of: contentListen, "content.listen", isOpen: allowPlaintext || contentOpen)
     }
 
     private static func refusal(of listen: String?, _ name: String, isOpen: Bool) -> String? {

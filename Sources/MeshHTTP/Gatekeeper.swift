@@ -89,7 +89,7 @@ struct Gatekeeper: Sendable {
         ]
     }
 
-    /// What a browser is told that asks before it sends a page's request; nil where it does not ask.
+    /// What a browser is told that asks before it sends what a page wants; nil for other requests.
     func preflight(_ head: HTTPRequest) throws -> HTTPFields? {
         guard !isAdminSocket, head.method == .options,
             head.headerFields[.accessControlRequestMethod] != nil
@@ -98,8 +98,8 @@ struct Gatekeeper: Sendable {
         return [
             .accessControlAllowMethods: "GET, HEAD, PUT, POST, DELETE",
             .accessControlAllowHeaders: """
-                Authorization, Content-Type, If-Match, If-None-Match, Idempotency-Key, Last-Event-ID
-                """,
+            Authorization, Content-Type, If-Match, If-None-Match, Idempotency-Key, Last-Event-ID
+            """,
             .accessControlMaxAge: "600",
         ]
     }
