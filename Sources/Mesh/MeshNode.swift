@@ -66,6 +66,7 @@ public final class MeshNode: Sendable {
         try Sodium.start()
         let directory = DataDirectory(configuration.dataDirectory)
         let identity = try directory.identity()
+        try directory.keepToOwner()
         if directory.hasLeft {
             throw StoreError.unusable(
                 "this server has left the mesh; to begin anew, remove \(directory.path) and join with a new ticket"

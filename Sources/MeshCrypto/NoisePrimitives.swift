@@ -7,12 +7,11 @@ package import MeshCore
 package struct AgreementKey: Sendable {
     /// What the other side needs of it.
     package let publicKey: Bytes32
-    /// The secret, for its file.
-    package let secret: Bytes32
+    private let locked: LockedBytes
 
     /// Makes the pair that belongs to `secret`.
     package init(secret: Bytes32) {
-        self.secret = secret
+        locked = LockedBytes(count: 32) { $0.update(from: secret.array, count: 32) }
         publicKey = Bytes32(filling: { _ = crypto_scalarmult_base($0, secret.array) })
     }
 
@@ -20,7 +19,8 @@ package struct AgreementKey: Sendable {
     package func agree(with peer: Bytes32) -> Bytes32? {
         var status: Int32 = -1
         let shared = Bytes32(filling: {
-            status = crypto_scalarmult($0, secret.array, peer.array)
+            let out = $0
+            status = locked.withBytes { crypto_scalarmult(out, $0, peer.array) }
         })
         return status == 0 ? shared : nil
     }

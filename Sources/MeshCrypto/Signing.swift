@@ -86,25 +86,30 @@ package struct VerifyingKey: Hashable, Sendable {
 package struct SigningKey: Sendable {
     /// What others know of it.
     package let publicKey: VerifyingKey
-    /// The secret from which the pair is made, for its file.
-    package let seed: Bytes32
-    private let secret: [UInt8]
+    private let secret: LockedBytes
 
     /// Makes the pair that belongs to `seed`.
     package init(seed: Bytes32) {
-        var secret = [UInt8](repeating: 0, count: Int(crypto_sign_SECRETKEYBYTES))
-        let publicBytes = Bytes32(filling: { pointer in
-            crypto_sign_seed_keypair(pointer, &secret, seed.array)
+        var publicBytes = [UInt8](repeating: 0, count: 32)
+        secret = LockedBytes(count: Int(crypto_sign_SECRETKEYBYTES)) { pointer in
+            crypto_sign_seed_keypair(&publicBytes, pointer, seed.array)
+        }
+        publicKey = VerifyingKey(Bytes32(filling: { $0.update(from: publicBytes, count: 32) }))
+    }
+
+    /// The secret from which the pair is made, for its file.
+    package var seed: Bytes32 {
+        Bytes32(filling: { pointer in
+            secret.withBytes { _ = crypto_sign_ed25519_sk_to_seed(pointer, $0) }
         })
-        self.seed = seed
-        self.secret = secret
-        publicKey = VerifyingKey(publicBytes)
     }
 
     /// Signs bytes as they are.
     package func sign(_ message: [UInt8]) -> Signature {
         var bytes = [UInt8](repeating: 0, count: Signature.byteCount)
-        crypto_sign_detached(&bytes, nil, message, UInt64(message.count), secret)
+        secret.withBytes {
+            _ = crypto_sign_detached(&bytes, nil, message, UInt64(message.count), $0)
+        }
         guard let signature = Signature(bytes) else {
             preconditionFailure("a signature has 64 bytes")
         }

@@ -37,6 +37,11 @@ package enum Sodium {
         lhs.count == rhs.count && sodium_memcmp(lhs, rhs, lhs.count) == 0
     }
 
+    /// Overwrites a secret that is not needed any more.
+    package static func wipe(_ bytes: inout [UInt8]) {
+        bytes.withUnsafeMutableBytes { sodium_memzero($0.baseAddress, $0.count) }
+    }
+
     static func isValidPoint(_ bytes: [UInt8]) -> Bool {
         bytes.count == 32 && crypto_core_ed25519_is_valid_point(bytes) == 1
     }

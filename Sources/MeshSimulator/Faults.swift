@@ -89,14 +89,20 @@ extension Simulation {
     }
 
     /// What the witness knows of the node stands; the node itself goes on, and links with nobody.
-    private func revoke(_ node: SimulatedNode, through witness: SimulatedNode) {
-        guard let store = witness.store, let logs = try? store.logs(of: node.id, before: nil) else {
-            return fail("\(witness.name) cannot be asked to revoke \(node.name)")
+    ///
+    /// Where the witness is down, or finds its file malformed just then, the operator asks again.
+    private func revoke(_ node: SimulatedNode, through witness: SimulatedNode, tries: Int = 30) {
+        guard let store = witness.store, let logs = try? store.logs(of: node.id, before: nil),
+            let shown = try? Apps.everything(store)
+        else {
+            guard tries > 1 else {
+                return fail("\(witness.name) cannot be asked to revoke \(node.name)")
+            }
+            return schedule(after: .seconds(1)) {
+                self.revoke(node, through: witness, tries: tries - 1)
+            }
         }
         let revocation = trust.revocation(of: node.id, cuts: logs.map(\.cut))
-        guard let shown = try? Apps.everything(store) else {
-            return fail("\(witness.name) cannot be read")
-        }
         note(revocation)
         let disks = Set(nodes.filter { $0.id == node.id }.map(\.index))
         apps.oracle.revoke(disks, witness: shown)

@@ -4,6 +4,7 @@ import ArgumentParser
 import Foundation
 import Glibc
 import MeshClient
+import MeshStore
 
 /// The operator's hand.
 @main
@@ -28,6 +29,7 @@ struct Main: AsyncParsableCommand {
     static func main() async {
         // A reader that goes away (a pager, head) ends us quietly.
         signal(SIGPIPE, SIG_DFL)
+        MemoryDumps.forbid()
         do {
             var command = try parseAsRoot()
             if var asynchronous = command as? any AsyncParsableCommand {

@@ -88,6 +88,9 @@ struct Main: AsyncParsableCommand {
     }
 
     func run() async throws {
+        MemoryDumps.forbid()
+        // New files are the owner's alone.
+        umask(0o077)
         let environment = ProcessInfo.processInfo.environment
         let fallback = "/etc/mesh/mesh.yaml"
         let file =

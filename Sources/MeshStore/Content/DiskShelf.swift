@@ -206,6 +206,8 @@ package final class DiskShelf: ContentShelf {
         let file = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0o644)
         guard file >= 0 else { return false }
         defer { close(file) }
+        // Web servers read what this process may keep from others by its mask.
+        fchmod(file, 0o644)
         return ftruncate(file, off_t(size)) == 0
     }
 

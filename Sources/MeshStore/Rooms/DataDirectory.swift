@@ -79,10 +79,10 @@ package struct DataDirectory: Sendable {
         secret.u32(ticket.secret.epoch)
         secret.append(ticket.secret.value)
         try Self.write(secret.bytes, to: file("mesh.secret"), mode: 0o600)
-        try Self.write(ticket.root.encoded, to: file("root"), mode: 0o644)
+        try Self.write(ticket.root.encoded, to: file("root"), mode: 0o600)
         let seeds = ticket.seeds.joined(separator: "\n")
-        try Self.write(Array(seeds.utf8), to: file("seeds"), mode: 0o644)
-        try Self.write(certificate.encoded, to: file("certificate"), mode: 0o644)
+        try Self.write(Array(seeds.utf8), to: file("seeds"), mode: 0o600)
+        try Self.write(certificate.encoded, to: file("certificate"), mode: 0o600)
         return certificate
     }
 
@@ -118,7 +118,9 @@ package struct DataDirectory: Sendable {
     }
 
     private func secret(_ name: String) throws -> Bytes32 {
-        guard let value = Bytes32(try Self.readSecret(file(name))) else {
+        var bytes = try Self.readSecret(file(name))
+        defer { Sodium.wipe(&bytes) }
+        guard let value = Bytes32(bytes) else {
             throw StoreError.unusable("\(file(name)) is not a key")
         }
         return value
@@ -182,6 +184,7 @@ package struct DataDirectory: Sendable {
                 "\(path) cannot be written: \(String(cString: strerror(errno)))")
         }
         defer { close(descriptor) }
+        fchmod(descriptor, mode)
         let handle = FileHandle(fileDescriptor: descriptor, closeOnDealloc: false)
         try handle.write(contentsOf: Data(bytes))
         try handle.synchronize()
@@ -222,6 +225,36 @@ package struct DataDirectory: Sendable {
         let pid = Array("\(getpid())".utf8)
         _ = pid.withUnsafeBytes { Foundation.write(descriptor, $0.baseAddress, $0.count) }
         return Lock(descriptor)
+    }
+
+    /// Refuses a directory that others may read or write, and takes from them what they may do with
+    /// its files.
+    ///
+    /// Others may pass through it: a web server does, to folders of content.
+    package func keepToOwner() throws {
+        var status = stat()
+        guard stat(path, &status) == 0 else {
+            throw StoreError.unusable("\(path): \(String(cString: strerror(errno)))")
+        }
+        guard status.st_uid == geteuid() || status.st_uid == 0 else {
+            throw StoreError.unusable("\(path) is another user's (owner \(status.st_uid))")
+        }
+        guard status.st_mode & 0o066 == 0 else {
+            let mode = String(status.st_mode & 0o777, radix: 8)
+            throw StoreError.unusable(
+                "\(path) has mode \(mode): others may read or change it (run: chmod go-rw \(path))")
+        }
+        let files = (try? FileManager.default.contentsOfDirectory(atPath: path)) ?? []
+        for name in files {
+            let descriptor = open(file(name), O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK)
+            guard descriptor >= 0 else { continue }
+            defer { close(descriptor) }
+            guard fstat(descriptor, &status) == 0, status.st_mode & S_IFMT == S_IFREG else {
+                continue
+            }
+            guard status.st_mode & 0o077 != 0 else { continue }
+            fchmod(descriptor, status.st_mode & 0o700)
+        }
     }
 
     /// Refuses file systems on which an acknowledged write may vanish or locks do not hold.
