@@ -7,9 +7,8 @@ internal import CSodium
 ///
 /// Where the system lets a process lock no memory, the rest holds all the same.
 final class LockedBytes: Sendable {
-    let count: Int
-    // Written once, before anybody else knows of it.
-    private nonisolated(unsafe) let base: UnsafeMutableRawPointer
+    /// Where they lie: written once, before anybody else knows of it.
+    private let address: UInt
 
     /// - Parameter fill: writes the secret to `count` bytes of zero.
     init(count: Int, _ fill: (UnsafeMutablePointer<UInt8>) -> Void) {
@@ -17,17 +16,18 @@ final class LockedBytes: Sendable {
             preconditionFailure("no memory for a key")
         }
         sodium_memzero(base, count)
-        let bytes = base.bindMemory(to: UInt8.self, capacity: count)
-        fill(bytes)
+        fill(base.bindMemory(to: UInt8.self, capacity: count))
         sodium_mprotect_readonly(base)
-        self.base = base
-        self.count = count
+        address = UInt(bitPattern: base)
     }
 
-    deinit { sodium_free(base) }
+    deinit { sodium_free(UnsafeMutableRawPointer(bitPattern: address)) }
 
     /// Gives the bytes to a call into libsodium.
     func withBytes<T>(_ body: (UnsafePointer<UInt8>) -> T) -> T {
-        body(UnsafePointer(base.assumingMemoryBound(to: UInt8.self)))
+        guard let base = UnsafeRawPointer(bitPattern: address) else {
+            preconditionFailure("a key lies somewhere")
+        }
+        return body(base.assumingMemoryBound(to: UInt8.self))
     }
 }

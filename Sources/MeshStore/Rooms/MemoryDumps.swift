@@ -15,7 +15,8 @@ package enum MemoryDumps {
         // A collector of dumps that the kernel feeds itself does not look at the limit. Swift sees
         // no functions with variable arguments.
         typealias Control =
-            @convention(c) (CInt, CUnsignedLong, CUnsignedLong, CUnsignedLong, CUnsignedLong) -> CInt
+            @convention(c) (CInt, CUnsignedLong, CUnsignedLong, CUnsignedLong, CUnsignedLong)
+            -> CInt
         guard let symbol = dlsym(nil, "prctl") else { return }
         _ = unsafeBitCast(symbol, to: Control.self)(setDumpable, 0, 0, 0, 0)
     }
