@@ -25,11 +25,17 @@ extension MeshNode {
     /// Nobody is forgotten by time: all whose certificates were ever shown here.
     func knownNodes() -> [KnownNode] { Self.knownNodes(store) }
 
-    /// What a store keeps of other nodes for the next start.
+    /// What a store keeps of other nodes for the next start: of two with one ticket the one that
+    /// was seen first comes first.
     package static func knownNodes(_ store: Store) -> [KnownNode] {
         let addresses = (try? store.addresses()) ?? [:]
         let farewells = (try? store.departures()) ?? [:]
-        return ((try? store.certificates()) ?? []).sorted { $0.node < $1.node }.map {
+        let firstUses = (try? store.firstUses()) ?? [:]
+        let (isFirst, isLater) = (0, 1)
+        func order(_ card: Certificate) -> (Int, NodeID) {
+            (firstUses[card.ticket.serial] == card.node ? isFirst : isLater, card.node)
+        }
+        return ((try? store.certificates()) ?? []).sorted { order($0) < order($1) }.map {
             KnownNode($0, address: addresses[$0.node], farewell: farewells[$0.node])
         }
     }

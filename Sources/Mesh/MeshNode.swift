@@ -264,6 +264,7 @@ public final class MeshNode: Sendable {
                         exchanges: engine.allExchanges, addresses: engine.addresses,
                         gateway: engine.membership.gateway,
                         successor: engine.successor(of: identity.certificate),
+                        doubles: engine.doubles,
                         counters: counters, discovery: discovery(beacons)))
             }
         }

@@ -28,6 +28,8 @@ package struct NodeSnapshot: Sendable {
     package var gateway: NodeID?
     /// The node that has this one's name and place by a later ticket; nil for most.
     package var successor: NodeID?
+    /// Nodes that joined with one ticket.
+    package var doubles: [TicketDouble] = []
     /// What was counted.
     package var counters: [String: UInt64] = [:]
     /// What discovery sent and heard.

@@ -9,9 +9,11 @@ package struct AgreementKey: Sendable {
     package let publicKey: Bytes32
     private let locked: LockedBytes
 
-    /// Makes the pair that belongs to `secret`.
-    package init(secret: Bytes32) {
-        locked = LockedBytes(count: 32) { $0.update(from: secret.array, count: 32) }
+    /// Makes the pair that belongs to `secret`; see `SigningKey` of where it lies.
+    package init(secret: Bytes32, isGuarded: Bool = false) {
+        locked = LockedBytes(count: 32, isGuarded: isGuarded) {
+            $0.update(from: secret.array, count: 32)
+        }
         publicKey = Bytes32(filling: { _ = crypto_scalarmult_base($0, secret.array) })
     }
 

@@ -89,9 +89,13 @@ package struct SigningKey: Sendable {
     private let secret: LockedBytes
 
     /// Makes the pair that belongs to `seed`.
-    package init(seed: Bytes32) {
+    ///
+    /// - Parameter isGuarded: whether the secret lies in memory of its own, as that of a running
+    ///   server does.
+    package init(seed: Bytes32, isGuarded: Bool = false) {
         var publicBytes = [UInt8](repeating: 0, count: 32)
-        secret = LockedBytes(count: Int(crypto_sign_SECRETKEYBYTES)) { pointer in
+        secret = LockedBytes(count: Int(crypto_sign_SECRETKEYBYTES), isGuarded: isGuarded) {
+            pointer in
             crypto_sign_seed_keypair(&publicBytes, pointer, seed.array)
         }
         publicKey = VerifyingKey(Bytes32(filling: { $0.update(from: publicBytes, count: 32) }))

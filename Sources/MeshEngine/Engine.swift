@@ -23,6 +23,7 @@ package struct Engine: ~Copyable {
     private var clock = HostClock()
     var exchanges: [NodeID: Exchange] = [:]
     var names = NameHolders()
+    var tickets = TicketUses()
     var departed: Set<NodeID> = []
     /// The revocations that are known, to show them to whom they name.
     var revoked: [NodeID: [UInt8]] = [:]
@@ -57,6 +58,7 @@ package struct Engine: ~Copyable {
         heardLogs = HeardLogs(limit: limits.logsHeard)
         beacons = BeaconTimer(now: now)
         _ = names.claim(own)
+        _ = tickets.claim(own)
         dials = DialPlan(
             own: own.node, seeds: seeds, tuning: dialling,
             entropy: SeededGenerator(seed: seed ^ 0x6469_616c), now: now)
@@ -192,7 +194,7 @@ extension Engine {
         if let address = origin.dialled {
             dials.linked(address, to: peer.certificate.node, now: now)
         }
-        guard mayLink(id, peer.certificate.node) else { return }
+        guard mayLink(id, peer.certificate, now) else { return }
         guard links.count < limits.links else {
             counters.add(.linkOverLimit)
             emit(.close(id, reason: .tooMany))
@@ -203,7 +205,8 @@ extension Engine {
         links[id] = LinkState(peer, origin, limits: limits, now: now)
         exchanges[peer.certificate.node, default: Exchange(peer)].version = peer.version
         join(id, peer.certificate, origin, now)
-        links[id]?.introductions.want(peer.certificate.node, atMost: 1)
+        // Its own, and that of a node that has its ticket too.
+        links[id]?.introductions.want(peer.certificate.node, atMost: 2)
         receive(id, certificate: peer.certificate.encoded)
         if losersOf.contains(peer.certificate.node) {
             queue(id, [.losers(of: peer.certificate.node)])
@@ -237,6 +240,16 @@ extension Engine {
         emit(.note(.linkEnded(reason), id))
         for beacon in link.beacons.entries where now.since(beacon.at) < tuning.beaconTrust {
             dials.hear(link.node, beacon.incarnation, at: beacon.address, now: now)
+        }
+        // A peer that knows another node by this one's ticket closes every link at once.
+        if !tickets.doubles.isEmpty, let address = link.origin.dialled,
+            tickets.doubles.values.contains(where: { $0.first.node == own.node }),
+            now.since(link.since) < tuning.shortLink
+        {
+            dials.failed(
+                address,
+                DialFailure(.certificateRefused, "another server joined with this one's ticket"),
+                now: now)
         }
         part(link, now)
     }

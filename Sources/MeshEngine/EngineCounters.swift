@@ -19,6 +19,7 @@ package enum EngineEvent: String, Sendable {
     case linkGrafted = "link_grafted"
     case linkOverLimit = "link_over_limit"
     case linkRevoked = "link_revoked"
+    case linkTicketUsed = "link_ticket_used"
     case logWaits = "log_waits"
     case logsHeardOverLimit = "logs_heard_over_limit"
     case logsHeldOverLimit = "logs_held_over_limit"
@@ -41,6 +42,7 @@ package enum EngineEvent: String, Sendable {
     case syncLate = "sync_late"
     case syncRefused = "sync_refused"
     case syncUnanswered = "sync_unanswered"
+    case ticketUsedTwice = "ticket_used_twice"
 }
 
 /// What an engine counts, for metrics.

@@ -47,6 +47,8 @@ package struct EngineTuning: Sendable {
     package var roundsMax = 32
     /// The pause between pings.
     package var pingInterval = Duration.seconds(5)
+    /// A link that lasts no longer was turned away by the other end.
+    package var shortLink = Duration.seconds(5)
     /// Silence after which a link is taken for dead.
     package var silenceMax = Duration.seconds(20)
     /// How many times longer both are for a peer of the same site, which is probed by datagrams.

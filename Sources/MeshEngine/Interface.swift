@@ -172,6 +172,8 @@ package enum Notice: Sendable, CustomStringConvertible {
     case member(NodeID, Member.State)
     /// This server was revoked, for a reason that the operator gave.
     case revoked(String)
+    /// Two nodes have joined with one ticket.
+    case ticketUsedTwice(TicketDouble)
 
     /// For a person.
     package var description: String {
@@ -181,6 +183,7 @@ package enum Notice: Sendable, CustomStringConvertible {
         case .member(let node, let state):
             "member \(node.description.prefix(8)) is \(state.rawValue)"
         case .revoked(let reason): "this server was revoked: \(reason)"
+        case .ticketUsedTwice(let double): double.description
         }
     }
 }

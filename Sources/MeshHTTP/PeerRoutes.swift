@@ -128,9 +128,19 @@ extension Routes {
 
     private func ownTrouble(_ snapshot: NodeSnapshot, _ lines: [PeerView]) throws -> [String] {
         var trouble: [String] = []
-        if store.isRevoked(node.certificate.node) {
+        if store.isRevoked(node.certificate) {
             trouble.append(
                 "this server was revoked: it refuses writes, and no other links with it (run: meshctl why \(node.certificate.ticket.node))"
+            )
+        }
+        for double in snapshot.doubles {
+            let isOwn = double.first.node == node.certificate.node
+            let ticket = double.second.ticket
+            let ids = [double.first, double.second].map { $0.node.description.prefix(16) }
+            trouble.append(
+                isOwn
+                    ? "another server (\(ids[1])) joined with the ticket of this one (\(ids[0])): find out which is yours, and revoke the other by its identity"
+                    : "two servers joined with the ticket of \(ticket.node) at \(ticket.site): \(ids[0]) was here first, \(ids[1]) gets no link; find out which is yours (run: meshctl revoke IDENTITY)"
             )
         }
         if let successor = snapshot.successor {
@@ -304,7 +314,7 @@ extension Routes {
     private func localCause(
         _ subject: String, _ snapshot: NodeSnapshot, _ scope: Scope?
     ) throws -> WhyView? {
-        if store.isRevoked(node.certificate.node) {
+        if store.isRevoked(node.certificate) {
             return try whyRevoked(subject, node.certificate.node.description)
         }
         if store.statistics.isDiskFull.load(ordering: .relaxed) {
@@ -330,7 +340,10 @@ extension Routes {
 
     private func whyRevoked(_ subject: String, _ id: String) throws -> WhyView {
         let isSelf = id == node.certificate.node.description
-        let revocation = try store.revocations().first { $0.node.description == id }
+        let serial = isSelf ? node.certificate.ticket.serial : []
+        let revocation = try store.revocations().first {
+            $0.node.description == id || $0.serials.contains(serial)
+        }
         let reason = revocation.map { $0.reason.isEmpty ? "" : ": \($0.reason)" } ?? ""
         return WhyView(
             subject, "revoked",

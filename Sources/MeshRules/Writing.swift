@@ -95,9 +95,11 @@ extension RecordTransaction {
     ) throws(WriteRefusal) -> Workspace.NamedPolicy {
         let scope = request.scope
         // What nobody would take is not acknowledged.
-        guard !work.revoked.contains(context.node) || DocumentAdmission.appliesTo(scope) else {
-            throw .revoked
-        }
+        let newest = context.certificates.first?.ticket
+        let isRevoked =
+            work.revoked.contains(context.node)
+            || newest.map { work.revoked.contains($0) } ?? false
+        guard !isRevoked || DocumentAdmission.appliesTo(scope) else { throw .revoked }
         guard (1...RuleLimits.batchWrites).contains(request.writes.count) else {
             throw .limit("a batch has 1 to \(RuleLimits.batchWrites) writes")
         }

@@ -102,7 +102,7 @@ extension Simulation {
                 self.revoke(node, through: witness, tries: tries - 1)
             }
         }
-        let revocation = trust.revocation(of: node.id, cuts: logs.map(\.cut))
+        let revocation = trust.revocation(of: node.identity.certificate, cuts: logs.map(\.cut))
         note(revocation)
         let disks = Set(nodes.filter { $0.id == node.id }.map(\.index))
         apps.oracle.revoke(disks, witness: shown)

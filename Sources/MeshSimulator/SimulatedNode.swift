@@ -177,10 +177,10 @@ struct SimulatedTrust {
     }
 
     /// What the operator's keys say of a node whose logs are to end so.
-    func revocation(of node: NodeID, cuts: [Revocation.Cut]) -> Revocation {
+    func revocation(of card: Certificate, cuts: [Revocation.Cut]) -> Revocation {
         Revocation(
-            of: node, created: 1_700_000_000_000, reason: "simulated", cuts: cuts, key: revoke,
-            mesh: root.meshID)
+            of: card.node, created: 1_700_000_000_000, reason: "simulated", cuts: cuts,
+            serials: [card.ticket.serial], key: revoke, mesh: root.meshID)
     }
 
     mutating func identity(

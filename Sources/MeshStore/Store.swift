@@ -71,6 +71,7 @@ package final class Store: Sendable {
         var epoch: [UInt8]
         var stamp = HybridTime(0)
         var revoked: Set<NodeID>
+        var revokedTickets: Set<[UInt8]>
         var clockCorrection: Int64 = 0
     }
 
@@ -137,7 +138,8 @@ package final class Store: Sendable {
             present = Mutex(
                 Present(
                     life: lease.start.life, epoch: lease.start.epoch,
-                    revoked: Set(revocations.map(\.node))))
+                    revoked: Set(revocations.map(\.node)),
+                    revokedTickets: Set(revocations.flatMap(\.serials))))
             feedEnd = Mutex(lease.feed)
             ownCertificates = Mutex([identity.certificate])
         } catch {
@@ -309,6 +311,7 @@ package final class Store: Sendable {
             $0.epoch = conclusion.epoch ?? $0.epoch
             $0.stamp = conclusion.stamp
             $0.revoked.formUnion(conclusion.revoked.map(\.node))
+            $0.revokedTickets.formUnion(conclusion.revoked.flatMap(\.serials))
         }
         feedEnd.withLock { $0 = max($0, committed.feed) }
         if conclusion.touchesPolicies { policyCache.withLock { $0.forget() } }
@@ -371,9 +374,16 @@ package final class Store: Sendable {
         if !isIdle { done.wait() }
     }
 
-    /// Whether a node is known to be revoked; cheap enough to ask for each link.
+    /// Whether a node is known to be revoked by its identity.
     package func isRevoked(_ node: NodeID) -> Bool {
         present.withLock { $0.revoked.contains(node) }
+    }
+
+    /// Whether a node, or its ticket, is known to be revoked; cheap enough to ask for each link.
+    package func isRevoked(_ card: Certificate) -> Bool {
+        present.withLock {
+            $0.revoked.contains(card.node) || $0.revokedTickets.contains(card.ticket.serial)
+        }
     }
 
     /// Finishes what waits, and checkpoints.

@@ -13,6 +13,9 @@ package struct Ticket: Hashable, Sendable {
     /// Most grants of one node.
     package static let grantsMax = 32
 
+    /// Bytes of a serial.
+    package static let serialByteCount = 16
+
     /// The ticket's own public key.
     package let key: Bytes32
     /// Sixteen bytes that name the ticket: when it was made, then chance. Of two nodes of one name
@@ -85,7 +88,7 @@ package struct Ticket: Hashable, Sendable {
     package init(decodingBody bytes: [UInt8]) throws(WireError) {
         var reader = WireReader(bytes)
         key = try reader.bytes32()
-        serial = try reader.take(16)
+        serial = try reader.take(Self.serialByteCount)
         site = try reader.name("site")
         node = try reader.name("node")
         let central = try reader.u8()

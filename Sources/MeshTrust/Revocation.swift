@@ -12,6 +12,8 @@ package struct Revocation: Hashable, Sendable {
     package static let byteCountMax = 48 << 10
     /// Most logs of which something stands.
     package static let cutsMax = 1024
+    /// Most tickets that one names.
+    package static let serialsMax = 16
     /// Longest reason, in bytes.
     package static let reasonBytesMax = 200
     /// The namespace whose records are revocations.
@@ -20,6 +22,9 @@ package struct Revocation: Hashable, Sendable {
     package static let scope = Scope(namespace: namespace, audience: .all)
     /// The media type of such a record.
     package static let contentType = "application/vnd.mesh.revocation"
+
+    /// The extension that names tickets.
+    private static let ticketsTag: UInt8 = 1
 
     /// Where a log of the node ends.
     package struct Cut: Hashable, Comparable, Sendable {
@@ -51,20 +56,29 @@ package struct Revocation: Hashable, Sendable {
     package let reason: String
     /// Where its logs end, ascending.
     package let cuts: [Cut]
+    /// The serials of its tickets, ascending: nobody is a member by one of them any more, whatever
+    /// identity was made with a copy of it.
+    package let serials: [[UInt8]]
     /// The document as it came.
     package let encoded: [UInt8]
 
     /// Makes and signs a revocation; the caller has checked that it `fits`.
     package init(
-        of node: NodeID, created: UInt64, reason: String, cuts: [Cut], key: SigningKey,
-        mesh: MeshID
+        of node: NodeID, created: UInt64, reason: String, cuts: [Cut], serials: [[UInt8]] = [],
+        key: SigningKey, mesh: MeshID
     ) {
         precondition(Self.fits(reason: reason, cuts: cuts), "the caller checks the size")
+        precondition(
+            serials.count <= Self.serialsMax
+                && serials.allSatisfy { $0.count == Ticket.serialByteCount },
+            "a node has so many tickets at most")
         self.node = node
         self.created = created
         self.reason = reason
         self.cuts = cuts.sorted()
-        let body = Self.body(of: node, created: created, reason: reason, cuts: self.cuts)
+        self.serials = serials.sorted { $0.lexicographicallyPrecedes($1) }
+        let body = Self.body(
+            of: node, created: created, reason: reason, cuts: self.cuts, serials: self.serials)
         var whole = WireWriter()
         whole.medium(body)
         whole.append(key.publicKey.id)
@@ -75,12 +89,14 @@ package struct Revocation: Hashable, Sendable {
     /// Whether a revocation with these parts keeps to the limits.
     package static func fits(reason: String, cuts: [Cut]) -> Bool {
         guard cuts.count <= cutsMax, reason.utf8.count <= reasonBytesMax else { return false }
-        let body = body(of: .zero, created: 0, reason: reason, cuts: cuts)
+        let most = Array(
+            repeating: [UInt8](repeating: 0, count: Ticket.serialByteCount), count: serialsMax)
+        let body = body(of: .zero, created: 0, reason: reason, cuts: cuts, serials: most)
         return body.count + 2 + 32 + Signature.byteCount <= byteCountMax
     }
 
     private static func body(
-        of node: NodeID, created: UInt64, reason: String, cuts: [Cut]
+        of node: NodeID, created: UInt64, reason: String, cuts: [Cut], serials: [[UInt8]]
     ) -> [UInt8] {
         var body = WireWriter()
         body.u8(1)
@@ -93,7 +109,12 @@ package struct Revocation: Hashable, Sendable {
             body.u64(cut.life.value)
             body.u64(cut.through)
         }
-        body.u8(0)
+        body.u8(serials.isEmpty ? 0 : 1)
+        if !serials.isEmpty {
+            body.u8(ticketsTag)
+            body.u8(UInt8(serials.count))
+            for serial in serials { body.append(serial) }
+        }
         return body.bytes
     }
 
@@ -114,7 +135,7 @@ package struct Revocation: Hashable, Sendable {
             created = try fields.u64()
             reason = try Self.reason(&fields)
             cuts = try Self.cuts(&fields)
-            guard try fields.u8() == 0 else { throw .invalid("extension") }
+            serials = try Self.serials(&fields)
             try fields.finish()
         } catch {
             throw .malformed("revocation", error)
@@ -133,6 +154,28 @@ package struct Revocation: Hashable, Sendable {
         }
         guard let text = String(validating: bytes, as: UTF8.self) else { throw .invalid("reason") }
         return text
+    }
+
+    /// The extensions: none, or the tickets.
+    private static func serials(_ reader: inout WireReader) throws(WireError) -> [[UInt8]] {
+        switch try reader.u8() {
+        case 0: return []
+        case 1: break
+        default: throw .invalid("extensions")
+        }
+        guard try reader.u8() == ticketsTag else { throw .invalid("extension") }
+        let count = Int(try reader.u8())
+        guard count > 0 else { throw .invalid("serials") }
+        guard count <= serialsMax else { throw .tooLong("serials", count, limit: serialsMax) }
+        var list: [[UInt8]] = []
+        for _ in 0..<count {
+            let serial = try reader.take(Ticket.serialByteCount)
+            guard list.last?.lexicographicallyPrecedes(serial) ?? true else {
+                throw .unordered("serials")
+            }
+            list.append(serial)
+        }
+        return list
     }
 
     private static func cuts(_ reader: inout WireReader) throws(WireError) -> [Cut] {
@@ -167,6 +210,7 @@ package struct Revocation: Hashable, Sendable {
 /// What stands of the logs of revoked nodes, from all revocations that are known.
 package struct RevokedLogs: Sendable {
     private var cuts: [NodeID: [Log: UInt64]] = [:]
+    private var serials: Set<[UInt8]> = []
 
     private struct Log: Hashable {
         let scope: Scope
@@ -178,6 +222,7 @@ package struct RevokedLogs: Sendable {
 
     /// Adds a revocation; each log ends at the least of all cuts.
     package mutating func add(_ revocation: Revocation) {
+        serials.formUnion(revocation.serials)
         var logs: [Log: UInt64] = [:]
         for cut in revocation.cuts {
             logs[Log(scope: cut.scope, life: cut.life)] = cut.through
@@ -190,6 +235,9 @@ package struct RevokedLogs: Sendable {
 
     /// Whether a node is no member any more.
     package func contains(_ node: NodeID) -> Bool { cuts[node] != nil }
+
+    /// Whether nobody is a member by a ticket any more.
+    package func contains(_ ticket: Ticket) -> Bool { serials.contains(ticket.serial) }
 
     /// The last sequence of a log that stands, 0 if nothing does; nil where nothing is cut.
     package func end(of author: Author, in scope: Scope) -> UInt64? {

@@ -130,7 +130,8 @@ struct Replace: AsyncParsableCommand {
     func run() async throws {
         try Sodium.start()
         let folder = KeyFolder(keys)
-        let certificate = try await folder.certificate(of: old, from: try connection.client())
+        let certificate = try await folder.certificates(of: old, from: try connection.client())
+            .newest
         let known = certificate.ticket
         Console.line("A ticket for a new box in the place of:")
         Console.show(certificate)

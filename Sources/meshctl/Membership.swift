@@ -222,7 +222,7 @@ struct KeyFolder {
             site: site, node: node, isCentral: isCentral, groups: Array(Set(groups)),
             grants: isCentral ? Grant.central : Grant.edge(site: site, groups: groups))
         let file = TicketFile(
-            root: root, enrol: SigningKey(seed: enrolSeed), secret: secret,
+            root: root, enrol: SigningKey(seed: enrolSeed, isGuarded: true), secret: secret,
             ticketSeed: ticketKey.seed, ticket: ticket, seeds: seeds)
         try DataDirectory.write(Array(file.text.utf8), to: out, mode: 0o600)
         Console.complain(

@@ -8,14 +8,17 @@ import MeshTrust
 /// What commands that hold keys believe: what the mesh's keys have signed, and of a server's other
 /// words only what they show and a person confirms. The article `TrustDocuments` lists it.
 extension KeyFolder {
-    /// The newest certificate of a server, as another server has it, verified up to the root
-    /// document in the folder.
+    /// The certificates of a server, as another server has them, verified up to the root document
+    /// in the folder.
     ///
     /// - Throws: where the server that is asked names one that is not called `subject`.
-    func certificate(of subject: String, from client: NodeClient) async throws -> Certificate {
+    func certificates(
+        of subject: String, from client: NodeClient
+    ) async throws -> (newest: Certificate, all: [Certificate]) {
         let root = try root()
         let view = try await client.certificates(subject)
         var newest: Certificate?
+        var all: [Certificate] = []
         for text in view.certificates {
             guard let bytes = Hex.decode(text) else {
                 throw Failure("the server's answer is no certificate of '\(subject)'")
@@ -25,6 +28,7 @@ extension KeyFolder {
                 throw Failure("the server's certificate of '\(subject)' does not verify: \(error)")
             }
             let ticket = certificate.ticket
+            all.append(certificate)
             if let newest, newest.node != certificate.node {
                 throw Failure("the server's answer names two servers; nothing was done")
             }
@@ -43,7 +47,7 @@ extension KeyFolder {
                 "'\(subject)' was asked for, and the server answered with \(ticket.site)/\(ticket.node) (\(id)); nothing was done"
             )
         }
-        return newest
+        return (newest, all)
     }
 }
 

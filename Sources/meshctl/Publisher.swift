@@ -157,7 +157,7 @@ extension KeyFolder {
             guard let seed = Bytes32(try readSecret($0)) else {
                 throw Failure("\(path)/\($0) is not a key")
             }
-            return SigningKey(seed: seed)
+            return SigningKey(seed: seed, isGuarded: true)
         }
     }
 

@@ -51,14 +51,14 @@ struct Revoke: AsyncParsableCommand {
         try Sodium.start()
         let client = try connection.client()
         let folder = KeyFolder(keys)
-        let victim = try await folder.certificate(of: node, from: client)
+        let (victim, certificates) = try await folder.certificates(of: node, from: client)
         let time = since.flatMap(Self.milliseconds)
         Console.show(victim)
         var revocation: Revocation
         while true {
             let plan = try await client.revocationPlan(victim.node.description, since: time)
             show(plan, of: victim)
-            revocation = try sign(try cuts(of: plan), of: victim, folder)
+            revocation = try sign(try cuts(of: plan), of: certificates, folder)
             if dryRun { return }
             try refuseEmpty(revocation)
             try Console.demand(victim.ticket.node, given: confirm, to: "revoke it")
@@ -120,19 +120,23 @@ struct Revoke: AsyncParsableCommand {
     }
 
     private func sign(
-        _ cuts: [Revocation.Cut], of victim: Certificate, _ folder: KeyFolder
+        _ cuts: [Revocation.Cut], of victim: [Certificate], _ folder: KeyFolder
     ) throws -> Revocation {
         let root = try folder.root()
         guard let seed = Bytes32(try folder.readSecret("revoke.key")) else {
             throw Failure("\(keys)/revoke.key is not a key")
         }
-        let key = SigningKey(seed: seed)
+        let key = SigningKey(seed: seed, isGuarded: true)
         guard root.revokeKeys.contains(key.publicKey.id) else {
             throw Failure("\(keys)/revoke.key is not a key that \(keys)/root names")
         }
         let now = UInt64(max(0, Date().timeIntervalSince1970 * 1000))
+        guard let node = victim.first?.node else { throw Failure("no server is named") }
+        // A copy of any of its tickets makes no member any more.
+        let serials = Set(victim.map(\.ticket.serial)).prefix(Revocation.serialsMax)
         return Revocation(
-            of: victim.node, created: now, reason: reason, cuts: cuts, key: key, mesh: root.meshID)
+            of: node, created: now, reason: reason, cuts: cuts, serials: Array(serials), key: key,
+            mesh: root.meshID)
     }
 }
 

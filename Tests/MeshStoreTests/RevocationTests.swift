@@ -90,7 +90,7 @@ private let all: [String: NamespacePolicy] = ["orders": .orders, "prices": .pric
         #expect(try one.text(orders, "o/1") == nil)
         #expect(try await one.reconcile(with: two) != nil)
         for store in [one, two] {
-            #expect(store.isRevoked(thief.identity.certificate.node))
+            #expect(store.isRevoked(thief.identity.certificate))
             #expect(try store.text(prices, "soup") == "4")
             #expect(try store.text(prices, "tea") == "2")
             #expect(try store.liveCount(in: orders) == 0)
@@ -115,7 +115,7 @@ private let all: [String: NamespacePolicy] = ["orders": .orders, "prices": .pric
         await #expect(throws: StoreError.revoked) { try await thief.put(prices, "tea", "3") }
         thief.close()
         thief = try mesh.store(identity)
-        #expect(thief.isRevoked(identity.certificate.node))
+        #expect(thief.isRevoked(identity.certificate))
         await #expect(throws: StoreError.revoked) { try await thief.put(prices, "tea", "3") }
         #expect(try thief.text(prices, "tea") == "2")
     }
@@ -252,13 +252,13 @@ private let all: [String: NamespacePolicy] = ["orders": .orders, "prices": .pric
             }
             let other = stores[Int(random.next() % 3)]
             let thief = thieves[Int(random.next() % 2)]
-            let isRevoked = other.isRevoked(thief.identity.certificate.node)
-            let isRefused = thief.isRevoked(thief.identity.certificate.node)
+            let isRevoked = other.isRevoked(thief.identity.certificate)
+            let isRefused = thief.isRevoked(thief.identity.certificate)
             if random.next() % 2 == 0, !isRevoked, !isRefused {
                 #expect(try await other.reconcile(with: thief) != nil)
             }
             // A thief that has heard of its own end takes no more writes.
-            if thieves.contains(where: { $0.isRevoked($0.identity.certificate.node) }) { break }
+            if thieves.contains(where: { $0.isRevoked($0.identity.certificate) }) { break }
         }
         for (left, right) in [(0, 1), (1, 2), (0, 2), (0, 1), (1, 2)] {
             #expect(try await stores[left].reconcile(with: stores[right]) != nil)

@@ -51,7 +51,7 @@ package final class TestMesh {
     /// A new node's keys and certificate.
     package func identity(
         _ name: String, site: String = "s1", central: Bool = false, grants: [Grant]? = nil,
-        key: SigningKey? = nil
+        key: SigningKey? = nil, serial: [UInt8]? = nil
     ) -> DataDirectory.Identity {
         let seed = nextSeed
         nextSeed += 1
@@ -63,7 +63,9 @@ package final class TestMesh {
         let link = AgreementKey(secret: secret(3))
         let ticket = Ticket(
             key: ticketKey.publicKey.id,
-            serial: [UInt8](repeating: UInt8(truncatingIfNeeded: seed), count: 16), site: site,
+            serial: serial
+                ?? (0..<8).flatMap { _ in [UInt8(seed >> 8), UInt8(truncatingIfNeeded: seed)] },
+            site: site,
             node: name, isCentral: central, groups: [],
             grants: grants ?? (central ? Grant.central : Grant.edge(site: site, groups: [])))
         let file = TicketFile(

@@ -221,6 +221,26 @@ extension String {
         }
     }
 
+    @Test func `names tickets, in order, and is refused with one named twice or too many`() throws {
+        let serials = (0..<UInt8(Revocation.serialsMax)).map { [UInt8](repeating: $0, count: 16) }
+        func naming(_ serials: [[UInt8]]) -> Revocation {
+            Revocation(
+                of: node, created: 1, reason: "", cuts: [], serials: serials, key: mesh.revoke,
+                mesh: mesh.root.meshID)
+        }
+        let read = try Revocation(
+            decoding: naming(serials.reversed()).encoded, root: mesh.root)
+        #expect(read.serials == serials)
+        #expect(throws: TrustError.malformed("revocation", .unordered("serials"))) {
+            try Revocation(decoding: naming([serials[0], serials[0]]).encoded, root: mesh.root)
+        }
+        var logs = RevokedLogs()
+        logs.add(read)
+        let ticket = mesh.identity("late", serial: serials[3]).certificate.ticket
+        #expect(logs.contains(ticket))
+        #expect(!logs.contains(mesh.identity("other").certificate.ticket))
+    }
+
     @Test func `is refused from another key, for another mesh, or with a log named twice`() throws {
         let enrol = made([], key: mesh.enrol)
         #expect(throws: TrustError.unknownRevokeKey) {

@@ -2,8 +2,9 @@
 """An app's token, a foreign page, and a ticket that lies about."""
 import json
 import os
+import time
 
-from bed import expect, meshctl
+from bed import expect, meshctl, until
 
 
 def read_what_is_the_meshs(bed):
@@ -51,4 +52,43 @@ def join_with_a_ticket_that_others_read(bed):
     expect(done.returncode == 0 and not list(bed.scratch.glob("*till.ticket*")), done.stderr)
 
 
-CASES = [read_what_is_the_meshs, join_with_a_ticket_that_others_read]
+def join_twice_with_one_ticket(bed):
+    """A copy of a till's ticket joins as well, and after the till is revoked again and again."""
+    centre = bed.server("centre", "hq", "--central")
+    ticket = bed.ticket("till", "s1")
+    copies = []
+    for number in range(3):
+        copies.append(bed.scratch / f"copy{number}.ticket")
+        copies[-1].write_bytes(ticket.read_bytes())
+        copies[-1].chmod(0o600)
+
+    def box(number, path):
+        server = type(centre)(bed, "till", f"box{number}", (bed.port, bed.port + 1), centre.ports[0])
+        bed.port += 2
+        bed.run("join", path, "--data", server.data)
+        bed.servers.append(server)
+        return server.start()
+
+    till = box(0, ticket)
+    expect(until(lambda: centre.state("till") == ["alive"]), "the till has no link")
+    thief = box(1, copies[0])
+    expect(until(lambda: "joined with the ticket of till" in centre.ctl("peers").stdout), "the centre does not say so")
+    expect(until(lambda: "joined with the ticket of this one" in thief.ctl("peers").stdout), "the second does not say so")
+    centre.stop()
+    centre.start()
+    time.sleep(4)
+    expect(centre.state("till") == ["alive"], f"after a restart the centre sees {centre.state('till')}")
+    linked = json.loads(thief.admin("GET", "/v1/peers")[2])["peers"]
+    expect(not [peer for peer in linked if peer["state"] == "alive"], f"the second is linked: {linked}")
+    done = centre.ctl("revoke", "till", "--keys", bed.keys, "--erase", "--confirm", "till")
+    expect(done.returncode == 0, done.stderr)
+    late = box(2, copies[1])
+    time.sleep(4)
+    for server in (till, thief, late):
+        linked = json.loads(server.admin("GET", "/v1/peers")[2])["peers"]
+        expect(not [peer for peer in linked if peer["state"] == "alive"], f"{server.site} is linked: {linked}")
+    shown = late.ctl("peers").stdout
+    expect("revoked" in shown, f"a box that joined with the revoked ticket says {shown}")
+
+
+CASES = [join_twice_with_one_ticket, read_what_is_the_meshs, join_with_a_ticket_that_others_read]

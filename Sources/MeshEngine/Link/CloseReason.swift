@@ -9,6 +9,8 @@ package enum CloseReason: Hashable, Sendable {
     case selfRevoked
     /// The peer was revoked.
     case peerRevoked
+    /// Another node used the peer's ticket, and was known here before.
+    case ticketUsed
     /// Nothing has come for too long.
     case silence
     /// Neighbours do not reach the peer, though its end of the link has not closed.
@@ -60,6 +62,7 @@ extension CloseReason: CustomStringConvertible {
         switch self {
         case .selfRevoked: "this server was revoked"
         case .peerRevoked: "the peer was revoked"
+        case .ticketUsed: "another server joined with the peer's ticket before"
         case .silence: "the peer fell silent"
         case .endGone: "the peer's end of the link is gone"
         case .goodbye: "the peer said goodbye"

@@ -222,9 +222,9 @@ extension Engine {
             counters.add(.certificateRefused)
             return strike(id, .certificates, now)
         }
+        admit(card, now)
         guard links[id] != nil else { return }
         let node = card.node
-        admit(card, now)
         let ready = links[id]?.parked.take { $0 == .certificate(node) } ?? []
         for ticket in ready { emit(.ingest(id, ticket)) }
         // What one certificate did not allow another may: they add up.

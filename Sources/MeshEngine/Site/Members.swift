@@ -25,7 +25,12 @@ extension Engine {
     /// A certificate was verified: its node belongs to the mesh, and has its name unless a later
     /// ticket was made for it.
     mutating func admit(_ card: Certificate, _ now: Instant) {
-        guard card.node != own.node else { return }
+        guard card.node != own.node, uses(card) == .only else { return }
+        if revoked[card.node] == nil, let revocation = tickets.revocation(of: card.ticket),
+            !names.hasNewer(card.node, than: revocation.serials)
+        {
+            heed(revocation, now)
+        }
         membership.admit(
             card.node, site: card.ticket.site, isCentral: card.ticket.isCentral, now: now)
         // What a name stands for is no affair of one who may not use it.
@@ -35,6 +40,11 @@ extension Engine {
 
     /// The node that has a node's place now, by a later ticket under the same name; nil for most.
     package func successor(of card: Certificate) -> NodeID? { names.successor(of: card) }
+
+    /// Nodes that joined with one ticket, in the order of their names.
+    package var doubles: [TicketDouble] {
+        tickets.doubles.sorted { $0.key < $1.key }.map(\.value)
+    }
 
     mutating func join(
         _ id: LinkID, _ card: Certificate, _ origin: LinkOrigin, _ now: Instant

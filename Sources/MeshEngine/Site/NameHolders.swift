@@ -20,8 +20,7 @@ struct NameHolders {
         let node: NodeID
 
         func isEarlier(than other: Claim) -> Bool {
-            serial == other.serial
-                ? node < other.node : serial.lexicographicallyPrecedes(other.serial)
+            serial.lexicographicallyPrecedes(other.serial)
         }
     }
 
@@ -47,6 +46,11 @@ struct NameHolders {
         guard holder.isEarlier(than: claim) else { return claim.node }
         holders[name] = claim
         return holder.node
+    }
+
+    /// Whether the newest ticket that a node has shown is none of these.
+    func hasNewer(_ node: NodeID, than serials: [[UInt8]]) -> Bool {
+        newest[node].map { !serials.contains($0) } ?? false
     }
 
     /// A node may have no name any more.

@@ -12,8 +12,19 @@ extension Engine {
 
     /// A revocation is durable here.
     mutating func heed(_ revocation: Revocation, _ now: Instant) {
-        let node = revocation.node
+        revoke(revocation.node, by: revocation, now)
+        // Who has shown a later ticket is a member by that one.
+        for node in tickets.revoke(revocation).sorted()
+        where node == own.node || !names.hasNewer(node, than: revocation.serials) {
+            revoke(node, by: revocation, now)
+        }
+    }
+
+    private mutating func revoke(
+        _ node: NodeID, by revocation: Revocation, _ now: Instant
+    ) {
         guard revoked[node] == nil else { return }
+        tickets.settle(node)
         revoked[node] = revocation.encoded
         counters.add(.memberRevoked)
         if node == own.node {
@@ -34,16 +45,36 @@ extension Engine {
     }
 
     /// - Returns: whether a new link may stand.
-    mutating func mayLink(_ id: LinkID, _ node: NodeID) -> Bool {
+    mutating func mayLink(_ id: LinkID, _ card: Certificate, _ now: Instant) -> Bool {
         if let document = revoked[own.node] {
             // A peer that has not heard of it would dial again and again.
             send(id, .revocation(document))
             emit(.close(id, reason: .selfRevoked))
             return false
         }
-        guard let document = revoked[node] else { return true }
-        turnAway(id, document)
+        if let revocation = tickets.revocation(of: card.ticket) {
+            revoke(card.node, by: revocation, now)
+        }
+        if let document = revoked[card.node] {
+            turnAway(id, document)
+            return false
+        }
+        guard case .after(let holder) = uses(card) else { return true }
+        counters.add(.linkTicketUsed)
+        // The certificate of the other is the proof.
+        send(id, .certificate(holder.encoded))
+        emit(.close(id, reason: .ticketUsed))
         return false
+    }
+
+    /// A node shows its ticket; that another has used it before is told to the operator.
+    mutating func uses(_ card: Certificate) -> TicketUses.Claim {
+        let (claim, isNews) = tickets.claim(card)
+        if isNews, let double = tickets.doubles[card.node] {
+            counters.add(.ticketUsedTwice)
+            emit(.note(.ticketUsedTwice(double), nil))
+        }
+        return claim
     }
 
     private mutating func turnAway(_ id: LinkID, _ document: [UInt8]) {

@@ -95,8 +95,8 @@ package struct DataDirectory: Sendable {
         let root = try RootDocument(decoding: try Self.read(file("root")))
         let certificate = try Certificate(
             decoding: try Self.read(file("certificate")), root: root)
-        let nodeKey = SigningKey(seed: try secret("node.key"))
-        let linkKey = AgreementKey(secret: try secret("link.key"))
+        let nodeKey = SigningKey(seed: try secret("node.key"), isGuarded: true)
+        let linkKey = AgreementKey(secret: try secret("link.key"), isGuarded: true)
         guard nodeKey.publicKey.node == certificate.node, linkKey.publicKey == certificate.linkKey
         else { throw StoreError.unusable("the keys in \(path) do not belong to its certificate") }
         var reader = WireReader(try Self.readSecret(file("mesh.secret")))

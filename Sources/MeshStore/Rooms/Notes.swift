@@ -18,6 +18,8 @@ package final class Notes: Sendable {
         case address
         /// The words with which a node left.
         case departure
+        /// The node that was the first to be seen with a ticket.
+        case ticket
         /// An app's token.
         case token
         /// How far the scrub has come.
@@ -85,6 +87,17 @@ package final class Notes: Sendable {
         }
     }
 
+    /// Keeps a note where there is none of that name.
+    package func keepFirst(_ kind: Kind, _ name: [UInt8], _ value: [UInt8]) throws {
+        try opened { queue in
+            try queue.write { db in
+                try db.run(
+                    "INSERT OR IGNORE INTO note VALUES(?, ?, ?)", .text(kind.rawValue),
+                    .bytes(name), .bytes(value))
+            }
+        }
+    }
+
     /// The notes of a kind, by name.
     package func all(_ kind: Kind) throws -> [(name: [UInt8], value: [UInt8])] {
         try opened { queue in
@@ -133,6 +146,14 @@ extension Store {
 
     /// The words of nodes that left.
     package func departures() throws -> [NodeID: [UInt8]] { try named(.departure) }
+
+    /// The node that was the first to be seen with each ticket, by serial.
+    package func firstUses() throws -> [[UInt8]: NodeID] {
+        let notes = try notes.all(.ticket).compactMap { note in
+            NodeID(note.value).map { (note.name, $0) }
+        }
+        return Dictionary(notes, uniquingKeysWith: { first, _ in first })
+    }
 
     private func named(_ kind: Notes.Kind) throws -> [NodeID: [UInt8]] {
         let notes = try notes.all(kind).compactMap { note in
