@@ -69,6 +69,8 @@ public struct RecordView: Codable, Sendable {
     public var writtenMs: UInt64
     /// Other live versions of the key.
     public var siblings: Int
+    /// True for an entry of a log under whose key another entry stands.
+    public var twin: Bool?
     /// The position in this node's change feed, for `since`.
     public var cursor: String?
 
@@ -76,7 +78,7 @@ public struct RecordView: Codable, Sendable {
     public init(
         scope: String, key: String, contentType: String, body: Data, etag: String,
         deleted: Bool, author: String, sequence: UInt64, writtenMs: UInt64, siblings: Int,
-        cursor: String?
+        twin: Bool? = nil, cursor: String?
     ) {
         self.scope = scope
         self.key = key
@@ -92,6 +94,7 @@ public struct RecordView: Codable, Sendable {
         self.sequence = sequence
         self.writtenMs = writtenMs
         self.siblings = siblings
+        self.twin = twin
         self.cursor = cursor
     }
 

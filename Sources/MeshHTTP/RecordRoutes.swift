@@ -227,6 +227,7 @@ extension Routes {
             etag: state.etag, deleted: version.record.kind == .delete,
             author: version.dot.author.node.description, sequence: version.dot.sequence,
             writtenMs: version.record.stamp.milliseconds, siblings: state.versions.count - 1,
+            twin: state.listed.count > 1 ? true : nil,
             cursor: cursor(version.position))
     }
 
@@ -255,44 +256,47 @@ extension Routes {
                 throw Problem.bad("bad_after", "\(error)")
             }
         }
-        if request.headers[.accept]?.contains("application/x-ndjson") == true {
-            return stream(scope, prefix, after)
-        }
         let limit = try parameter(request, "limit").map { text throws in
             guard let limit = Int(text), (1...1000).contains(limit) else {
                 throw Problem.bad("bad_limit", "limit is 1 to 1000")
             }
             return limit
         }
+        if request.headers[.accept]?.contains("application/x-ndjson") == true {
+            return stream(scope, prefix, after, limit)
+        }
         let page = try page(scope, prefix, after, limit ?? 100)
-        return try Self.json(
-            RecordsView(
-                records: page, next: page.count == limit ?? 100 ? page.last?.key : nil))
+        return try Self.json(RecordsView(records: page.records, next: page.next?.description))
     }
 
+    /// What stands under so many keys, and the last of them where more may follow.
     private func page(
         _ scope: Scope, _ prefix: [UInt8], _ after: RecordKey?, _ limit: Int
-    ) throws -> [RecordView] {
-        try store.list(scope, prefix: prefix, after: after, limit: limit).compactMap { state in
-            state.value.map { view(scope, state, $0) }
-        }
+    ) throws -> (records: [RecordView], next: RecordKey?) {
+        let states = try store.list(scope, prefix: prefix, after: after, limit: limit)
+        let records = states.flatMap { state in state.listed.map { view(scope, state, $0) } }
+        return (records, states.count == limit ? states.last?.key : nil)
     }
 
-    private func stream(_ scope: Scope, _ prefix: [UInt8], _ after: RecordKey?) -> Response {
+    private func stream(
+        _ scope: Scope, _ prefix: [UInt8], _ after: RecordKey?, _ limit: Int?
+    ) -> Response {
         Response(
             status: .ok, headers: [.contentType: "application/x-ndjson"],
             body: ResponseBody { writer in
-                var after = after
-                while true {
-                    let page = try page(scope, prefix, after, 500)
+                var (after, left) = (after, limit ?? .max)
+                while left > 0 {
+                    let count = min(500, left)
+                    let page = try page(scope, prefix, after, count)
+                    left -= count
                     var buffer = ByteBuffer()
-                    for record in page {
+                    for record in page.records {
                         buffer.writeBytes(try MeshJSON.encode(record))
                         buffer.writeString("\n")
                     }
                     if buffer.readableBytes > 0 { try await writer.write(buffer) }
-                    guard page.count == 500, let last = page.last else { break }
-                    after = try RecordKey(last.key)
+                    guard let next = page.next else { break }
+                    after = next
                 }
                 try await writer.finish(nil)
             })

@@ -47,6 +47,13 @@ package struct KeyState: Sendable {
     package var value: StoredVersion? {
         versions.first.flatMap { $0.record.kind == .put ? $0 : nil }
     }
+
+    /// What a list shows of the key: its value, or every entry of a log, since none of those is
+    /// less true than another.
+    package var listed: [StoredVersion] {
+        guard let value else { return [] }
+        return value.merge == .log ? versions.filter { $0.record.kind == .put } : [value]
+    }
 }
 
 /// One change of the feed.

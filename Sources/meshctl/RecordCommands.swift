@@ -128,7 +128,8 @@ struct List: AsyncParsableCommand {
             let width = output.output == .wide ? 1000 : 60
             let lines = rows.map { row in
                 [
-                    row.key, "\(row.siblings)", row.contentType,
+                    row.key, row.twin == true ? "\(row.siblings) twin" : "\(row.siblings)",
+                    row.contentType,
                     (row.text ?? "(\(row.body.count) bytes)").replacingOccurrences(
                         of: "\n", with: " "
                     )
