@@ -32,8 +32,10 @@ package struct DialFailure: Hashable, Sendable {
 
 /// Whom to dial and when: every rung of the ladder at once, with capped, jittered back-off.
 ///
-/// A seed is tried for ever, and so is an address that worked before, or that a peer told of a
-/// node. An address that a beacon told is tried while beacons come from it.
+/// A seed is tried for ever, and so is an address that worked before. One that a peer told of a
+/// node, and at which nobody ever answered, is tried ever more seldom: what a peer says may be a
+/// lie, and the host there another's. An address that a beacon told is tried while beacons come
+/// from it. All but seeds share a budget of dials.
 package struct DialPlan: Sendable {
     /// How patient to be.
     package struct Tuning: Sendable {
@@ -41,6 +43,14 @@ package struct DialPlan: Sendable {
         package var firstPause = Duration.seconds(1)
         /// The longest pause.
         package var longestPause = Duration.seconds(30)
+        /// The longest pause of an address that a peer told, and that never worked.
+        package var longestToldPause = Duration.seconds(600)
+        /// Most addresses of one node that peers tell.
+        package var toldMax = 4
+        /// Dials a second, in the long run, of addresses that are no seeds.
+        package var dialsPerSecond: Int64 = 4
+        /// Such dials at once after a quiet while.
+        package var dialsAtOnce: Int64 = 64
         /// The least time between two dials of one address that a beacon told.
         package var beaconPause = Duration.seconds(5)
         /// The least time between two dials of a seed at whose address an unwanted node was met.
@@ -80,6 +90,8 @@ package struct DialPlan: Sendable {
         var isDialling = false
         /// Whoever is there is to be reached, wanted as a peer or not.
         var isForced = false
+        /// Whether a dial has ever led to a link.
+        var hasWorked = false
         /// Whether this node itself answers there.
         package var isSelf = false
     }
@@ -100,6 +112,8 @@ package struct DialPlan: Sendable {
     private let tuning: Tuning
     private var targets: [Address: Target] = [:]
     private var entropy: SeededGenerator
+    /// When the budget of dials is full again; it is spent while that is far ahead.
+    private var budgetFull: Instant
 
     /// Begins with the configured seeds, which are due at once.
     package init(
@@ -108,6 +122,7 @@ package struct DialPlan: Sendable {
         self.own = own
         self.tuning = tuning
         self.entropy = entropy
+        budgetFull = now
         for seed in seeds {
             targets[seed] = Target(address: seed, rung: .seed, nextDial: now, lastHeard: now)
         }
@@ -145,6 +160,10 @@ package struct DialPlan: Sendable {
         _ node: NodeID, at address: Address, rung: Rung, now: Instant
     ) {
         guard node != own, targets[address] == nil else { return }
+        if rung == .told {
+            let told = targets.values.count { $0.node == node && $0.rung == .told }
+            guard told < tuning.toldMax else { return }
+        }
         if targets.count >= tuning.targetsMax { dropOldest() }
         guard targets.count < tuning.targetsMax else { return }
         let wait = own < node ? Duration.zero : tuning.yield
@@ -205,12 +224,22 @@ package struct DialPlan: Sendable {
                 targets[address] = nil
                 continue
             }
+            guard target.rung == .seed || spend(now) else { continue }
             targets[address]?.isDialling = true
             targets[address]?.lastDial = now
             targets[address]?.dials += 1
             due.append(address)
         }
         return due
+    }
+
+    /// Takes one dial of the budget.
+    private mutating func spend(_ now: Instant) -> Bool {
+        let cost = Duration.nanoseconds(1_000_000_000 / tuning.dialsPerSecond)
+        let next = max(budgetFull, now).advanced(by: cost)
+        guard next.since(now) <= cost * tuning.dialsAtOnce else { return false }
+        budgetFull = next
+        return true
     }
 
     /// This host's network has changed: what failed before is tried again soon.
@@ -232,6 +261,7 @@ package struct DialPlan: Sendable {
         target.node = node
         target.failures = 0
         target.lastFailure = nil
+        target.hasWorked = true
         target.nextDial = now.advanced(by: entropy.jittered(tuning.firstPause, by: 0.5))
         targets[address] = target
     }
@@ -251,7 +281,9 @@ package struct DialPlan: Sendable {
         target.failures += 1
         target.lastFailure = failure
         let doublings = min(target.failures - 1, 10)
-        var pause = min(tuning.firstPause * (1 << doublings), tuning.longestPause)
+        let isHearsay = target.rung == .told && !target.hasWorked
+        let longest = isHearsay ? tuning.longestToldPause : tuning.longestPause
+        var pause = min(tuning.firstPause * (1 << doublings), longest)
         // A beacon can be replayed by anyone who heard it.
         if target.rung == .beacon { pause = max(pause, tuning.beaconPause * 1.34) }
         target.nextDial = now.advanced(by: entropy.jittered(pause, by: 0.25))

@@ -173,6 +173,11 @@ package struct Engine: ~Copyable {
         _ node: NodeID, _ incarnation: Incarnation, _ address: Address, _ now: Instant
     ) {
         guard node != own.node, !isRevoked, revoked[node] == nil else { return }
+        // Whoever has the mesh's secret could have this server knock at other services.
+        guard address.port >= limits.beaconPortMin || address.port == membership.presence.port
+        else {
+            return counters.add(.beaconPortRefused)
+        }
         guard let id = link(to: node) else {
             dials.hear(node, incarnation, at: address, now: now)
             return dial(now)

@@ -7,6 +7,7 @@ package import MeshReplication
 package enum EngineEvent: String, Sendable {
     case certificateInVain = "certificate_in_vain"
     case certificateOverLimit = "certificate_over_limit"
+    case beaconPortRefused = "beacon_port_refused"
     case certificateRefused = "certificate_refused"
     case certificateUnasked = "certificate_unasked"
     case commitsDuplicate = "commits_duplicate"

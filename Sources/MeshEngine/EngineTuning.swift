@@ -12,6 +12,8 @@ package struct EngineLimits: Sendable {
     package var bytesInFlight = 4 << 20
     /// Streams that wait for one peer.
     package var streams = 65_536
+    /// The lowest port that a beacon may name, but for this node's own: below are other services.
+    package var beaconPortMin: UInt16 = 1024
     /// Dials that begin at once.
     package var dialsAtOnce = 8
     /// Announcements of one peer that wait to be fetched.

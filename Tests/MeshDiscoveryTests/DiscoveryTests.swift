@@ -180,6 +180,50 @@ private let key: Bytes32 = TestMesh.bytes(2, 2)
         #expect(dialled == ["x:1", "x:1"])
     }
 
+    @Test func `dials a thousand addresses that a peer made up within its budget, then seldom`() {
+        var plan = plan(.zero)
+        for index in 0..<1020 {
+            let node: NodeID = TestMesh.bytes(UInt8(index & 255), UInt8(index >> 8))
+            plan.tell(node, at: Address(host: "h\(index)", port: 22)!, rung: .told, now: start)
+        }
+        var (perMinute, most) = (0, 0)
+        for tick in 0..<(60 * 5 * 60) {
+            if tick.isMultiple(of: 300) { (perMinute, most) = (0, max(most, perMinute)) }
+            let now = after(Double(tick) / 5)
+            for address in plan.due(now: now, linked: []) {
+                perMinute += 1
+                plan.failed(address, DialFailure(.unreachable, "refused"), now: now)
+            }
+        }
+        #expect((241...304).contains(most))
+        #expect(perMinute <= 130)
+    }
+
+    @Test func `takes four addresses of a node from what peers tell, and no more`() {
+        var plan = plan(.zero)
+        for index in 0..<9 {
+            plan.tell(low, at: Address(host: "h\(index)", port: 1)!, rung: .told, now: start)
+        }
+        #expect(plan.known.count == 4)
+    }
+
+    @Test func `tries an address that has worked as often as a seed, though a peer told it`() {
+        var plan = plan(.zero)
+        plan.tell(low, at: "h:1", rung: .told, now: start)
+        var now = after(2)
+        #expect(plan.due(now: now, linked: []) == ["h:1"])
+        plan.linked("h:1", to: low, now: now)
+        var last = now
+        for _ in 0..<20 {
+            while plan.due(now: now, linked: []).isEmpty {
+                now = now.advanced(by: .milliseconds(100))
+                #expect(now.since(last) <= .seconds(38))
+            }
+            last = now
+            plan.failed("h:1", DialFailure(.unreachable, "refused"), now: now)
+        }
+    }
+
     @Test func `keeps no more addresses than its limit, whoever shouts`() {
         var plan = plan(.zero)
         for index in 0..<5000 {

@@ -33,7 +33,7 @@ struct Bench: ~Copyable {
         nextLink += 1
         let machine = LinkMachine.Peer(certificate: peer, version: "9", salt: Salt([1]))
         let origin = LinkOrigin(
-            remote: "h:1", dialled: dialled ? "h:1" : nil, isLocal: true, host: "h",
+            remote: "h:7374", dialled: dialled ? "h:7374" : nil, isLocal: true, host: "h",
             datagramKey: TestMesh.bytes(6, 6))
         return (id, give(.linkUp(id, machine, origin)))
     }

@@ -73,7 +73,7 @@ import Testing
     @Test func `ends a neighbour's dead link however often it asks, and dials where he is now`() {
         var bench = Bench(own)
         let (id, _) = bench.link(peer, dialled: true)
-        _ = bench.give(.heard(peer.node, Incarnation(1), address: "new:1"))
+        _ = bench.give(.heard(peer.node, Incarnation(1), address: "new:7374"))
         var effects: [Effect] = []
         for _ in 0..<35 {
             effects += bench.give(.networkChanged)
@@ -82,7 +82,7 @@ import Testing
             for id in soon.closed { effects += bench.give(.linkDown(id, reason: "closed here")) }
         }
         #expect(effects.closed == [id])
-        #expect(effects.dialled == ["new:1"])
+        #expect(effects.dialled == ["new:7374"])
     }
 
     @Test func `dials a peer whose link ended at the last addresses of its beacons, and no others`()
@@ -90,11 +90,11 @@ import Testing
         var bench = Bench(own)
         let (id, _) = bench.link(peer, dialled: true)
         for index in 0..<10 {
-            _ = bench.give(.heard(peer.node, Incarnation(1), address: "h\(index):1"))
+            _ = bench.give(.heard(peer.node, Incarnation(1), address: "h\(index):7374"))
         }
         let ended = bench.give(.linkDown(id, reason: "closed")) + bench.wait(2)
         let most = EngineLimits().beaconsHeard
-        #expect(Set(ended.dialled) == Set((10 - most..<10).map { "h\($0):1" }))
+        #expect(Set(ended.dialled) == Set((10 - most..<10).map { "h\($0):7374" }))
     }
 
     @Test func `closes a link on a malformed message, an unasked answer or a turn out of order`() {
@@ -309,6 +309,15 @@ import Testing
         _ = bench.give(.certificate(id, third))
         #expect(kept(bench.give(.message(id, unasked))) == 0)
         #expect(bench.engine.counters[.certificateUnasked] == 1)
+    }
+
+    @Test func `dials no port of another service that a beacon names`() {
+        var bench = Bench(own)
+        #expect(bench.give(.heard(peer.node, Incarnation(1), address: "h:22")).dialled.isEmpty)
+        #expect(bench.wait(5).dialled.isEmpty)
+        #expect(bench.engine.counters[.beaconPortRefused] == 1)
+        let heard = bench.give(.heard(peer.node, Incarnation(1), address: "h:7374"))
+        #expect((heard + bench.wait(5)).dialled == ["h:7374"])
     }
 
     @Test func `gives the same effects for the same seed and inputs`() throws {

@@ -41,7 +41,7 @@ import Testing
         #expect(more.sent.map(\.message) == [.revocation(document.encoded)])
         #expect(more.closed == [again])
         #expect(bench.engine.peers.isEmpty)
-        let words = bench.give(.heard(peer.node, Incarnation(2), address: "h:1"))
+        let words = bench.give(.heard(peer.node, Incarnation(2), address: "h:7374"))
         let dials = (words + bench.wait(120)).count {
             if case .dial = $0 { true } else { false }
         }

@@ -102,7 +102,7 @@ import Testing
         func dials(_ isShown: Bool) -> Int {
             var bench = Bench(second)
             var count = 0
-            var effects = bench.give(.heard(own.node, Incarnation(1), address: "h:1"))
+            var effects = bench.give(.heard(own.node, Incarnation(1), address: "h:7374"))
             for _ in 0..<30 {
                 for _ in effects.dialled {
                     count += 1

@@ -114,7 +114,7 @@ extension SQLiteSnapshot {
 
     func certificates() throws -> [Certificate] {
         try db.rows("SELECT bytes FROM certificate") { $0.bytes(0) }
-            .compactMap { try? Certificate(decoding: $0, root: trust.root) }
+            .compactMap { trust.verified($0) }
     }
 
     func revocations() throws -> [Revocation] { try trust.revocations(db) }

@@ -14,6 +14,8 @@ package final class TrustDirectory: Sendable {
     private struct Known {
         var certificates: [NodeID: [Certificate]] = [:]
         var revokedLogs: RevokedLogs?
+        /// Certificates whose signatures were checked, by the hash of their bytes.
+        var verified: [Digest: Certificate] = [:]
     }
 
     /// The mesh's root document.
@@ -31,7 +33,7 @@ package final class TrustDirectory: Sendable {
     func certificates(of node: NodeID, _ db: Database) throws -> [Certificate] {
         if let list = known.withLock({ $0.certificates[node] }) { return list }
         let stored = try db.rows("SELECT bytes FROM certificate WHERE node = ?", .fixed(node)) {
-            try? Certificate(decoding: $0.bytes(0), root: root)
+            verified($0.bytes(0))
         }.compactMap(\.self)
         let list = Self.newestFirst(node == own.node ? stored + [own] : stored)
         known.withLock {
@@ -40,6 +42,19 @@ package final class TrustDirectory: Sendable {
             if !list.isEmpty { $0.certificates[node] = list }
         }
         return list
+    }
+
+    /// A certificate from a row, nil if it has rotted. Its three signatures are checked once: what
+    /// has the same hash is the same certificate.
+    func verified(_ bytes: [UInt8]) -> Certificate? {
+        let hash: Digest = Blake2b.hash(bytes)
+        if let certificate = known.withLock({ $0.verified[hash] }) { return certificate }
+        guard let certificate = try? Certificate(decoding: bytes, root: root) else { return nil }
+        known.withLock {
+            if $0.verified.count >= StoreLimits.cached { $0.verified.removeAll() }
+            $0.verified[hash] = certificate
+        }
+        return certificate
     }
 
     static func newestFirst(_ list: [Certificate]) -> [Certificate] {
