@@ -35,8 +35,13 @@ extension MeshNode {
         func order(_ card: Certificate) -> (Int, NodeID) {
             (firstUses[card.ticket.serial] == card.node ? isFirst : isLater, card.node)
         }
-        return ((try? store.certificates()) ?? []).sorted { order($0) < order($1) }.map {
-            KnownNode($0, address: addresses[$0.node], farewell: farewells[$0.node])
+        let all = Dictionary(grouping: (try? store.allCertificates()) ?? [], by: \.node)
+        return ((try? store.certificates()) ?? []).sorted { order($0) < order($1) }.map { card in
+            // A use that was noted by no earlier program is noted now.
+            try? store.noteUse(card)
+            return KnownNode(
+                card, address: addresses[card.node], farewell: farewells[card.node],
+                earlier: (all[card.node] ?? []).filter { $0 != card })
         }
     }
 

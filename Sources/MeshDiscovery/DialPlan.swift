@@ -160,10 +160,7 @@ package struct DialPlan: Sendable {
         _ node: NodeID, at address: Address, rung: Rung, now: Instant
     ) {
         guard node != own, targets[address] == nil else { return }
-        if rung == .told {
-            let told = targets.values.count { $0.node == node && $0.rung == .told }
-            guard told < tuning.toldMax else { return }
-        }
+        if rung == .told { makeRoom(for: node) }
         if targets.count >= tuning.targetsMax { dropOldest() }
         guard targets.count < tuning.targetsMax else { return }
         let wait = own < node ? Duration.zero : tuning.yield
@@ -179,6 +176,18 @@ package struct DialPlan: Sendable {
         targets[address]?.isForced = true
         targets[address]?.isSelf = false
         targets[address]?.nextDial = now
+    }
+
+    /// Of the addresses of a node that peers told, the oldest that has not worked goes for another.
+    private mutating func makeRoom(for node: NodeID) {
+        let told = targets.values.filter { $0.node == node && $0.rung == .told }
+        guard told.count >= tuning.toldMax else { return }
+        let oldest = told.filter { !$0.isDialling }.min { one, other in
+            one.hasWorked == other.hasWorked
+                ? (one.lastHeard, one.address) < (other.lastHeard, other.address)
+                : !one.hasWorked
+        }
+        if let oldest { targets[oldest.address] = nil }
     }
 
     private mutating func dropOldest() {
@@ -216,8 +225,13 @@ package struct DialPlan: Sendable {
             }
         }
         var due: [Address] = []
-        for address in ready.sorted() where due.count < most {
-            guard let target = targets[address] else { continue }
+        // Who has waited longest comes first, so that the budget passes nobody over.
+        let order = ready.compactMap { targets[$0] }.sorted { one, other in
+            one.isForced == other.isForced
+                ? (one.nextDial, one.address) < (other.nextDial, other.address) : one.isForced
+        }
+        for target in order where due.count < most {
+            let address = target.address
             // A beacon that is not heard any more tells no address, unless that is to be found out.
             if target.rung == .beacon, !target.isForced, now.since(target.lastHeard) > .seconds(60)
             {

@@ -199,7 +199,14 @@ extension Engine {
         if let address = origin.dialled {
             dials.linked(address, to: peer.certificate.node, now: now)
         }
-        guard mayLink(id, peer.certificate, now) else { return }
+        guard mayLink(id, peer.certificate) else {
+            // Whoever is turned away is not dialled again at once.
+            if let address = origin.dialled {
+                let failure = DialFailure(.certificateRefused, "who answers there is turned away")
+                dials.failed(address, failure, now: now)
+            }
+            return
+        }
         guard links.count < limits.links else {
             counters.add(.linkOverLimit)
             emit(.close(id, reason: .tooMany))

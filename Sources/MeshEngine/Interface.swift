@@ -72,9 +72,15 @@ package struct KnownNode: Sendable {
     package let address: Address?
     /// The words with which it left; nil if it has not.
     package let farewell: [UInt8]?
+    /// Certificates by earlier tickets.
+    package let earlier: [Certificate]
 
     /// Describes a node.
-    package init(_ certificate: Certificate, address: Address? = nil, farewell: [UInt8]? = nil) {
+    package init(
+        _ certificate: Certificate, address: Address? = nil, farewell: [UInt8]? = nil,
+        earlier: [Certificate] = []
+    ) {
+        self.earlier = earlier
         self.certificate = certificate
         self.address = address
         self.farewell = farewell

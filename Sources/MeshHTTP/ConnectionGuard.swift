@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
+internal import Glibc
+internal import MeshCore
 internal import NIOCore
 internal import NIOHTTP1
 internal import NIOHTTPTypes
@@ -18,13 +20,25 @@ final class ConnectionGuard: ChannelInboundHandler, RemovableChannelHandler {
 
     init(connections: Allowance) { self.connections = connections }
 
+    /// Which host an address is of: one has many of IPv6 in its network of 64 bits, and many on
+    /// loopback.
+    static func host(_ address: SocketAddress?) -> String {
+        guard let text = address?.ipAddress, !Gatekeeper.isLoopback(text) else { return "loopback" }
+        guard case .v6(let v6) = address else { return text }
+        let bytes = withUnsafeBytes(of: v6.address.sin6_addr) { Array($0) }
+        let isMapped = bytes.prefix(12) == [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff]
+        return Hex.encode(isMapped ? bytes.suffix(4) : bytes.prefix(8))
+    }
+
+    func handlerAdded(context: ChannelHandlerContext) {
+        // A client that stops reading is given up after a minute, by the kernel.
+        let option = ChannelOptions.Types.SocketOption(
+            level: .tcp, name: .init(rawValue: TCP_USER_TIMEOUT))
+        _ = context.channel.setOption(option, value: 60_000)
+    }
+
     func channelActive(context: ChannelHandlerContext) {
-        // A host has many addresses of IPv6, all in one network of 64 bits.
-        let address = context.channel.remoteAddress?.ipAddress ?? ""
-        let host =
-            address.contains(":")
-            ? address.split(separator: ":", omittingEmptySubsequences: false).prefix(4)
-                .joined(separator: ":") : address
+        let host = Self.host(context.channel.remoteAddress)
         guard connections.take(1, for: host) else { return refuse(context) }
         owner = host
         let channel = context.channel

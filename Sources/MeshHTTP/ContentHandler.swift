@@ -73,13 +73,6 @@ final class ContentHandler: ChannelDuplexHandler, RemovableChannelHandler {
         answer(waiting.removeFirst(), context)
     }
 
-    func handlerAdded(context: ChannelHandlerContext) {
-        // A client that stops reading is given up after a minute, by the kernel.
-        let option = ChannelOptions.Types.SocketOption(
-            level: .tcp, name: .init(rawValue: TCP_USER_TIMEOUT))
-        _ = context.channel.setOption(option, value: 60_000)
-    }
-
     /// A connection that seems idle to others may be in the middle of a long file.
     func close(
         context: ChannelHandlerContext, mode: CloseMode, promise: EventLoopPromise<Void>?
@@ -95,7 +88,9 @@ final class ContentHandler: ChannelDuplexHandler, RemovableChannelHandler {
             if isOpen {
                 try gate.checkHost(head)
             } else {
-                let access = try gate.access(head, from: context.channel.remoteAddress)
+                // Pages of all origins may show what was published to be shown.
+                let access = try gate.access(
+                    head, from: context.channel.remoteAddress, isForDisplay: true)
                 guard access.mayRead("_content") else {
                     throw Problem.forbidden("the token does not allow _content")
                 }

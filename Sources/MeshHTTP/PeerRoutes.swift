@@ -139,8 +139,8 @@ extension Routes {
             let ids = [double.first, double.second].map { $0.node.description.prefix(16) }
             trouble.append(
                 isOwn
-                    ? "another server (\(ids[1])) joined with the ticket of this one (\(ids[0])): find out which is yours, and revoke the other by its identity"
-                    : "two servers joined with the ticket of \(ticket.node) at \(ticket.site): \(ids[0]) was here first, \(ids[1]) gets no link; find out which is yours (run: meshctl revoke IDENTITY)"
+                    ? "another server (\(ids[1])) joined with the ticket of this one (\(ids[0])): find out which is yours (run: meshctl revoke OTHER --keep-ticket)"
+                    : "two servers joined with the ticket of \(ticket.node) at \(ticket.site): \(ids[0]) was here first, \(ids[1]) gets no link; find out which is yours (run: meshctl revoke OTHER --keep-ticket)"
             )
         }
         if let successor = snapshot.successor {

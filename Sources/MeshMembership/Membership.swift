@@ -145,6 +145,13 @@ extension Membership {
         }
     }
 
+    /// A member whose ticket was revoked has shown a later one: it may be admitted anew.
+    package mutating func forgetRevoked(_ node: NodeID) {
+        guard table[node]?.state == .revoked else { return }
+        table[node] = nil
+        named[node.short] = nil
+    }
+
     /// This node is no member any more: it hears no datagram, and sends none.
     package mutating func withdraw() { keys = DatagramKeys() }
 

@@ -210,10 +210,10 @@ extension Store {
 
     /// Keeps a certificate that was verified.
     package func keep(_ certificate: Certificate) throws {
+        // Only a hint for the next start, by which it links with the same node as now.
+        try? noteUse(certificate)
         if try certificates(of: certificate.node).contains(certificate) { return }
         try records.keep(certificate)
-        // Only a hint for the next start, by which it links with the same node as now.
-        try? notes.keepFirst(.ticket, certificate.ticket.serial, certificate.node.array)
         if certificate.node == identity.certificate.node { try readOwnCertificates() }
     }
 

@@ -18,6 +18,9 @@ struct Revoke: AsyncParsableCommand {
             of NODE. Apps that follow changes are to list anew afterwards. With --since, only writes with an earlier time
             are kept. NODE's own clock gave that time, and a thief may have set it back: look at what is left.
 
+            Nobody is a member by NODE's tickets any more, also no other server that was made with a copy of one. Where
+            NODE is the copy, and the other server is yours, give --keep-ticket; better still, replace the other too.
+
             A site that is cut off learns of it once its line is back, or from a stick: meshctl trust export.
             """)
 
@@ -28,6 +31,7 @@ struct Revoke: AsyncParsableCommand {
     @Option(help: "Why, for those who ask 'meshctl why'.") var reason = ""
     @Option(help: "Nothing that NODE wrote since then stands: 2026-05-01T18:00:00Z.")
     var since: String?
+    @Flag(help: "Let others be members that joined with the same ticket.") var keepTicket = false
     @Flag(help: "Show what would stand, and stop.") var dryRun = false
     @Flag(help: "Revoke NODE also where nothing that it wrote would stand.") var erase = false
     @Option(help: "The server's name once more, instead of typing it when asked.")
@@ -133,9 +137,10 @@ struct Revoke: AsyncParsableCommand {
         let now = UInt64(max(0, Date().timeIntervalSince1970 * 1000))
         guard let node = victim.first?.node else { throw Failure("no server is named") }
         // A copy of any of its tickets makes no member any more.
-        let serials = Set(victim.map(\.ticket.serial)).prefix(Revocation.serialsMax)
+        let tickets = Set(victim.map(\.ticket.serial)).prefix(Revocation.serialsMax)
+        let serials = keepTicket ? [] : Array(tickets)
         return Revocation(
-            of: node, created: now, reason: reason, cuts: cuts, serials: Array(serials), key: key,
+            of: node, created: now, reason: reason, cuts: cuts, serials: serials, key: key,
             mesh: root.meshID)
     }
 }

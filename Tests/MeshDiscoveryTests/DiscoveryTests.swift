@@ -187,24 +187,45 @@ private let key: Bytes32 = TestMesh.bytes(2, 2)
             plan.tell(node, at: Address(host: "h\(index)", port: 22)!, rung: .told, now: start)
         }
         var (perMinute, most) = (0, 0)
-        for tick in 0..<(60 * 5 * 60) {
-            if tick.isMultiple(of: 300) { (perMinute, most) = (0, max(most, perMinute)) }
-            let now = after(Double(tick) / 5)
+        for second in 0..<(60 * 60) {
+            if second.isMultiple(of: 60) { (perMinute, most) = (0, max(most, perMinute)) }
+            let now = after(Double(second))
             for address in plan.due(now: now, linked: []) {
                 perMinute += 1
                 plan.failed(address, DialFailure(.unreachable, "refused"), now: now)
             }
         }
         #expect((241...304).contains(most))
-        #expect(perMinute <= 130)
+        #expect(perMinute <= 180)
     }
 
-    @Test func `takes four addresses of a node from what peers tell, and no more`() {
+    @Test func `takes the latest four addresses of a node from what peers tell`() {
         var plan = plan(.zero)
         for index in 0..<9 {
-            plan.tell(low, at: Address(host: "h\(index)", port: 1)!, rung: .told, now: start)
+            let address = Address(host: "h\(index)", port: 1)!
+            plan.tell(low, at: address, rung: .told, now: after(Double(index)))
         }
-        #expect(plan.known.count == 4)
+        #expect(plan.known.map(\.address) == ["h5:1", "h6:1", "h7:1", "h8:1"])
+        plan.reach(low, at: "h9:1", now: after(9))
+        #expect(plan.due(now: after(9), linked: []).first == "h9:1")
+    }
+
+    @Test func `passes nobody over where its budget is too small for all`() {
+        var plan = plan(.zero)
+        var tried: Set<Address> = []
+        for index in 0..<400 {
+            let node: NodeID = TestMesh.bytes(UInt8(index & 255), UInt8(index >> 8))
+            plan.tell(
+                node, at: Address(host: "h\(index)", port: 1)!, rung: .remembered, now: start)
+        }
+        for tick in 0..<(5 * 180) {
+            let now = after(Double(tick) / 5)
+            for address in plan.due(now: now, linked: []) {
+                tried.insert(address)
+                plan.failed(address, DialFailure(.unreachable, "refused"), now: now)
+            }
+        }
+        #expect(tried.count == 400)
     }
 
     @Test func `tries an address that has worked as often as a seed, though a peer told it`() {

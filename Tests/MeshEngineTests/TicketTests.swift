@@ -22,10 +22,11 @@ import Testing
         second = mesh.identity("till", serial: first.ticket.serial).certificate
     }
 
-    private func revocation(of card: Certificate) -> Revocation {
+    private func revocation(of card: Certificate, keepsTicket: Bool = false) -> Revocation {
         Revocation(
-            of: card.node, created: 1, reason: "", cuts: [], serials: [card.ticket.serial],
-            key: mesh.revoke, mesh: mesh.root.meshID)
+            of: card.node, created: 1, reason: "", cuts: [],
+            serials: keepsTicket ? [] : [card.ticket.serial], key: mesh.revoke,
+            mesh: mesh.root.meshID)
     }
 
     @Test func `are one member: the other is shown its certificate, and the operator both`() {
@@ -73,6 +74,79 @@ import Testing
         #expect(turned.sent.map(\.message) == [.revocation(document.encoded)])
         #expect(turned.closed == [last])
         #expect(bench.engine.membership.member(third.node) == nil)
+    }
+
+    @Test func `are one once a revocation keeps the ticket, whichever it names`() {
+        for isFirst in [true, false] {
+            var bench = Bench(own)
+            let (id, _) = bench.link(first, dialled: false)
+            _ = bench.link(second, dialled: false)
+            let document = revocation(of: isFirst ? first : second, keepsTicket: true)
+            let effects = bench.give(.revoked([document]))
+            #expect(effects.closed == (isFirst ? [id] : []))
+            #expect(bench.engine.doubles == [])
+            let stays = isFirst ? second : first
+            if isFirst { #expect(bench.link(stays, dialled: false).1.closed == []) }
+            #expect(bench.engine.membership.member(stays.node)?.state == .alive)
+            // Over a restart too, in whatever order they are read.
+            var next = Bench(own)
+            _ = next.give(.revoked([document]))
+            _ = next.give(.known([KnownNode(first), KnownNode(second)]))
+            #expect(next.link(stays, dialled: false).1.closed == [])
+        }
+    }
+
+    @Test func `are told apart by the tickets that a box had before`() {
+        let key = TestMesh.key(45, 4)
+        let old = mesh.identity("old", key: key).certificate
+        let new = mesh.identity("new", key: key).certificate
+        var bench = Bench(own)
+        _ = bench.give(.known([KnownNode(new, earlier: [old])]))
+        let thief = mesh.identity("old", serial: old.ticket.serial).certificate
+        #expect(bench.link(thief, dialled: false).1.closed.count == 1)
+    }
+
+    @Test func `are told apart where a box joins again after its ticket was revoked`() {
+        let key = TestMesh.key(46, 4)
+        let old = mesh.identity("old", key: key).certificate
+        let new = mesh.identity("new", key: key).certificate
+        let thief = mesh.identity("old", serial: old.ticket.serial).certificate
+        var bench = Bench(own)
+        let (id, _) = bench.link(old, dialled: false)
+        #expect(bench.give(.revoked([revocation(of: thief)])).closed == [id])
+        #expect(bench.engine.membership.member(old.node)?.state == .revoked)
+        _ = bench.give(.linkDown(id, reason: "closed"))
+        #expect(bench.link(new, dialled: false).1.closed == [])
+        #expect(bench.engine.membership.member(new.node)?.state == .alive)
+    }
+
+    @Test func `cost no memory for identities that a revoked ticket makes`() {
+        var bench = Bench(own)
+        _ = bench.give(.revoked([revocation(of: second)]))
+        for _ in 0..<50 {
+            let minted = mesh.identity("till", serial: first.ticket.serial).certificate
+            #expect(bench.link(minted, dialled: false).1.closed.count == 1)
+        }
+        #expect(bench.engine.revoked.count == 1)
+        #expect(bench.engine.membership.members.isEmpty)
+    }
+
+    @Test func `are not dialled without end by the one that turns them away`() {
+        var bench = Bench(own)
+        _ = bench.link(first, dialled: false)
+        var effects = bench.give(.heard(second.node, Incarnation(1), address: "h:7374"))
+        var count = 0
+        for tick in 0..<60 {
+            for _ in effects.dialled {
+                count += 1
+                _ = bench.link(second, dialled: true)
+            }
+            effects = bench.wait(2)
+            if tick.isMultiple(of: 2) {
+                effects += bench.give(.heard(second.node, Incarnation(1), address: "h:7374"))
+            }
+        }
+        #expect((1...20).contains(count))
     }
 
     @Test func `leave a box alone that has joined with a later ticket`() {

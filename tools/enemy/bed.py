@@ -48,8 +48,8 @@ class Server:
     def start(self):
         seeds = ["--mesh-seeds", f"127.0.0.1:{self.seed}"] if self.seed else []
         self.process = subprocess.Popen(
-            [*self.under, BIN / "meshd", "--data", self.data, "--mesh-listen", f"127.0.0.1:{self.ports[0]}", "--http-listen",
-             f"127.0.0.1:{self.ports[1]}", "--discovery-enabled", "false", *seeds, *self.options],
+            [*self.under, BIN / "meshd", "--data", self.data, "--mesh-listen", f"127.0.0.1:{self.ports[0]}", *([] if "--http-listen" in self.options else ["--http-listen", f"127.0.0.1:{self.ports[1]}"]),
+             "--discovery-enabled", "false", *seeds, *self.options],
             stdout=open(f"{self.data}.log", "ab"), stderr=subprocess.STDOUT)
         if not until(lambda: self.http("GET", "/healthz")[0] == 200):
             raise Failed(f"{self.name} does not start: {self.data}.log")
@@ -113,10 +113,10 @@ class Bed:
         self.run("ticket", "create", "--keys", self.keys, "--site", site, "--node", name, "--out", path, *more)
         return path
 
-    def server(self, name, site, *more, seed=None, options=(), under=()):
-        """A server with a ticket of its own, running; `under` is a command that starts it."""
+    def server(self, name, site, *more, seed=None, options=(), under=(), port=None):
+        """A server with a ticket of its own, running; `under` is a command that starts it, `port` that of its options."""
         ticket = self.ticket(name, site, *more)
-        ports = (self.port, self.port + 1)
+        ports = (self.port, port or self.port + 1)
         self.port += 2
         server = Server(self, name, site, ports, seed, options, under)
         self.run("join", ticket, "--data", server.data)

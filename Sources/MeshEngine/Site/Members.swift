@@ -11,6 +11,7 @@ extension Engine {
     mutating func know(_ known: KnownNode, _ now: Instant) {
         let node = known.certificate.node
         guard node != own.node else { return }
+        if revoked[node] == nil { for card in known.earlier { _ = uses(card) } }
         admit(known.certificate, now)
         if let address = known.address {
             dials.tell(node, at: address, rung: .remembered, now: now)
@@ -25,17 +26,21 @@ extension Engine {
     /// A certificate was verified: its node belongs to the mesh, and has its name unless a later
     /// ticket was made for it.
     mutating func admit(_ card: Certificate, _ now: Instant) {
-        guard card.node != own.node, uses(card) == .only else { return }
-        if revoked[card.node] == nil, let revocation = tickets.revocation(of: card.ticket),
-            !names.hasNewer(card.node, than: revocation.serials)
-        {
-            heed(revocation, now)
+        guard card.node != own.node else { return }
+        // A revoked node has no ticket that another could not have.
+        guard revoked[card.node] != nil || uses(card) == .only else { return }
+        let isOut = tickets.revocation(of: card.ticket) != nil
+        if revoked[card.node] == nil, !isOut, names.isNewer(card) {
+            membership.forgetRevoked(card.node)
         }
         membership.admit(
             card.node, site: card.ticket.site, isCentral: card.ticket.isCentral, now: now)
         // What a name stands for is no affair of one who may not use it.
         if revoked[card.node] != nil { return membership.revoke(card.node, now: now) }
         if let nameless = names.claim(card) { membership.retire(nameless, now: now) }
+        if isOut, names.hasNone(card.node, newerThan: card) {
+            membership.revoke(card.node, now: now)
+        }
     }
 
     /// The node that has a node's place now, by a later ticket under the same name; nil for most.

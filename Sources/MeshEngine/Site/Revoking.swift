@@ -8,36 +8,41 @@ internal import MeshTrust
 /// A revoked node has no links; it is shown why, and nothing more: the article `TrustDocuments`.
 extension Engine {
     /// Whether this very node was revoked: it keeps to itself then.
-    package var isRevoked: Bool { revoked[own.node] != nil }
+    package var isRevoked: Bool { ownRevocation != nil }
+
+    private var ownRevocation: [UInt8]? {
+        revoked[own.node] ?? tickets.revocation(of: own.ticket)?.encoded
+    }
 
     /// A revocation is durable here.
     mutating func heed(_ revocation: Revocation, _ now: Instant) {
-        revoke(revocation.node, by: revocation, now)
+        let wasOut = isRevoked
+        if revoked[revocation.node] == nil {
+            revoked[revocation.node] = revocation.encoded
+            counters.add(.memberRevoked)
+            names.release(revocation.node)
+            tickets.release(revocation.node)
+            takeOut(revocation.node, by: revocation, now)
+        }
         // Who has shown a later ticket is a member by that one.
         for node in tickets.revoke(revocation).sorted()
-        where node == own.node || !names.hasNewer(node, than: revocation.serials) {
-            revoke(node, by: revocation, now)
+        where !names.hasNewer(node, than: revocation.serials) {
+            takeOut(node, by: revocation, now)
+        }
+        guard isRevoked, !wasOut else { return }
+        emit(.note(.revoked(revocation.reason), nil))
+        // Nobody is to take it for alive, and wait for it to carry a site's links.
+        membership.withdraw()
+        for id in links.keys.sorted() {
+            send(id, .revocation(revocation.encoded))
+            close(id, .selfRevoked)
         }
     }
 
-    private mutating func revoke(
+    private mutating func takeOut(
         _ node: NodeID, by revocation: Revocation, _ now: Instant
     ) {
-        guard revoked[node] == nil else { return }
-        tickets.settle(node)
-        revoked[node] = revocation.encoded
-        counters.add(.memberRevoked)
-        if node == own.node {
-            emit(.note(.revoked(revocation.reason), nil))
-            // Nobody is to take it for alive, and wait for it to carry a site's links.
-            membership.withdraw()
-            for id in links.keys.sorted() {
-                send(id, .revocation(revocation.encoded))
-                close(id, .selfRevoked)
-            }
-            return
-        }
-        names.release(node)
+        guard node != own.node else { return }
         membership.revoke(node, now: now)
         for id in links.filter({ $0.value.node == node }).keys.sorted() {
             turnAway(id, revocation.encoded)
@@ -45,22 +50,22 @@ extension Engine {
     }
 
     /// - Returns: whether a new link may stand.
-    mutating func mayLink(_ id: LinkID, _ card: Certificate, _ now: Instant) -> Bool {
-        if let document = revoked[own.node] {
+    mutating func mayLink(_ id: LinkID, _ card: Certificate) -> Bool {
+        if let document = ownRevocation {
             // A peer that has not heard of it would dial again and again.
             send(id, .revocation(document))
             emit(.close(id, reason: .selfRevoked))
             return false
         }
-        if let revocation = tickets.revocation(of: card.ticket) {
-            revoke(card.node, by: revocation, now)
-        }
-        if let document = revoked[card.node] {
+        if let document = revoked[card.node] ?? tickets.revocation(of: card.ticket)?.encoded {
             turnAway(id, document)
             return false
         }
+        let isKnown = tickets.doubles[card.node] != nil
         guard case .after(let holder) = uses(card) else { return true }
         counters.add(.linkTicketUsed)
+        // By the certificate that is kept an operator can revoke it.
+        if !isKnown, tickets.doubles[card.node] != nil { emit(.keep(id, card.encoded)) }
         // The certificate of the other is the proof.
         send(id, .certificate(holder.encoded))
         emit(.close(id, reason: .ticketUsed))

@@ -51,11 +51,20 @@ struct TicketUses {
     }
 
     /// The revocation that names a ticket.
-    func revocation(of ticket: Ticket) -> Revocation? { revocations[ticket.serial] }
+    func revocation(of ticket: Ticket) -> Revocation? { revocation(of: ticket.serial) }
 
-    /// A node was revoked: nobody needs to be told of it any more.
-    mutating func settle(_ node: NodeID) {
-        doubles = doubles.filter { $0.key != node && $0.value.first.node != node }
+    /// The revocation that names a ticket by its serial.
+    func revocation(of serial: [UInt8]) -> Revocation? { revocations[serial] }
+
+    /// A node was revoked: its tickets are another's who used them too.
+    mutating func release(_ node: NodeID) {
+        doubles[node] = nil
+        for (serial, card) in first where card.node == node {
+            let heirs = doubles.values.filter { $0.first.node == node }.map(\.second)
+            first[serial] = heirs.filter { $0.ticket.serial == serial }
+                .min { $0.node < $1.node }
+        }
+        doubles = doubles.filter { $0.value.first.node != node }
     }
 }
 

@@ -4,6 +4,7 @@ internal import GRDB
 internal import GRDBSQLite
 internal import Glibc
 package import MeshCore
+package import MeshTrust
 internal import Synchronization
 
 /// A room of its own for what is kept beside the records: where nodes were last met, the words with
@@ -146,6 +147,11 @@ extension Store {
 
     /// The words of nodes that left.
     package func departures() throws -> [NodeID: [UInt8]] { try named(.departure) }
+
+    /// Keeps that a node was seen with a ticket, unless another was before.
+    package func noteUse(_ card: Certificate) throws {
+        try notes.keepFirst(.ticket, card.ticket.serial, card.node.array)
+    }
 
     /// The node that was the first to be seen with each ticket, by serial.
     package func firstUses() throws -> [[UInt8]: NodeID] {
