@@ -99,7 +99,8 @@ class Bed:
         self.scratch = pathlib.Path(tempfile.mkdtemp(prefix="enemy."))
         self.keys = self.scratch / "keys"
         self.servers = []
-        self.port = 20_000 + os.getpid() % 20_000
+        # Below the ports that the system deals out itself.
+        self.port = 10_000 + os.getpid() % 20_000
         self.run("mesh", "create", self.keys, "--name", "enemy")
 
     def run(self, *words):
