@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+internal import CNIOLinux
 internal import Glibc
 internal import MeshCore
 internal import NIOCore
