@@ -120,7 +120,6 @@ package final class ChangeHub: Sendable {
     private struct State {
         var position = FeedPosition.beginning
         var waiters: [Int: AsyncStream<FeedPosition>.Continuation] = [:]
-        var owners: [Int: String] = [:]
         var next = 0
         var isClosed = false
     }
@@ -138,33 +137,24 @@ package final class ChangeHub: Sendable {
     func close() {
         let waiters = state.withLock { state in
             state.isClosed = true
-            defer { (state.waiters, state.owners) = ([:], [:]) }
+            defer { state.waiters = [:] }
             return Array(state.waiters.values)
         }
         for waiter in waiters { waiter.finish() }
     }
 
-    /// Positions as they come; only the newest waits. Nil if too many listen already, or half of
-    /// all that may listen are the same client's.
-    package func positions(for owner: String) -> AsyncStream<FeedPosition>? {
+    /// Positions as they come; only the newest waits. Nil if too many listen already.
+    package func positions() -> AsyncStream<FeedPosition>? {
         let (stream, continuation) = AsyncStream.makeStream(
             of: FeedPosition.self, bufferingPolicy: .bufferingNewest(1))
         let number: Int? = state.withLock { state in
-            guard !state.isClosed, state.waiters.count < Self.waitersMax,
-                state.owners.values.count(where: { $0 == owner }) < Self.waitersMax / 2
-            else { return nil }
+            guard !state.isClosed, state.waiters.count < Self.waitersMax else { return nil }
             state.next += 1
             state.waiters[state.next] = continuation
-            state.owners[state.next] = owner
             return state.next
         }
         guard let number else { return nil }
-        continuation.onTermination = { _ in
-            self.state.withLock { state in
-                state.waiters[number] = nil
-                state.owners[number] = nil
-            }
-        }
+        continuation.onTermination = { _ in self.state.withLock { $0.waiters[number] = nil } }
         return stream
     }
 }

@@ -73,13 +73,14 @@ public struct APIServer: Sendable {
     private let node: MeshNode
     private let configuration: APIConfiguration
     private let logger: Logger
-    private let limits = APILimits()
+    private let limits: APILimits
 
     /// Makes a server for a node.
     public init(node: MeshNode, configuration: APIConfiguration, logger: Logger) {
         self.node = node
         self.configuration = configuration
         self.logger = logger
+        limits = APILimits { node.count($0) }
     }
 
     /// Serves until the task is cancelled.
@@ -173,7 +174,7 @@ public struct APIServer: Sendable {
             let access = try gate.access(request.head, from: context.remoteAddress)
             let bodies = Claim(on: limits.bodies, for: access.owner)
             defer { bodies.release() }
-            let routes = Routes(node: node, bodies: bodies)
+            let routes = Routes(node: node, bodies: bodies, feeds: limits.feeds)
             if face == .content {
                 throw Problem.notFound("there is only /content here; the API is on http.listen")
             }
@@ -187,11 +188,6 @@ public struct APIServer: Sendable {
             return Routes.answer(problem)
         } catch let error as StoreError {
             return Routes.answer(Problem(error))
-        } catch let error as HTTPError where error.status == .contentTooLarge {
-            return Routes.answer(
-                Problem(
-                    code: "too_large", title: "Too large", status: 413,
-                    detail: "the body is over its limit"))
         }
     }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import Glibc
+internal import Mesh
 internal import Synchronization
 
 /// What all clients may hold of one thing at a time; no client holds more than half of it.
@@ -10,29 +11,29 @@ final class Allowance: Sendable {
     private struct State {
         var taken = 0
         var byOwner: [String: Int] = [:]
-        var refused: UInt64 = 0
     }
 
     private let total: Int
+    private let refused: @Sendable () -> Void
     private let state = Mutex(State())
 
-    init(total: Int) { self.total = total }
-
-    /// How often somebody was refused.
-    var refusals: UInt64 { state.withLock { $0.refused } }
+    /// - Parameter refused: called whenever somebody is refused, to count it.
+    init(total: Int, refused: @escaping @Sendable () -> Void) {
+        self.total = total
+        self.refused = refused
+    }
 
     /// - Returns: whether so much was left, and so much of the owner's half.
     func take(_ amount: Int, for owner: String) -> Bool {
-        state.withLock { state in
+        let isTaken = state.withLock { state in
             let own = state.byOwner[owner, default: 0]
-            guard amount <= total - state.taken, amount <= total / 2 - own else {
-                state.refused &+= 1
-                return false
-            }
+            guard amount <= total - state.taken, amount <= total / 2 - own else { return false }
             state.taken += amount
             state.byOwner[owner] = own + amount
             return true
         }
+        if !isTaken { refused() }
+        return isTaken
     }
 
     func give(_ amount: Int, of owner: String) {
@@ -46,7 +47,7 @@ final class Allowance: Sendable {
     }
 }
 
-/// What one request holds of an allowance until it is answered.
+/// What one request, or one feed, holds of an allowance until it ends.
 final class Claim: Sendable {
     private let allowance: Allowance
     private let owner: String
@@ -87,8 +88,16 @@ struct APILimits: Sendable {
     /// Seconds after which a client that was turned away may try again.
     static let retryAfterSeconds = 1
 
-    let connections = Allowance(total: Self.connectionCount)
-    let bodies = Allowance(total: Self.bodyBytes)
+    let connections: Allowance
+    let bodies: Allowance
+    let feeds: Allowance
+
+    /// - Parameter count: counts, by name, where a limit bites.
+    init(count: @escaping @Sendable (String) -> Void) {
+        connections = Allowance(total: Self.connectionCount) { count("http_connection_over_limit") }
+        bodies = Allowance(total: Self.bodyBytes) { count("http_body_over_limit") }
+        feeds = Allowance(total: ChangeHub.waitersMax) { count("http_feed_over_limit") }
+    }
 
     /// A connection may have a file of content open.
     private static var connectionCount: Int {

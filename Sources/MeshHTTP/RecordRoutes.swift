@@ -312,7 +312,8 @@ extension Routes {
         }
         let cursor = request.headers[.lastEventID] ?? parameter(request, "since")
         let start = try position(cursor)
-        guard let positions = node.changes.positions(for: access.owner) else {
+        let claim = Claim(on: feeds, for: access.owner)
+        guard claim.take(1), let positions = node.changes.positions() else {
             throw Problem(
                 code: "too_many_feeds", title: "Too many feeds", status: 503,
                 detail: """
@@ -325,6 +326,7 @@ extension Routes {
         return Response(
             status: .ok, headers: [.contentType: type, .cacheControl: "no-store"],
             body: ResponseBody { writer in
+                defer { claim.release() }
                 var feed = ChangeFeed(
                     routes: self, position: start, namespace: wanted, access: access,
                     isNDJSON: isNDJSON)

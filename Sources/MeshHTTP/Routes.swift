@@ -19,6 +19,7 @@ struct Routes: Sendable {
     let node: MeshNode
     /// What the body of the request takes of the bytes that all may have.
     let bodies: Claim
+    let feeds: Allowance
     var store: Store { node.store }
 
     func respond(_ request: Request, _ access: Access) async throws -> Response {

@@ -64,7 +64,8 @@ package final class TestMesh {
         let ticket = Ticket(
             key: ticketKey.publicKey.id,
             serial: serial
-                ?? (0..<8).flatMap { _ in [UInt8(seed >> 8), UInt8(truncatingIfNeeded: seed)] },
+                ?? [UInt8](repeating: UInt8(truncatingIfNeeded: seed), count: 15)
+                + [UInt8(truncatingIfNeeded: seed) &+ UInt8(seed >> 8)],
             site: site,
             node: name, isCentral: central, groups: [],
             grants: grants ?? (central ? Grant.central : Grant.edge(site: site, groups: [])))

@@ -222,7 +222,9 @@ extension String {
     }
 
     @Test func `names tickets, in order, and is refused with one named twice or too many`() throws {
-        let serials = (0..<UInt8(Revocation.serialsMax)).map { [UInt8](repeating: $0, count: 16) }
+        let serials = (0..<UInt8(Revocation.serialsMax)).map {
+            [UInt8](repeating: 200 + $0, count: 16)
+        }
         func naming(_ serials: [[UInt8]]) -> Revocation {
             Revocation(
                 of: node, created: 1, reason: "", cuts: [], serials: serials, key: mesh.revoke,

@@ -267,6 +267,12 @@ struct Vector {
                 .init(scope: Scope("menu@all")!, life: Life(7), through: 2),
             ], key: mesh.revoke, mesh: mesh.root.meshID)
         try good("revocation", revocation.encoded, "Two logs of a server stand so far.")
+        let tickets = Revocation(
+            of: certificate.node, created: 1_700_000_000_000, reason: "", cuts: [],
+            serials: [1, 2].map { [UInt8](repeating: $0, count: Ticket.serialByteCount) },
+            key: mesh.revoke, mesh: mesh.root.meshID)
+        try good(
+            "revocation", named: "tickets", tickets.encoded, "Two tickets, and nothing stands.")
         try good("ticket", Array(ticket.text.utf8), "A ticket with a seed, as text.")
     }
 }

@@ -219,6 +219,8 @@ def open_300_feeds(bed):
         answers.append(ask(lines[-1], "GET", "/v1/changes?since=now", greedy)[9:12])
     expect(answers.count("200") >= 100 and "503" in answers, {code: answers.count(code) for code in answers})
     expect(" 200 " in ask(connect(centre), "GET", "/v1/changes?since=now", other), "no feed for another app")
+    told = centre.admin("GET", "/metrics")[2].decode()
+    expect(f'http_feed_over_limit"}} {answers.count("503")}' in told, "what was turned away is not counted")
 
 
 def keep_all_threads_busy(bed):

@@ -38,7 +38,7 @@ extension Engine {
         // What a name stands for is no affair of one who may not use it.
         if revoked[card.node] != nil { return membership.revoke(card.node, now: now) }
         if let nameless = names.claim(card) { membership.retire(nameless, now: now) }
-        if isOut, names.hasNone(card.node, newerThan: card) {
+        if isOut, !names.hasNewer(card.node, than: [card.ticket.serial]) {
             membership.revoke(card.node, now: now)
         }
     }

@@ -53,11 +53,6 @@ struct NameHolders {
         newest[card.node].map { $0.lexicographicallyPrecedes(card.ticket.serial) } ?? true
     }
 
-    /// Whether a node has shown no later ticket than that of a certificate.
-    func hasNone(_ node: NodeID, newerThan card: Certificate) -> Bool {
-        newest[node].map { !card.ticket.serial.lexicographicallyPrecedes($0) } ?? true
-    }
-
     /// Whether the newest ticket that a node has shown is none of these.
     func hasNewer(_ node: NodeID, than serials: [[UInt8]]) -> Bool {
         newest[node].map { !serials.contains($0) } ?? false
