@@ -230,6 +230,10 @@ extension Routes {
         metric(
             "store_refused_jobs_total", "counter", "Writes refused because too many waited.",
             statistics.refusedJobs.load(ordering: .relaxed))
+        metric(
+            "store_rotten_pages_total", "counter",
+            "Pages of the database that were read and are not what was written there.",
+            node.store.rottenPageCount)
         metric("store_bytes", "gauge", "Bytes of the database.", try store.diskBytes())
         let content = try await node.content.report().map(\.own)
         metric("content_channels", "gauge", "Channels known here.", content.count)

@@ -16,6 +16,9 @@ package struct ScrubStep: Sendable {
 }
 
 extension Store {
+    /// How many pages were met that are not what was written there.
+    package var rottenPageCount: Int { (records as? SQLiteRecords)?.rottenPageCount ?? 0 }
+
     /// Where the last process stopped to scrub.
     package var scrubPlace: ScrubPlace {
         guard let bytes = (try? notes.all(.scrub))?.first?.value else { return .beginning }

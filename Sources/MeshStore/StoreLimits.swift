@@ -22,6 +22,10 @@ package enum StoreLimits {
     static let commitsPerRead = 256
     /// Changed leaves above which the digests are brought up to date in the background.
     static let dirtyLeaves = 512
+    /// Pages that are known to have rotted; more are met anew each time that they are read.
+    static let rottenPages = 4096
+    /// How often one thing is done anew because a rotten page was met.
+    static let looksAtPages = 4
     /// Notes of each kind in the room beside the records.
     static let notes = 100_000
 }

@@ -75,7 +75,7 @@ private let all: [String: NamespacePolicy] = ["menu": .menu, "orders": .orders, 
         let identity = mesh.identity("n")
         try mesh.store(identity).close()
         try mesh.rot(identity, "PRAGMA user_version = 6")
-        #expect(throws: StoreError.olderSchema(found: 6, known: 7)) { try mesh.store(identity) }
+        #expect(throws: StoreError.olderSchema(found: 6, known: 8)) { try mesh.store(identity) }
     }
 
     @Test func `refuses a newer schema and writes nothing`() throws {
@@ -93,7 +93,7 @@ private let all: [String: NamespacePolicy] = ["menu": .menu, "orders": .orders, 
         try Launch.lock.withLock { try shell.run() }
         shell.waitUntilExit()
         let before = try Data(contentsOf: URL(fileURLWithPath: path))
-        #expect(throws: StoreError.newerSchema(found: 9, known: 7)) { try mesh.store(identity) }
+        #expect(throws: StoreError.newerSchema(found: 9, known: 8)) { try mesh.store(identity) }
         #expect(try Data(contentsOf: URL(fileURLWithPath: path)) == before)
     }
 

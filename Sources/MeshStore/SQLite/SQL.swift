@@ -46,6 +46,19 @@ struct SQLRow {
         return Value(UnsafeRawBufferPointer(start: base, count: 32))
     }
 
+    /// How many columns there are.
+    var count: Int32 { sqlite3_column_count(statement) }
+
+    /// What stands in a column, whatever it is.
+    func value(_ column: Int32) -> SQLValue {
+        switch sqlite3_column_type(statement, column) {
+        case SQLITE_INTEGER: .int(int(column))
+        case SQLITE_TEXT: .text(bytes(column))
+        case SQLITE_NULL: .null
+        default: .bytes(bytes(column))
+        }
+    }
+
     func text(_ column: Int32) -> String { String(decoding: bytes(column), as: UTF8.self) }
 }
 

@@ -15,16 +15,30 @@ enum SQLiteMending {
         "loser", "certificate", "revocation", "idempotency",
     ]
 
+    private static let largeTables = ["record", "batch"]
+
     /// Looks at the small tables, and at all where the last process met with something broken.
     static func start(_ db: Database) throws {
         for table in smallTables where try !isInOrder(table, db) { try rebuild(table, db) }
         try mendNames(db)
         guard try Meta.get(db, "suspect") != nil else { return }
-        for table in ["record", "batch"] { try rebuild(table, db) }
+        for table in largeTables { try rebuild(table, db) }
         try forgetDigests(db)
         // A key may show what was hidden from those who follow.
         try db.run("DELETE FROM epoch")
         try Meta.remove(db, "suspect")
+    }
+
+    /// Looks at every table, and writes anew what SQLite would not find its way in.
+    ///
+    /// - Returns: whether records may show now that were hidden.
+    static func lookAtAll(_ db: Database) throws -> Bool {
+        for table in smallTables where try !isInOrder(table, db) { try rebuild(table, db) }
+        try mendNames(db)
+        let broken = try largeTables.filter { try !isInOrder($0, db) }
+        for table in broken { try rebuild(table, db) }
+        if try !broken.isEmpty || !isInOrder("node", db) { try forgetDigests(db) }
+        return !broken.isEmpty
     }
 
     /// Whether a table and its indexes are in order and agree.
@@ -41,53 +55,12 @@ enum SQLiteMending {
         guard let create = made.first else { return }
         try db.execute(sql: "ALTER TABLE \(table) RENAME TO salvage")
         try db.execute(sql: create)
-        let twins = table == "record" ? try twins(db) : []
-        let numbers = twins.map(String.init).joined(separator: ", ")
         // Without a condition SQLite copies the old indexes with the rows.
-        let condition = twins.isEmpty ? "1" : "arrival NOT IN (\(numbers))"
         try db.execute(
-            sql:
-                "INSERT OR IGNORE INTO \(table) SELECT * FROM salvage NOT INDEXED WHERE \(condition)"
-        )
+            sql: "INSERT OR IGNORE INTO \(table) SELECT * FROM salvage NOT INDEXED WHERE 1")
+        if table == "record" { try SQLiteRighting(db).right() }
         try db.execute(sql: "DROP TABLE salvage")
         for index in made.dropFirst() { try db.execute(sql: index) }
-    }
-
-    /// While the entry of an index was lost its record may have come again: of two rows the one
-    /// that is whole stays, and of two such the later.
-    ///
-    /// - Returns: the numbers of the others.
-    private static func twins(_ db: Database) throws -> [Int64] {
-        struct Place: Hashable {
-            let log: LogKey
-            let sequence: UInt64
-        }
-        let rows = try db.rows(
-            """
-            SELECT \(SQLiteSnapshot.recordColumns) FROM salvage NOT INDEXED
-            WHERE (scope, author, sequence) IN (
-                SELECT scope, author, sequence FROM salvage NOT INDEXED
-                GROUP BY scope, author, sequence HAVING count(*) > 1)
-            ORDER BY +arrival
-            """
-        ) { row in
-            let place = SQLiteSnapshot.place(row, id: row.fixed(5) ?? .zero)
-            return (
-                number: row.int(0), place: Place(log: place.log, sequence: place.sequence),
-                isWhole: place.sum == row.bits(12)
-            )
-        }
-        var kept: [Place: (number: Int64, isWhole: Bool)] = [:]
-        var losers: [Int64] = []
-        for row in rows {
-            if let old = kept[row.place] {
-                let isOldBetter = old.isWhole && !row.isWhole
-                losers.append(isOldBetter ? row.number : old.number)
-                if isOldBetter { continue }
-            }
-            kept[row.place] = (row.number, row.isWhole)
-        }
-        return losers
     }
 
     /// Looks through the whole table for a record that its place does not lead to.

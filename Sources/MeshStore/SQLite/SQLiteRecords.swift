@@ -12,6 +12,7 @@ internal import Synchronization
 /// Records in SQLite: one writer, readers beside it, one process.
 package final class SQLiteRecords: RecordStore {
     private let pool: DatabasePool
+    private let watch = PageWatch()
     private let trust: TrustDirectory
     private let queue = DispatchQueue(label: "mesh.store.writer")
     private let writer: Mutex<Writer>
@@ -22,6 +23,8 @@ package final class SQLiteRecords: RecordStore {
         var changes: SQLiteChanges?
         /// The start that is still to be written, because the disk was full when it was made.
         var unsaved: WriterLease?
+        /// What was made anew since the last transaction of the rules.
+        var mended: Set<Damage> = []
     }
 
     /// Opens or creates the database.
@@ -31,8 +34,9 @@ package final class SQLiteRecords: RecordStore {
         do {
             try Schema.refuseNewer(path)
             let ballast = Ballast(path: path + "-ballast")
+            let name = try PageLayer.name(of: path, watch)
             pool = try ballast.opening {
-                try DatabasePool(path: path, configuration: Schema.configuration())
+                try DatabasePool(path: name, configuration: Schema.configuration())
             }
             try Schema.prepare(pool)
             ballast.keep()
@@ -46,6 +50,12 @@ package final class SQLiteRecords: RecordStore {
     // MARK: The right to write
 
     package func lease(
+        _ start: @escaping @Sendable (StoredStart?) -> StartDecision
+    ) throws -> WriterLease {
+        try guarded { try takeOver(start) }
+    }
+
+    private func takeOver(
         _ start: @escaping @Sendable (StoredStart?) -> StartDecision
     ) throws -> WriterLease {
         try writer.withLock { writer in
@@ -100,9 +110,12 @@ package final class SQLiteRecords: RecordStore {
                 let committed = try pool.write { db in
                     if let unsaved = writer.unsaved { try SQLiteStart.save(unsaved, db) }
                     guard try SQLiteStart.holds(lease, db) else { throw StoreError.leaseLost }
-                    return try run(transaction, changes, db)
+                    let committed = try run(transaction, changes, db, writer.mended)
+                    guard watch.isSettled else { throw PageFault() }
+                    return committed
                 }
                 writer.unsaved = nil
+                writer.mended = []
                 changes.trim()
                 return committed
             } catch {
@@ -113,11 +126,12 @@ package final class SQLiteRecords: RecordStore {
     }
 
     private func run(
-        _ transaction: RecordTransaction, _ changes: SQLiteChanges, _ db: Database
+        _ transaction: RecordTransaction, _ changes: SQLiteChanges, _ db: Database,
+        _ mended: Set<Damage>
     ) throws -> Committed {
         var transaction = transaction
         var needs = transaction.begin()
-        var damage: Set<Damage> = []
+        var damage = mended
         let before = changes.counters.arrival
         changes.begin(wall: transaction.input.wall)
         while true {
@@ -180,14 +194,52 @@ package final class SQLiteRecords: RecordStore {
         }
     }
 
-    /// Has the next start look at everything where SQLite finds the file broken.
+    /// How many pages were met that are not what was written there.
+    var rottenPageCount: Int { watch.metCount }
+
+    /// A page of the file is not what was written there.
+    private struct PageFault: Error {}
+
+    /// Answers with what no rotten page has a part in, and has the next start look at everything
+    /// where SQLite finds the file broken.
     private func guarded<T>(_ body: () throws -> T) throws -> T {
-        do { return try body() } catch let refusal as SyncRefusal { throw refusal } catch {
+        do {
+            for _ in 0..<StoreLimits.looksAtPages {
+                // Of two readers on one connection the second sees pages that the first has met.
+                if !watch.isSettled { try lookAtPages() }
+                let settled = watch.settledCount
+                let result = Result { try body() }
+                if watch.metCount == settled { return try result.get() }
+            }
+            throw StoreError.database(
+                code: SQLITE_CORRUPT, message: "the disk changes what it holds")
+        } catch let refusal as SyncRefusal { throw refusal } catch {
             let failure = StoreError(error)
             if case .database(let code, _) = failure, code & 0xff == SQLITE_CORRUPT {
                 try? pool.write { db in try Meta.set(db, "suspect", [1]) }
             }
             throw failure
+        }
+    }
+
+    /// Makes anew what rotten pages have broken, but for rows: they show their rot themselves.
+    private func lookAtPages() throws {
+        try writer.withLock { writer in
+            if watch.isSettled { return }
+            let isMended = try pool.writeWithoutTransaction { db in
+                // What the writer has in memory may be better than what readers find on the disk.
+                db.releaseMemory()
+                var isMended = false
+                try db.inTransaction {
+                    isMended = try SQLiteMending.lookAtAll(db)
+                    return .commit
+                }
+                return isMended
+            }
+            if isMended { writer.mended.insert(.index) }
+            if let counters = writer.changes?.counters { writer.changes?.forget(counters) }
+            watch.settle()
+            pool.writeWithoutTransaction { PageLayer.sumSettledPages($0.sqliteConnection) }
         }
     }
 
@@ -316,53 +368,5 @@ struct SQLiteDigests {
                 tries[key.scope]?.remove(author)
             }
         }
-    }
-}
-
-/// How a process takes the database over.
-enum SQLiteStart {
-    static func judge(
-        _ db: Database, _ start: (StoredStart?) -> StartDecision
-    ) throws -> WriterLease {
-        let number = try Meta.get(db, "lease").map(number) ?? 0
-        return WriterLease(
-            number: number &+ 1, start: start(try stored(db)),
-            feed: FeedPosition(try StoredCounters.read(db).arrival))
-    }
-
-    private static func number(_ bytes: [UInt8]) -> UInt64 {
-        var reader = WireReader(bytes)
-        return (try? reader.u64()) ?? 0
-    }
-
-    private static func stored(_ db: Database) throws -> StoredStart? {
-        guard let node = try Meta.get(db, "node").flatMap({ NodeID($0) }) else { return nil }
-        return StoredStart(
-            node: node, life: Life(try Meta.get(db, "life").map(number) ?? 0),
-            incarnation: Incarnation(try Meta.get(db, "incarnation").map(number) ?? 0),
-            epoch: try Meta.get(db, "epoch") ?? [])
-    }
-
-    static func save(_ lease: WriterLease, _ db: Database) throws {
-        if let owner = try Meta.get(db, "node"), owner != lease.start.node.array {
-            throw StoreError.otherNode
-        }
-        try Meta.set(db, "node", lease.start.node.array)
-        for (name, value) in [
-            ("lease", lease.number), ("life", lease.start.life.value),
-            ("incarnation", lease.start.incarnation.value),
-        ] {
-            var writer = WireWriter()
-            writer.u64(value)
-            try Meta.set(db, name, writer.bytes)
-        }
-        try Meta.set(db, "epoch", lease.start.epoch)
-        try db.run(
-            "INSERT OR IGNORE INTO epoch VALUES(?, ?)", .bytes(lease.start.epoch),
-            .sequence(lease.feed.number))
-    }
-
-    static func holds(_ lease: WriterLease, _ db: Database) throws -> Bool {
-        try Meta.get(db, "lease").map(number) == lease.number
     }
 }

@@ -15,7 +15,7 @@ internal import MeshReplication
 /// changes in one transaction. `sum` is over the other columns of its row (`RowSum`).
 enum Schema {
     /// Counts changes of the layout; kept in `PRAGMA user_version`.
-    static let version = 7
+    static let version = 8
 
     private static let tables = """
         CREATE TABLE meta(name TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID;
@@ -69,6 +69,8 @@ enum Schema {
         var configuration = Configuration()
         configuration.maximumReaderCount = 4
         configuration.prepareDatabase { db in
+            PageLayer.reserve(db.sqliteConnection)
+            try db.execute(sql: "PRAGMA page_size = \(PageSum.pageByteCount)")
             try db.execute(sql: "PRAGMA cache_size = -4096")
             try db.execute(sql: "PRAGMA mmap_size = 0")
             if !db.configuration.readonly {
@@ -101,6 +103,9 @@ enum Schema {
             try db.execute(sql: "PRAGMA journal_size_limit = 67108864")
             guard try Int.fetchOne(db, sql: "PRAGMA synchronous") == 2 else {
                 throw StoreError.unusable("SQLite does not keep synchronous=FULL")
+            }
+            guard PageLayer.hasRoom(db.sqliteConnection) else {
+                throw StoreError.unusable("the first page of the database is damaged")
             }
         }
         guard found < version else { return }

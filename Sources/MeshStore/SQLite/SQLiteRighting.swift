@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import GRDB
+internal import GRDBSQLite
+internal import MeshCore
+internal import MeshReplication
+
+/// Puts rows of records right, between the copy of their table and the making of its indexes.
+///
+/// An index that is made from a rotten row would hide the record as a rotten index does. But the
+/// old indexes, those of the table `salvage`, say once more where each row stands. A row that
+/// does not match its sum stands where they say; what else is wrong with it is found there.
+struct SQLiteRighting {
+    private let db: Database
+
+    init(_ db: Database) { self.db = db }
+
+    func right() throws {
+        let rotten = try rottenRows()
+        if !rotten.isEmpty { try move(rotten) }
+        for twin in try twins() {
+            try db.run("DELETE FROM record WHERE arrival = ?", .int(twin))
+        }
+    }
+
+    /// Rows that do not match their sums, or whose key is not the one in their bytes.
+    private func rottenRows() throws -> Set<Int64> {
+        var rotten: Set<Int64> = []
+        try db.each("SELECT \(SQLiteSnapshot.recordColumns) FROM record") { row in
+            let place = SQLiteSnapshot.place(row, id: row.fixed(5) ?? .zero)
+            let key = (try? Record(decoding: row.bytes(6)))?.key.utf8
+            if place.sum != row.bits(12) || key != row.bytes(4) { rotten.insert(row.int(0)) }
+            return true
+        }
+        return rotten
+    }
+
+    private func move(_ rotten: Set<Int64>) throws {
+        func entries(of index: String, _ columns: String, _ rest: String, _ sql: String) throws {
+            var found: [[SQLValue]] = []
+            do {
+                try db.each(
+                    "SELECT arrival, \(columns) FROM salvage INDEXED BY \(index) \(rest)"
+                ) { row in
+                    if rotten.contains(row.int(0)) {
+                        found.append((1...row.count - 1).map(row.value) + [.int(row.int(0))])
+                    }
+                    return true
+                }
+            } catch let error as StoreError {
+                // An index that SQLite cannot read says nothing.
+                guard case .database(let code, _) = error, code & 0xff == SQLITE_CORRUPT else {
+                    throw error
+                }
+            }
+            for values in found {
+                try db.each(
+                    "UPDATE OR IGNORE record SET \(sql) WHERE arrival = ?", list: values
+                ) { _ in true }
+            }
+        }
+        try entries(
+            of: "record_dot", "scope, author, sequence", "",
+            "scope = ?, author = ?, sequence = ?")
+        try entries(
+            of: "record_key", "scope, key", "WHERE gone IS NULL",
+            "scope = ?, key = ?, gone = NULL, undo = NULL, by_author = NULL, by_sequence = NULL")
+        try entries(
+            of: "record_by", "by_author, scope, by_sequence", "WHERE gone IS NOT NULL",
+            "by_author = ?, scope = ?, by_sequence = ?")
+        try entries(
+            of: "record_gone", "undo, gone", "WHERE gone IS NOT NULL", "undo = ?, gone = ?")
+    }
+
+    /// While the entry of an index was lost its record may have come again: of two rows the one
+    /// that is whole stays, and of two such the later.
+    ///
+    /// - Returns: the numbers of the others.
+    private func twins() throws -> [Int64] {
+        struct Place: Hashable {
+            let log: LogKey
+            let sequence: UInt64
+        }
+        let rows = try db.rows(
+            """
+            SELECT \(SQLiteSnapshot.recordColumns) FROM record
+            WHERE (scope, author, sequence) IN (
+                SELECT scope, author, sequence FROM record
+                GROUP BY scope, author, sequence HAVING count(*) > 1)
+            ORDER BY +arrival
+            """
+        ) { row in
+            let place = SQLiteSnapshot.place(row, id: row.fixed(5) ?? .zero)
+            return (
+                number: row.int(0), place: Place(log: place.log, sequence: place.sequence),
+                isWhole: place.sum == row.bits(12)
+            )
+        }
+        var kept: [Place: (number: Int64, isWhole: Bool)] = [:]
+        var losers: [Int64] = []
+        for row in rows {
+            if let old = kept[row.place] {
+                let isOldBetter = old.isWhole && !row.isWhole
+                losers.append(isOldBetter ? row.number : old.number)
+                if isOldBetter { continue }
+            }
+            kept[row.place] = (row.number, row.isWhole)
+        }
+        return losers
+    }
+}
