@@ -1,19 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import GRDBSQLite
+internal import MeshStore
 internal import Synchronization
 
 #if canImport(Glibc)
     internal import Glibc
 #endif
 
-/// SQLite's file layer on simulated disks: its default one in this process.
+/// SQLite's file layer on simulated disks, below the one that sums pages.
 ///
-/// A path on no simulated disk is the former default's affair.
+/// A path on no simulated disk is the affair of the machine's own layer.
 ///
 /// Source: sqlite.org, "The OS Interface or VFS" and "WAL-mode File Format" (§2, locks).
 enum DiskLayer {
-    fileprivate static let former = UInt(bitPattern: sqlite3_vfs_find(nil))
+    fileprivate static let former = UInt(bitPattern: sqlite3_vfs_find("unix"))
 
     /// Registers the layer, once a process.
     static let isRegistered: Bool = {
@@ -46,7 +47,9 @@ enum DiskLayer {
             return SQLITE_OK
         }
         layer.pointee.xGetLastError = { _, _, _ in 0 }
-        return sqlite3_vfs_register(layer, 1) == SQLITE_OK
+        guard sqlite3_vfs_register(layer, 0) == SQLITE_OK else { return false }
+        PageLayer.put(over: "simulated")
+        return true
     }()
 
     fileprivate static let methods: UInt = {

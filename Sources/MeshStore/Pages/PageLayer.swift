@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import GRDBSQLite
+internal import Glibc
+internal import Synchronization
 
 /// A layer between SQLite and its files that puts a sum into each page and looks at it at each
 /// read, so that SQLite believes no rotten index.
@@ -8,30 +10,38 @@ internal import GRDBSQLite
 /// A row shows its own rot, but by an index SQLite searches: one bit in one entry can hide whole
 /// neighbours of it, and a server that does not see its own record writes another in its place.
 /// Pages of the write-ahead log carry a sum of SQLite's own, which SQLite looks at only after a
-/// crash; the layer looks at it at each read (`LogFrames`). Below it works whatever is SQLite's
-/// default layer: the disk of the machine, or one of the simulator.
+/// crash; the layer looks at it at each read (`LogFrames`). Below it works the layer of the disk,
+/// or that of a simulated one.
 ///
 /// Source: sqlite.org, "The OS Interface or VFS"; "The Checksum VFS Shim" does the like.
-enum PageLayer {
-    private static let name = "mesh-pages"
+package enum PageLayer {
+    /// The layer below, SQLite's own before this one: files that nobody watches are its alone.
+    fileprivate static let belowName = Mutex("unix")
 
-    /// The name under which SQLite opens a file with the layer.
+    /// Watches a file from its next opening on.
     ///
-    /// - Throws: where SQLite was built without names in the form of a URI.
-    static func name(of path: String, _ watch: PageWatch) throws(StoreError) -> String {
-        guard sqlite3_compileoption_used("USE_URI") != 0, isRegistered else {
-            throw .unusable("this SQLite has no names in the form of a URI, which page sums need")
+    /// - Throws: where the layer is not SQLite's default, or the path is none.
+    static func watch(_ path: String) throws(StoreError) -> PageWatch {
+        guard isRegistered, let full = fullPath(path) else {
+            throw .unusable("SQLite cannot open \(path) with sums of its pages")
         }
-        var escaped = ""
-        for byte in path.utf8 {
-            switch byte {
-            case UInt8(ascii: "%"): escaped += "%25"
-            case UInt8(ascii: "?"): escaped += "%3f"
-            case UInt8(ascii: "#"): escaped += "%23"
-            default: escaped.unicodeScalars.append(Unicode.Scalar(byte))
-            }
-        }
-        return "file:\(escaped)?vfs=\(name)&watch=\(watch.name)"
+        return PageWatch.watching(full)
+    }
+
+    /// Puts the layer over another than the disk of the machine, by its name.
+    package static func put(over name: String) {
+        _ = isRegistered
+        belowName.withLock { $0 = name }
+    }
+
+    /// The path under which SQLite opens a file.
+    private static func fullPath(_ path: String) -> String? {
+        guard let below else { return nil }
+        var full = [CChar](repeating: 0, count: Int(below.pointee.mxPathname) + 1)
+        let code = below.pointee.xFullPathname?(below, path, Int32(full.count), &full)
+        // A link on the way is no error.
+        guard let code, code & 0xff == SQLITE_OK else { return nil }
+        return full.withUnsafeBufferPointer { $0.baseAddress.map { String(cString: $0) } }
     }
 
     /// Has a new file leave room for the sums; call before anything is written.
@@ -61,14 +71,10 @@ enum PageLayer {
         layer.pointee.iVersion = 2
         layer.pointee.szOsFile = Int32(MemoryLayout<OpenFile>.size)
         layer.pointee.mxPathname = below?.pointee.mxPathname ?? 512
-        name.withCString { text in
-            let copy = UnsafeMutablePointer<CChar>.allocate(capacity: name.utf8.count + 1)
-            copy.initialize(from: text, count: name.utf8.count + 1)
-            layer.pointee.zName = UnsafePointer(copy)
-        }
+        layer.pointee.zName = UnsafePointer(strdup("mesh-pages"))
         layer.pointee.xOpen = open
         setPathMethods(layer)
-        return sqlite3_vfs_register(layer, 0) == SQLITE_OK
+        return sqlite3_vfs_register(layer, 1) == SQLITE_OK
     }()
 
     fileprivate static let methods: UInt = {
@@ -82,8 +88,9 @@ enum PageLayer {
     }()
 }
 
-/// SQLite's default layer, whichever that is at the moment.
-private var below: UnsafeMutablePointer<sqlite3_vfs>? { sqlite3_vfs_find(nil) }
+private var below: UnsafeMutablePointer<sqlite3_vfs>? {
+    PageLayer.belowName.withLock { sqlite3_vfs_find($0) }
+}
 
 /// What SQLite hands back at each call: its own part first, then ours.
 private struct OpenFile {
@@ -122,8 +129,7 @@ private func open(
 
 private func kind(_ name: UnsafePointer<CChar>?, _ flags: Int32) -> PageFile.Kind {
     guard let name, flags & (SQLITE_OPEN_MAIN_DB | SQLITE_OPEN_WAL) != 0,
-        let watch = sqlite3_uri_parameter(sqlite3_filename_database(name), "watch")
-            .flatMap({ PageWatch.named(String(cString: $0)) })
+        let watch = PageWatch.ofFile(String(cString: sqlite3_filename_database(name)))
     else { return .other }
     return flags & SQLITE_OPEN_MAIN_DB != 0 ? .pages(watch) : .log(LogFrames(watch))
 }

@@ -28,18 +28,30 @@ final class PageWatch: Sendable {
     }
 
     private static let all = Mutex<[String: Entry]>([:])
-    private static let numbers = Atomic<Int>(1)
 
-    /// Names the watch to the file layer.
-    let name = String(PageWatch.numbers.add(1, ordering: .relaxed).newValue)
+    private let path: String
     private let state = Mutex(State())
 
-    /// Watches the file that is opened under its name.
-    init() { Self.all.withLock { $0[name] = Entry(watch: self) } }
+    private init(_ path: String) { self.path = path }
 
-    deinit { Self.all.withLock { $0[name] = nil } }
+    deinit {
+        Self.all.withLock { all in
+            if all[path]?.watch == nil { all[path] = nil }
+        }
+    }
 
-    static func named(_ name: String) -> PageWatch? { all.withLock { $0[name]?.watch } }
+    /// Watches a file, named by its full path, from its next opening on.
+    static func watching(_ path: String) -> PageWatch {
+        all.withLock { all in
+            if let watch = all[path]?.watch { return watch }
+            let watch = PageWatch(path)
+            all[path] = Entry(watch: watch)
+            return watch
+        }
+    }
+
+    /// Who watches a file; nil for a file of somebody else.
+    static func ofFile(_ path: String) -> PageWatch? { all.withLock { $0[path]?.watch } }
 
     /// How often something rotten was read, but for what is settled.
     var metCount: Int { state.withLock { $0.metCount } }

@@ -12,7 +12,7 @@ internal import Synchronization
 /// Records in SQLite: one writer, readers beside it, one process.
 package final class SQLiteRecords: RecordStore {
     private let pool: DatabasePool
-    private let watch = PageWatch()
+    private let watch: PageWatch
     private let trust: TrustDirectory
     private let queue = DispatchQueue(label: "mesh.store.writer")
     private let writer: Mutex<Writer>
@@ -34,9 +34,9 @@ package final class SQLiteRecords: RecordStore {
         do {
             try Schema.refuseNewer(path)
             let ballast = Ballast(path: path + "-ballast")
-            let name = try PageLayer.name(of: path, watch)
+            watch = try PageLayer.watch(path)
             pool = try ballast.opening {
-                try DatabasePool(path: name, configuration: Schema.configuration())
+                try DatabasePool(path: path, configuration: Schema.configuration())
             }
             try Schema.prepare(pool)
             ballast.keep()
