@@ -120,7 +120,7 @@ extension Membership {
         named[node.short] = node
         unsettled.insert(node)
         let (said, vouches) = early.take(node)
-        if let said { hear(said.presence, said.address, from: said.teller, now) }
+        for words in said { hear(words.presence, words.address, from: words.teller, now) }
         for one in vouches { hear(one.vouch, from: one.teller, now) }
     }
 

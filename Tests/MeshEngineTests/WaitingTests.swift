@@ -117,6 +117,29 @@ import Testing
         #expect(bench.engine.counters[refused: .authorUnknown] == 1)
     }
 
+    @Test func `tells the author what lost its place, also where he has sent what took it`()
+        throws
+    {
+        var bench = Bench(own)
+        let (author, _) = bench.link(peer, dialled: false)
+        let (other, _) = bench.link(third, dialled: false)
+        let message = try mesh.message(peer)
+        for (source, isToldOther) in [(author, true), (other, false)] {
+            var outcome = IngestOutcome()
+            outcome.outvoted = [message]
+            let effects = bench.judge(source, message, outcome)
+            let reads = effects.compactMap { effect -> LinkID? in
+                if case .read(let id, .losers(of: peer.node)) = effect { id } else { nil }
+            }
+            #expect(reads == [author])
+            #expect(
+                effects.sent.contains {
+                    if case .commits = $0.message { $0.id == other } else { false }
+                } == isToldOther)
+            _ = bench.give(.chunk(author, [], rest: nil))
+        }
+    }
+
     @Test func `tells of no more commits that lost their place than a server keeps`() throws {
         var limits = EngineLimits()
         limits.losersTold = 3

@@ -232,6 +232,30 @@ private let mesh: MeshID = TestMesh.bytes(9, 9)
         #expect(left.isEmpty)
     }
 
+    @Test func `that a node is there is kept from each teller until it is known or taken back`() {
+        var few = MembershipTuning()
+        few.rumoursWaiting = 3
+        var early = EarlyWords(few)
+        func words(_ teller: UInt8, of subject: UInt8) -> EarlyWords.Said {
+            let presence = Presence(
+                key: key(subject), mesh: mesh, version: .init(incarnation: 1, counter: 1),
+                status: .alive, wan: .untried, priority: 0, port: 1)
+            return EarlyWords.Said(presence: presence, address: nil, teller: node(teller))
+        }
+        let hadRoom = [words(1, of: 9), words(2, of: 9), words(2, of: 9), words(3, of: 9)].map {
+            early.keep($0)
+        }
+        #expect(hadRoom == [true, true, true, true])
+        // A fourth has no room before one is taken back.
+        let isFull = !early.keep(words(4, of: 9))
+        early.forget(node(9).short, from: node(2))
+        let hasRoom = early.keep(words(4, of: 9))
+        #expect(isFull && hasRoom)
+        let (taken, left) = (early.take(node(9)).said, early.take(node(9)).said)
+        #expect(taken.map(\.teller) == [1, 3, 4].map(node))
+        #expect(left.isEmpty)
+    }
+
     @Test func `of a far member counts though it came before the far member was known`() {
         let own = key(1)
         var member = Membership(

@@ -78,11 +78,16 @@ extension Engine {
             return counters.add(.losersOverLimit)
         }
         losersTold[author, default: 0] += 1
-        for (other, link) in links.sorted(by: { $0.key < $1.key })
-        where other != id && link.peer.certificate.allows(.read, message.scope)
-            && link.credit.hasRoom
-        {
-            transmit(other, message)
+        for (other, link) in links.sorted(by: { $0.key < $1.key }) {
+            // Its author may have sent what took the place, and not know what it took it from.
+            if link.peer.certificate.node == author {
+                queue(other, [.losers(of: author)])
+                pump(other)
+            } else if other != id, link.peer.certificate.allows(.read, message.scope),
+                link.credit.hasRoom
+            {
+                transmit(other, message)
+            }
         }
     }
 

@@ -17,7 +17,10 @@ struct EarlyWords: Sendable {
         let teller: NodeID
     }
 
-    private var said: [NodeID: Said] = [:]
+    /// By node, then in the order in which they were brought: who has told of a node is part of
+    /// what is known of it.
+    private var said: [NodeID: [Said]] = [:]
+    private var saidCount = 0
     private var vouches: [Brought] = []
     private let presencesMost: Int
     private let vouchesMost: Int
@@ -27,13 +30,28 @@ struct EarlyWords: Sendable {
         vouchesMost = tuning.vouchesWaiting
     }
 
-    /// Keeps a node's words.
+    /// Keeps a node's words, the last that each teller has brought.
     ///
     /// - Returns: false if there is no room.
     mutating func keep(_ words: Said) -> Bool {
-        guard said.count < presencesMost else { return false }
-        said[words.presence.node] = words
+        let node = words.presence.node
+        if let known = said[node]?.firstIndex(where: { $0.teller == words.teller }) {
+            said[node]?[known] = words
+            return true
+        }
+        guard saidCount < presencesMost else { return false }
+        said[node, default: []].append(words)
+        saidCount += 1
         return true
+    }
+
+    /// A teller takes back that a node is there.
+    mutating func forget(_ node: ShortID, from teller: NodeID) {
+        for known in said.keys where known.short == node {
+            let rest = said[known]?.filter { $0.teller != teller } ?? []
+            saidCount -= (said[known]?.count ?? 0) - rest.count
+            said[known] = rest.isEmpty ? nil : rest
+        }
     }
 
     /// Keeps the newest vouch of a node about another.
@@ -54,11 +72,13 @@ struct EarlyWords: Sendable {
     }
 
     /// A node is known now: what was said by it and about it can be judged.
-    mutating func take(_ node: NodeID) -> (said: Said?, vouches: [Brought]) {
+    mutating func take(_ node: NodeID) -> (said: [Said], vouches: [Brought]) {
         let isAbout = { (brought: Brought) in
             brought.vouch.node == node || brought.vouch.subject == node
         }
         defer { vouches.removeAll(where: isAbout) }
-        return (said.removeValue(forKey: node), vouches.filter(isAbout))
+        let words = said.removeValue(forKey: node) ?? []
+        saidCount -= words.count
+        return (words, vouches.filter(isAbout))
     }
 }

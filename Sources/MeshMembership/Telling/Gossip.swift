@@ -11,6 +11,7 @@ extension Membership {
         case .suspect(let subject, let version, let accuser):
             hearAccusation(rumour, subject, version, accuser, from: teller, now)
         case .away(let subject, let version, let accuser):
+            if named[subject] == nil { early.forget(subject, from: teller) }
             if let node = named[subject], let member = table[node], !isNear(member) {
                 guard version >= member.version else { return count(.rumourOld) }
                 table[node]?.tellers.remove(teller)
