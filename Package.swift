@@ -122,7 +122,8 @@ let package = Package(
         .executableTarget(
             name: "meshctl",
             dependencies: [
-                "MeshClient", "MeshCore", "MeshCrypto", "MeshTrust", "MeshContent", "MeshStore",
+                "MeshClient", "MeshCore", "MeshCrypto", "MeshTrust", "MeshReplication",
+                "MeshContent", "MeshStore",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ], swiftSettings: settings, linkerSettings: hardened),
         // Tools of this repository.

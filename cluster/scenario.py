@@ -195,7 +195,7 @@ def main():
     try:
         run = Run()
         for name, options in POLICIES.items():
-            meshctl("centre", "namespace", "create", name, *options)
+            meshctl("centre", "namespace", "create", name, "--keys", str(STATE / "keys"), *options)
         begin = time.monotonic()
         for at, _, words in steps:
             time.sleep(max(0, begin + at - time.monotonic()))

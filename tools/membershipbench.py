@@ -189,7 +189,7 @@ def gateway_takeover():
     """From a gateway's SIGKILL until what another server wrote after it is at the centre."""
     took = []
     lab("up", "1", "3")
-    meshctl("centre", "namespace", "create", "notes", "--audience", "all", "--writers", "any", "--merge", "register")
+    meshctl("centre", "namespace", "create", "notes", "--keys", str(STATE / "keys"), "--audience", "all", "--writers", "any", "--merge", "register")
     time.sleep(3)
     for run in range(KILLS):
         gateway = json.loads(meshctl("s1-1", "status", "-o", "json").stdout)["gateway"]
@@ -211,7 +211,7 @@ def gateway_takeover():
 def wan_bytes(servers):
     """What the WAN carries to and from a site while the centre writes 200 records and the site 200."""
     lab("up", "1", str(servers))
-    meshctl("centre", "namespace", "create", "notes", "--audience", "all", "--writers", "any", "--merge", "register")
+    meshctl("centre", "namespace", "create", "notes", "--keys", str(STATE / "keys"), "--audience", "all", "--writers", "any", "--merge", "register")
     time.sleep(8)
 
     def crossed():

@@ -56,10 +56,9 @@ public struct NodeClient: Sendable {
     /// The namespaces known to the node.
     public func namespaces() async throws -> NamespacesView { try await get("/v1/namespaces") }
 
-    /// Creates a namespace; only on the admin socket of a central node.
-    public func create(_ namespace: NamespaceView) async throws -> NamespaceView {
-        let body = Array(try MeshJSON.encode(namespace))
-        return try await send("PUT", "/v1/namespaces/\(Self.escape(namespace.name))", body)
+    /// Brings a signed policy in; only on the admin socket of a central node.
+    public func define(_ namespace: String, _ document: [UInt8]) async throws -> NamespaceView {
+        try await send("PUT", "/v1/namespaces/\(Self.escape(namespace))", document)
     }
 
     /// The tokens of apps.

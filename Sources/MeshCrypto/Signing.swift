@@ -19,6 +19,7 @@ package enum SigningContext: String, CaseIterable, Sendable {
     case release = "MESH1 release"
     case revocation = "MESH1 revoke"
     case policy = "MESH1 policy"
+    case definition = "MESH1 define"
 
     /// The label, padded with zeros to 32 bytes.
     package var label: [UInt8] {

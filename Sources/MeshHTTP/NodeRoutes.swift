@@ -67,16 +67,10 @@ extension Routes {
     private func view(
         _ name: String, _ policy: NamespacePolicy, _ id: PolicyID? = nil, _ isCurrent: Bool = true
     ) -> NamespaceView {
-        let audience =
-            switch policy.audience {
-            case .all: "all"
-            case .site: "site"
-            case .group(let group): "group:\(group)"
-            case .each: "each"
-            }
         let id = id ?? policy.id(for: name, in: store.identity.root.meshID)
         return NamespaceView(
-            name: name, audience: audience, writers: policy.writers.name, merge: policy.merge.name,
+            name: name, audience: policy.audience.name, writers: policy.writers.name,
+            merge: policy.merge.name,
             id: id.description, current: isCurrent)
     }
 
@@ -88,38 +82,34 @@ extension Routes {
             throw Problem.bad(
                 "bad_namespace", "'\(name)' is not a name for a namespace: a-z 0-9 _ -")
         }
-        let wanted = try await json(NamespaceView.self, request, upTo: 4096)
-        let audience: NamespacePolicy.AudienceRule
-        switch wanted.audience.split(separator: ":", omittingEmptySubsequences: false).map(
-            String.init)
-        {
-        case ["all"]: audience = .all
-        case ["site"]: audience = .site
-        case let parts where parts.count == 2 && parts[0] == "group" && Name.isValid(parts[1]):
-            audience = .group(parts[1])
-        default:
-            throw Problem.bad("bad_audience", "audience is all, site or group:NAME")
+        let root = store.identity.root
+        let bytes = try await body(request, upTo: PolicyDocument.byteCountMax)
+        let document: PolicyDocument
+        do throws(TrustError) {
+            document = try PolicyDocument(decoding: bytes, root: root)
+        } catch {
+            throw Problem(
+                code: "policy_refused", title: "Policy refused", status: 422,
+                detail: "the policy is not signed by an operator of this mesh: \(error)")
         }
-        guard let writers = NamespacePolicy.Writers(name: wanted.writers) else {
-            throw Problem.bad("bad_writers", "writers is central, site or any")
+        guard document.namespace == name else {
+            throw Problem.bad(
+                "bad_namespace", "the policy is of '\(document.namespace)', not of '\(name)'")
         }
-        guard let merge = MergeKind(name: wanted.merge) else {
-            throw Problem.bad("bad_merge", "merge is register or log")
-        }
-        let policy = NamespacePolicy(audience: audience, writers: writers, merge: merge)
-        if let known = try store.policy(of: name) {
-            guard known == policy else {
+        if let known = try store.knownPolicies(of: name).first {
+            if known.document == document { return try Self.json(view(name, known.policy)) }
+            guard document.precedes(known.document) else {
                 throw Problem(
-                    code: "exists", title: "Already there", status: 409,
-                    detail: "'\(name)' exists with another policy, and a policy cannot be changed")
+                    code: "exists", title: "A newer one is there", status: 409,
+                    detail:
+                        "a newer policy of '\(name)' is known; the operator's clock may be behind")
             }
-            return try Self.json(view(name, known))
         }
         let write = Write(
             .put, try NamespacePolicy.key(of: name), contentType: NamespacePolicy.contentType,
-            body: policy.encoded)
+            body: document.encoded)
         _ = try await store.write(WriteRequest(scope: NamespacePolicy.scope, writes: [write]))
-        return try Self.json(view(name, policy), status: .created)
+        return try Self.json(view(name, document.policy), status: .created)
     }
 
     // MARK: Tokens

@@ -8,12 +8,19 @@ internal import MeshTrust
 /// Judges records whose body is a document of the mesh.
 ///
 /// What makes a release or a revocation valid is not who brought it but the signatures in it, so
-/// every server may pass it on and none can make one up. A policy must be one.
+/// every server may pass it on and none can make one up. A policy's record is the centre's, and its
+/// policy an operator's.
 package enum DocumentAdmission {
     /// Whether records of a scope stand by signatures of their own.
     package static func appliesTo(_ scope: Scope) -> Bool {
         scope.namespace == ContentSpecification.namespace
             || scope.namespace == Revocation.namespace
+    }
+
+    /// Whether a key of the mesh's own namespace is one of policies: all that are signed stand
+    /// there.
+    static func isOfPolicies(_ key: RecordKey) -> Bool {
+        key.utf8.starts(with: Array("namespaces/".utf8))
     }
 
     static func judge(_ record: Record, in scope: Scope, root: RootDocument) throws(Refusal) {
@@ -36,9 +43,10 @@ package enum DocumentAdmission {
                 revocation.key == key
             else { throw .badRevocation }
         case NamespacePolicy.meshNamespace:
-            guard key.utf8.starts(with: Array("namespaces/".utf8)) else { return }
-            guard kind == .put, NamespacePolicy.namespace(of: key) != nil,
-                (try? NamespacePolicy(decoding: body)) != nil
+            guard isOfPolicies(key) else { return }
+            guard kind == .put, let namespace = NamespacePolicy.namespace(of: key),
+                let document = try? PolicyDocument(decoding: body, root: root),
+                document.namespace == namespace
             else { throw .badPolicy }
         default: return
         }

@@ -92,20 +92,16 @@ struct Workspace {
         return known.filter { range.contains($0.key) }.sorted { $0.key < $1.key }.map(\.value)
     }
 
-    /// The policies of a namespace that are known, the one for new writes first: the earliest.
+    /// The policies of a namespace that are known, the one for new writes first.
     mutating func policies(of namespace: String, mesh: MeshID) -> [NamedPolicy] {
         if let known = policies[namespace] { return known }
         let found: [NamedPolicy]
         if let builtIn = BuiltIn.policy(of: namespace) {
             found = [NamedPolicy(id: .builtIn, policy: builtIn)]
         } else if let name = BuiltIn.policyKey(of: namespace) {
-            found = live(name)
-                .sorted { ($0.record.stamp, $0.dot) < ($1.record.stamp, $1.dot) }
-                .compactMap { held in
-                    (try? NamespacePolicy(decoding: held.record.body)).map {
-                        NamedPolicy(id: $0.id(for: namespace, in: mesh), policy: $0)
-                    }
-                }
+            found = PolicyDocument.ordered(live(name).map(\.record.body)).map {
+                NamedPolicy(id: $0.policy.id(for: namespace, in: mesh), policy: $0.policy)
+            }
         } else {
             found = []
         }

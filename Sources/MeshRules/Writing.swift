@@ -145,7 +145,7 @@ extension RecordTransaction {
         var byteCount = 0
         for (index, write) in request.writes.enumerated() {
             var key = keys[write.key] ?? keyPlan(live(write.key, in: request.scope))
-            try check(write, key, merge)
+            try check(write, key, in: request.scope, merge)
             // Where no value is, a deletion would be evidence against nothing, kept for ever.
             let isWanted = write.kind == .put || key.holdsValue
             isNeeded.append(isWanted)
@@ -178,7 +178,7 @@ extension RecordTransaction {
     }
 
     private func check(
-        _ write: Write, _ key: KeyPlan, _ merge: MergeKind
+        _ write: Write, _ key: KeyPlan, in scope: Scope, _ merge: MergeKind
     ) throws(WriteRefusal) {
         let current = key.live.isEmpty ? nil : EntityTag.of(key.live)
         let holds =
@@ -191,7 +191,9 @@ extension RecordTransaction {
             }
         guard holds else { throw .preconditionFailed(current: current) }
         guard merge == .log else { return }
-        guard key.live.isEmpty else { throw .exists(write.key) }
+        let isOfPolicies =
+            scope == NamespacePolicy.scope && DocumentAdmission.isOfPolicies(write.key)
+        guard key.live.isEmpty || isOfPolicies else { throw .exists(write.key) }
         guard write.kind == .put else { throw .limit("records of a log cannot be deleted") }
     }
 

@@ -62,7 +62,8 @@ extension Simulation {
         guard let store = node.store, (try? store.policy(of: namespace)) == nil,
             let key = try? NamespacePolicy.key(of: namespace)
         else { return }
-        let write = Write(.put, key, body: policy.encoded)
+        let document = trust.policy(policy, of: namespace, created: node.clock.wall)
+        let write = Write(.put, key, body: document.encoded)
         let request = WriteRequest(scope: NamespacePolicy.scope, writes: [write])
         self.write(node, request) { _ in
             self.definitions[namespace, default: []].insert(policy)

@@ -4,6 +4,7 @@ internal import MeshCore
 internal import MeshCrypto
 internal import MeshEngine
 internal import MeshLink
+internal import MeshReplication
 internal import MeshOracle
 internal import MeshRules
 internal import MeshStore
@@ -189,6 +190,14 @@ struct SimulatedTrust {
         let node = SigningKey(seed: Self.bytes(&random))
         let link = AgreementKey(secret: Self.bytes(&random))
         return identity(name, site: site, isCentral: isCentral, seeds: seeds, node, link)
+    }
+
+    /// A policy as an operator signs it.
+    func policy(
+        _ policy: NamespacePolicy, of namespace: String, created: UInt64
+    ) -> PolicyDocument {
+        PolicyDocument(
+            of: namespace, policy, created: created, key: enrol, mesh: root.meshID)
     }
 
     /// The same box, enrolled again under another name.

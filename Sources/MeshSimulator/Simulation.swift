@@ -132,7 +132,8 @@ package final class Simulation {
     /// The centre defines the namespaces.
     private func govern(_ centre: SimulatedNode) throws {
         for (name, policy) in Apps.namespaces.sorted(by: { $0.key < $1.key }) {
-            let write = Write(.put, try NamespacePolicy.key(of: name), body: policy.encoded)
+            let document = trust.policy(policy, of: name, created: centre.clock.wall)
+            let write = Write(.put, try NamespacePolicy.key(of: name), body: document.encoded)
             self.write(centre, WriteRequest(scope: NamespacePolicy.scope, writes: [write]))
         }
     }

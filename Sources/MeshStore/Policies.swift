@@ -32,10 +32,13 @@ package struct KnownPolicy: Sendable {
     package let namespace: String
     /// Its name in commits.
     package let id: PolicyID
-    /// The policy.
-    package let policy: NamespacePolicy
+    /// What an operator has signed.
+    package let document: PolicyDocument
     /// Whether it is the one for new writes.
     package let isCurrent: Bool
+
+    /// The policy.
+    package var policy: NamespacePolicy { document.policy }
 }
 
 extension Store {
@@ -55,16 +58,14 @@ extension Store {
         guard let name = BuiltIn.policyKey(of: namespace),
             let state = try read({ try $0.state(of: name) })
         else { return [] }
-        let policies = state.versions
-            .sorted { ($0.record.stamp, $0.dot) < ($1.record.stamp, $1.dot) }
-            .compactMap { try? NamespacePolicy(decoding: $0.record.body) }
+        let documents = PolicyDocument.ordered(state.versions.map(\.record.body))
         var seen: Set<PolicyID> = []
-        return policies.compactMap { policy in
-            let id = policy.id(for: namespace, in: identity.root.meshID)
+        return documents.compactMap { document in
+            let id = document.policy.id(for: namespace, in: identity.root.meshID)
             let isFirst = seen.isEmpty
             guard seen.insert(id).inserted else { return nil }
             return KnownPolicy(
-                namespace: namespace, id: id, policy: policy, isCurrent: isFirst)
+                namespace: namespace, id: id, document: document, isCurrent: isFirst)
         }
     }
 

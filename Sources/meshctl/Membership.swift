@@ -5,6 +5,7 @@ import Foundation
 import Glibc
 import MeshCore
 import MeshCrypto
+import MeshReplication
 import MeshStore
 import MeshTrust
 
@@ -227,6 +228,18 @@ struct KeyFolder {
         try DataDirectory.write(Array(file.text.utf8), to: out, mode: 0o600)
         Console.complain(
             "ticket for \(node) at \(site) is in \(out) (use: meshctl join \(out))")
+    }
+
+    /// Signs a namespace's policy with the enrol key, now.
+    func define(_ namespace: String, _ policy: NamespacePolicy) throws -> PolicyDocument {
+        try Sodium.start()
+        let root = try root()
+        guard let seed = Bytes32(try readSecret("enrol.key")) else {
+            throw Failure("\(path)/enrol.key is not a key")
+        }
+        return PolicyDocument(
+            of: namespace, policy, created: UInt64(max(0, Date().timeIntervalSince1970 * 1000)),
+            key: SigningKey(seed: seed, isGuarded: true), mesh: root.meshID)
     }
 
     /// The time for the next ticket, which is noted beside the keys before the ticket is made.

@@ -2,6 +2,8 @@
 
 import ArgumentParser
 import MeshClient
+import MeshCore
+import MeshReplication
 
 /// Every node known, one a line.
 struct Peers: AsyncParsableCommand {
@@ -165,18 +167,54 @@ struct NamespaceCommand: AsyncParsableCommand {
 
     struct Create: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
-            abstract: "Makes a namespace; its policy cannot be changed afterwards.")
+            abstract: "Makes a namespace: signs its policy and hands it to a central server.",
+            discussion:
+                "What was written under a policy stays under it; --change gives a namespace another policy for what is written from then on."
+        )
 
         @OptionGroup var connection: Connection
         @Argument(help: "The name: a-z 0-9 _ -") var name: String
         @Option(help: "all, site or group:NAME.") var audience: String
         @Option(help: "central, site or any.") var writers: String
         @Option(help: "register or log.") var merge: String
+        @Option(help: "The directory of 'mesh create', with the key that signs.") var keys: String
+        @Flag(help: "Signs also where the namespace has another policy.") var change = false
+
+        func validate() throws { _ = try policy() }
+
+        private func policy() throws -> NamespacePolicy {
+            guard Name.isValidNamespace(name), !name.hasPrefix("_") else {
+                throw ValidationError("'\(name)' is not a name for a namespace: a-z 0-9 _ -")
+            }
+            guard let audience = NamespacePolicy.AudienceRule(name: audience) else {
+                throw ValidationError("--audience is all, site or group:NAME, not '\(audience)'")
+            }
+            guard let writers = NamespacePolicy.Writers(name: writers) else {
+                throw ValidationError("--writers is central, site or any, not '\(writers)'")
+            }
+            guard let merge = MergeKind(name: merge) else {
+                throw ValidationError("--merge is register or log, not '\(merge)'")
+            }
+            return NamespacePolicy(audience: audience, writers: writers, merge: merge)
+        }
 
         func run() async throws {
-            let wanted = NamespaceView(
-                name: name, audience: audience, writers: writers, merge: merge)
-            _ = try await connection.client().create(wanted)
+            let policy = try policy()
+            let client = try connection.client()
+            if let known = try await client.namespaces().namespaces.first(where: {
+                $0.name == name && $0.current == true
+            }) {
+                if (known.audience, known.writers, known.merge) == (audience, writers, merge) {
+                    return Console.complain("'\(name)' has this policy; nothing was signed")
+                }
+                guard change else {
+                    throw Failure(
+                        "'\(name)' has another policy: audience \(known.audience), writers \(known.writers), merge \(known.merge); --change signs a new one"
+                    )
+                }
+            }
+            let document = try KeyFolder(keys).define(name, policy)
+            _ = try await client.define(name, document.encoded)
         }
     }
 

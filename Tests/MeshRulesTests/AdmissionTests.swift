@@ -177,13 +177,18 @@ private let all: [String: NamespacePolicy] = ["orders": .orders, "prices": .pric
 }
 
 @Suite struct `One namespace that was made on two sides of a cut` {
-    private func create(_ name: String, _ policy: NamespacePolicy, at store: Store) async throws {
-        let write = Write(.put, try NamespacePolicy.key(of: name), body: policy.encoded)
+    private let mesh: TestMesh
+
+    init() throws { mesh = try TestMesh() }
+
+    private func create(
+        _ name: String, _ policy: NamespacePolicy, at store: Store, created: UInt64 = 1
+    ) async throws {
+        let write = try mesh.define(name, policy, created: created)
         _ = try await store.write(WriteRequest(scope: NamespacePolicy.scope, writes: [write]))
     }
 
     @Test func `delivers what was written under either, and names both`() async throws {
-        let mesh = try TestMesh()
         let (one, two) = (
             try mesh.store(mesh.identity("one", site: "hq", central: true)),
             try mesh.store(
@@ -192,8 +197,8 @@ private let all: [String: NamespacePolicy] = ["orders": .orders, "prices": .pric
         let scope = Scope("orders@all")!
         let log = NamespacePolicy(audience: .all, writers: .any, merge: .log)
         let register = NamespacePolicy(audience: .all, writers: .any, merge: .register)
-        try await create("orders", log, at: one)
-        try await create("orders", register, at: two)
+        try await create("orders", log, at: one, created: 9)
+        try await create("orders", register, at: two, created: 5)
         try await one.put(scope, "a", "entry")
         try await two.put(scope, "b", "old")
         try await two.put(scope, "b", "new")
@@ -205,7 +210,7 @@ private let all: [String: NamespacePolicy] = ["orders": .orders, "prices": .pric
             #expect(try store.knownPolicies(of: "orders").map(\.policy) == [log, register])
             #expect(try store.policy(of: "orders") == log)
         }
-        // New writes are made under the earlier one, everywhere.
+        // New writes are made under the one that was signed last, everywhere.
         await #expect(throws: StoreError.exists(try RecordKey("b"))) {
             try await two.put(scope, "b", "again")
         }
@@ -214,9 +219,56 @@ private let all: [String: NamespacePolicy] = ["orders": .orders, "prices": .pric
         #expect(try one.values(scope, "c") == ["entry"])
     }
 
+    @Test func `takes no policy that an operator has not signed, whoever brings it`() async throws {
+        let store = try mesh.store(mesh.identity("s"))
+        let thief = PeerWriter(mesh.identity("centre", site: "hq", central: true))
+        try store.keep(thief.identity.certificate)
+        func record(_ body: [UInt8], of namespace: String = "orders") throws -> Record {
+            Record(
+                kind: .put, stamp: HybridTime(1), key: try NamespacePolicy.key(of: namespace),
+                context: .empty, contentType: NamespacePolicy.contentType, body: body)
+        }
+        func signed(_ key: SigningKey) -> [UInt8] {
+            PolicyDocument(
+                of: "orders", .orders, created: 1, key: key, mesh: mesh.root.meshID
+            ).encoded
+        }
+        let bad = [
+            try record(NamespacePolicy.orders.encoded), try record(signed(thief.identity.nodeKey)),
+            try record(signed(mesh.revoke)), try record(signed(mesh.enrol), of: "prices"),
+        ]
+        for one in bad {
+            let outcome = try await store.take(thief.message(NamespacePolicy.scope, [one]))
+            #expect(outcome.refusal == .badPolicy)
+        }
+        #expect(try store.policies().isEmpty)
+        let good = try record(signed(mesh.enrol))
+        #expect(try await store.take(thief.message(NamespacePolicy.scope, [good])).stored == 1)
+        #expect(try store.policy(of: "orders") == .orders)
+    }
+
+    @Test func `shows nothing wider that was written under a narrower policy`() async throws {
+        let centre = try mesh.store(mesh.identity("centre", site: "hq", central: true))
+        let (till, other) = (
+            try mesh.store(mesh.identity("till", site: "s1")),
+            try mesh.store(mesh.identity("other", site: "s2"))
+        )
+        try await create("prices", .prices, at: centre, created: 1)
+        #expect(try await till.reconcile(with: centre) != nil)
+        try await till.put(prices, "a", "for this site")
+        #expect(try await centre.reconcile(with: till) != nil)
+        let wide = NamespacePolicy(audience: .all, writers: .any, merge: .register)
+        try await create("prices", wide, at: centre, created: 2)
+        try await centre.put(Scope("prices@all")!, "b", "for all")
+        for store in [till, other] { #expect(try await store.reconcile(with: centre) != nil) }
+        #expect(try other.values(Scope("prices@all")!, "b") == ["for all"])
+        #expect(try other.values(prices, "a").isEmpty && other.scopes().contains(prices) == false)
+        #expect(try till.values(prices, "a") == ["for this site"])
+        #expect(try till.values(Scope("prices@all")!, "a").isEmpty)
+    }
+
     @Test func `keeps a log waiting for its policy, which is taken once it has come`() async throws
     {
-        let mesh = try TestMesh()
         let centre = try mesh.store(mesh.identity("centre", site: "hq", central: true))
         let store = try mesh.store(mesh.identity("s"))
         try store.keep(centre.identity.certificate)

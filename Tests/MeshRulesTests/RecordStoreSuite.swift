@@ -112,8 +112,7 @@ enum StoreKind: String, CaseIterable, Sendable {
         let first = try open()
         let second = try open()
         #expect(first.author != second.author)
-        let policy = Write(
-            .put, try NamespacePolicy.key(of: "menu"), body: NamespacePolicy.menu.encoded)
+        let policy = try mesh.define("menu", .menu)
         let request = WriteRequest(scope: NamespacePolicy.scope, writes: [policy])
         await #expect(throws: StoreError.leaseLost) { _ = try await first.write(request) }
         // What waits after an error is refused, whatever the store says now.

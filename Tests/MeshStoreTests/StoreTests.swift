@@ -26,11 +26,7 @@ private let all: [String: NamespacePolicy] = ["menu": .menu, "orders": .orders, 
                 _ = try await store.write(
                     WriteRequest(
                         scope: NamespacePolicy.scope,
-                        writes: [
-                            Write(
-                                .put, try NamespacePolicy.key(of: "menu"),
-                                body: NamespacePolicy.menu.encoded)
-                        ]))
+                        writes: [try mesh.define("menu", .menu)]))
             }
             try await store.put(menu, "soup/\(round)", "hot")
             // Every second round ends without a word, as a killed process does.

@@ -106,6 +106,15 @@ package final class TestMesh {
         "\(directory)/\(identity.certificate.ticket.node).sqlite"
     }
 
+    /// The write that defines a namespace, as an operator has signed it.
+    package func define(
+        _ namespace: String, _ policy: NamespacePolicy, created: UInt64 = 1_700_000_000_000
+    ) throws -> Write {
+        let document = PolicyDocument(
+            of: namespace, policy, created: created, key: enrol, mesh: root.meshID)
+        return Write(.put, try NamespacePolicy.key(of: namespace), body: document.encoded)
+    }
+
     /// A centre's store that knows the given namespaces.
     package func centre(_ namespaces: [String: NamespacePolicy]) async throws -> Store {
         let store = try store(identity("centre", site: "hq", central: true))
@@ -113,7 +122,7 @@ package final class TestMesh {
             _ = try await store.write(
                 WriteRequest(
                     scope: NamespacePolicy.scope,
-                    writes: [Write(.put, try NamespacePolicy.key(of: name), body: policy.encoded)]))
+                    writes: [try define(name, policy)]))
         }
         return store
     }

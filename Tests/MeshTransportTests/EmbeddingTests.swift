@@ -31,8 +31,7 @@ import Testing
         configuration.allowVolatile = true
         let node = try MeshNode(configuration, logger: Logger(label: "test"))
         let running = Task { try await node.run() }
-        let policy = Write(
-            .put, try NamespacePolicy.key(of: "menu"), body: NamespacePolicy.menu.encoded)
+        let policy = try mesh.define("menu", .menu)
         _ = try await node.store.write(
             WriteRequest(scope: NamespacePolicy.scope, writes: [policy]))
 

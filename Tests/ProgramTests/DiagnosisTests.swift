@@ -5,7 +5,8 @@ import Testing
 
 private func namespace(_ name: String, at node: Node) throws {
     let made = try Programs.ctl(
-        node, "namespace", "create", name, "--audience", "all", "--writers", "any", "--merge",
+        node, "namespace", "create", "--keys", "\(node.scratch.path)/keys", name, "--audience",
+        "all", "--writers", "any", "--merge",
         "register")
     #expect(made.code == 0)
 }
@@ -112,7 +113,8 @@ private func namespace(_ name: String, at node: Node) throws {
         let centre = try Node()
         try namespace("menu", at: centre)
         _ = try Programs.ctl(
-            centre, "namespace", "create", "orders", "--audience", "site", "--writers", "site",
+            centre, "namespace", "create", "--keys", "\(centre.scratch.path)/keys", "orders",
+            "--audience", "site", "--writers", "site",
             "--merge", "log")
         let till = try Node("till", site: "s1", joining: centre)
         #expect(try eventually { try code(centre, "till") == "in_step" })

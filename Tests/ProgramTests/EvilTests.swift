@@ -23,7 +23,8 @@ private struct Siege {
             ])
         try Programs.run("meshctl", ["join", "\(evil).ticket", "--data", evil])
         _ = try Programs.ctl(
-            first, "namespace", "create", "menu", "--audience", "all", "--writers", "any",
+            first, "namespace", "create", "--keys", "\(first.scratch.path)/keys", "menu",
+            "--audience", "all", "--writers", "any",
             "--merge", "register")
         for _ in 0..<100 {
             if try areAlive() { break }

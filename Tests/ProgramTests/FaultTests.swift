@@ -61,7 +61,8 @@ import Testing
     @Test func `is not followed from a cursor of what it has lost`() throws {
         let node = try Node()
         _ = try Programs.ctl(
-            node, "namespace", "create", "menu", "--audience", "all", "--writers", "any",
+            node, "namespace", "create", "--keys", "\(node.scratch.path)/keys", "menu",
+            "--audience", "all", "--writers", "any",
             "--merge", "register")
         func write(_ key: String) throws {
             #expect(try node.curl("/v1/records/menu/\(key)", "-X", "PUT", "-d", "x").status == 201)
@@ -99,7 +100,8 @@ import Testing
         let disk = try #require(try Scratch(mebibytes: 8))
         let node = try Node(in: disk)
         _ = try Programs.ctl(
-            node, "namespace", "create", "menu", "--audience", "all", "--writers", "central",
+            node, "namespace", "create", "--keys", "\(node.scratch.path)/keys", "menu",
+            "--audience", "all", "--writers", "central",
             "--merge", "register")
         #expect(try node.curl("/v1/records/menu/first", "-X", "PUT", "-d", "kept").status == 201)
         let ballast = try disk.file("ballast", String(repeating: "b", count: 3 << 20))
@@ -242,7 +244,8 @@ import Testing
         let first = try Node()
         let second = try Node("b", site: "s1", joining: first)
         _ = try Programs.ctl(
-            first, "namespace", "create", "menu", "--audience", "all", "--writers", "any",
+            first, "namespace", "create", "--keys", "\(first.scratch.path)/keys", "menu",
+            "--audience", "all", "--writers", "any",
             "--merge", "register")
         func count(_ node: Node) throws -> Int {
             try Programs.ctl(node, "list", "menu", "-o", "name").output.split(separator: "\n").count

@@ -16,7 +16,8 @@ private func revoke(
     private func mesh() throws -> (centre: Node, one: Node, two: Node) {
         let centre = try Node()
         let made = try Programs.ctl(
-            centre, "namespace", "create", "menu", "--audience", "all", "--writers", "any",
+            centre, "namespace", "create", "--keys", "\(centre.scratch.path)/keys", "menu",
+            "--audience", "all", "--writers", "any",
             "--merge", "register")
         #expect(made.code == 0)
         let one = try Node("one", site: "s1", joining: centre)

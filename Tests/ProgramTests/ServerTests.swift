@@ -7,7 +7,8 @@ import Testing
     private func node() throws -> Node {
         let node = try Node()
         _ = try Programs.ctl(
-            node, "namespace", "create", "menu", "--audience", "all", "--writers", "central",
+            node, "namespace", "create", "--keys", "\(node.scratch.path)/keys", "menu",
+            "--audience", "all", "--writers", "central",
             "--merge", "register")
         return node
     }
@@ -228,10 +229,12 @@ import Testing
         let centre = try Node()
         let site = try Node("till", site: "s1", joining: centre)
         _ = try Programs.ctl(
-            centre, "namespace", "create", "menu", "--audience", "all", "--writers", "central",
+            centre, "namespace", "create", "--keys", "\(centre.scratch.path)/keys", "menu",
+            "--audience", "all", "--writers", "central",
             "--merge", "register")
         _ = try Programs.ctl(
-            centre, "namespace", "create", "orders", "--audience", "site", "--writers", "site",
+            centre, "namespace", "create", "--keys", "\(centre.scratch.path)/keys", "orders",
+            "--audience", "site", "--writers", "site",
             "--merge", "log")
         for index in 0..<5 {
             _ = try Programs.ctl(centre, "put", "menu", "k/\(index % 3)", "v\(index)")

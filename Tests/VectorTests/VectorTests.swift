@@ -69,6 +69,8 @@ struct Vector {
             }
             return message.encoded
         case "policy": return try NamespacePolicy(decoding: bytes).encoded
+        case "policy-document":
+            return try PolicyDocument(decoding: bytes, root: mesh.root).encoded
         case "turn": return try SyncTurn(decoding: bytes).encoded
         case "probe": return try ProbeMessage(decoding: bytes).encoded
         case "link-message": return try LinkMessage(decoding: bytes).encoded
@@ -90,7 +92,7 @@ struct Vector {
 
     @Test func `are accepted and written again as the same bytes, or refused as they say`() throws {
         let vectors = try Vector.all()
-        #expect(Set(vectors.map(\.format)).count == 15)
+        #expect(Set(vectors.map(\.format)).count == 16)
         for vector in vectors {
             do {
                 let bytes = try again(vector)
@@ -201,6 +203,28 @@ struct Vector {
         try RecordVectors.writeBad(record, whole, message)
         try good(
             "policy", NamespacePolicy.orders.encoded, "A log for each site, written by the site.")
+        try writePolicies()
+    }
+
+    private func writePolicies() throws {
+        func document(_ key: SigningKey) -> PolicyDocument {
+            PolicyDocument(
+                of: "orders", .orders, created: 1_700_000_000_000, key: key,
+                mesh: mesh.root.meshID)
+        }
+        try good(
+            "policy-document", document(mesh.enrol).encoded, "The policy above, for `orders`.")
+        let stranger = document(mesh.revoke).encoded
+        try Vector(
+            name: "policy-document-unknown-key.txt", format: "policy-document",
+            expect: "refused \(TrustError.unknownEnrolKey)", bytes: stranger
+        ).write("The one above, signed by a key that enrols nobody.")
+        var changed = document(mesh.enrol).encoded
+        changed[6] ^= 1
+        try Vector(
+            name: "policy-document-bad-signature.txt", format: "policy-document",
+            expect: "refused \(TrustError.badSignature("policy document"))", bytes: changed
+        ).write("The first, with another letter in the namespace's name.")
     }
 
     private func writeConversation(_ author: Author, _ key: SigningKey) throws {

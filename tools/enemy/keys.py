@@ -10,7 +10,7 @@ def mesh(bed):
     """The centre, and a till of another site that has written something."""
     centre = bed.server("centre", "hq", "--central")
     till = bed.server("till", "s1", seed=centre.ports[0])
-    done = centre.ctl("namespace", "create", "notes", "--audience", "all", "--writers", "any", "--merge", "register")
+    done = centre.ctl("namespace", "create", "--keys", centre.bed.keys, "notes", "--audience", "all", "--writers", "any", "--merge", "register")
     expect(done.returncode == 0, done.stderr)
     expect(until(lambda: till.http("PUT", "/v1/records/notes/a", b"1", {"Content-Type": "text/plain"})[0] == 201),
            "the till cannot write")

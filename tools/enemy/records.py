@@ -10,7 +10,7 @@ TEXT = {"Content-Type": "text/plain"}
 def write_an_entry_that_is_there(bed):
     """A server signs another entry under the key of a receipt that was acknowledged elsewhere."""
     centre = bed.server("centre", "hq", "--central")
-    done = centre.ctl("namespace", "create", "receipts", "--audience", "all", "--writers", "any", "--merge", "log")
+    done = centre.ctl("namespace", "create", "--keys", centre.bed.keys, "receipts", "--audience", "all", "--writers", "any", "--merge", "log")
     expect(done.returncode == 0, done.stderr)
     tills = [bed.server(f"till-{number}", "s1", seed=centre.ports[0]) for number in (1, 2)]
     path = "/v1/records/receipts/2026/1"

@@ -11,7 +11,7 @@ def read_what_is_the_meshs(bed):
     """The token of an app asks for peers, digests, namespaces and metrics."""
     centre = bed.server("centre", "hq", "--central")
     for name in ("notes", "wages"):
-        done = centre.ctl("namespace", "create", name, "--audience", "all", "--writers", "any", "--merge", "register")
+        done = centre.ctl("namespace", "create", "--keys", centre.bed.keys, name, "--audience", "all", "--writers", "any", "--merge", "register")
         expect(done.returncode == 0, done.stderr)
         centre.http("PUT", f"/v1/records/{name}/a", b"1", {"Content-Type": "text/plain"})
     tokens = {}

@@ -12,7 +12,7 @@ TEXT = {"Content-Type": "text/plain"}
 
 
 def namespace(server, name="notes"):
-    done = server.ctl("namespace", "create", name, "--audience", "all", "--writers", "any", "--merge", "register")
+    done = server.ctl("namespace", "create", "--keys", server.bed.keys, name, "--audience", "all", "--writers", "any", "--merge", "register")
     expect(done.returncode == 0, done.stderr)
 
 

@@ -37,7 +37,7 @@ def write_to_the_terminal(bed):
     """Values, reasons and names carry control sequences, and characters that reorder or hide text."""
     centre = bed.server("centre", "hq", "--central")
     till = bed.server("till", "s1", seed=centre.ports[0])
-    done = centre.ctl("namespace", "create", "notes", "--audience", "all", "--writers", "any", "--merge", "register")
+    done = centre.ctl("namespace", "create", "--keys", centre.bed.keys, "notes", "--audience", "all", "--writers", "any", "--merge", "register")
     expect(done.returncode == 0, done.stderr)
     put = centre.http("PUT", "/v1/records/notes/a", POISON.encode(), {"Content-Type": "text/plain"})
     expect(put[0] == 201, put)

@@ -48,6 +48,7 @@ private let targets: [String: @Sendable ([UInt8]) -> Void] = [
     },
     "policy": { bytes in
         if let policy = try? NamespacePolicy(decoding: bytes) { check(policy.encoded, bytes) }
+        if let document = try? PolicyDocument(verified: bytes) { check(document.encoded, bytes) }
     },
     "turn": { bytes in
         if let turn = try? SyncTurn(decoding: bytes) { check(turn.encoded, bytes) }

@@ -54,12 +54,19 @@ struct Bed {
         }
     }
 
+    /// A namespace's policy as an operator signs it.
+    func document(_ namespace: String) -> [UInt8] {
+        PolicyDocument(
+            of: namespace, Self.policy, created: 1, key: enrol, mesh: root.meshID
+        ).encoded
+    }
+
     /// The policy of the benchmark's namespace, as a message of its author.
     func policy(_ author: DataDirectory.Identity) throws -> CommitsMessage {
-        let policy = Self.policy
         let record = Record(
             kind: .put, stamp: HybridTime(1), key: try NamespacePolicy.key(of: scope.namespace),
-            context: .empty, contentType: NamespacePolicy.contentType, body: policy.encoded)
+            context: .empty, contentType: NamespacePolicy.contentType,
+            body: document(scope.namespace))
         return message(author, NamespacePolicy.scope, first: 1, previous: .zero, [record]).0
     }
 

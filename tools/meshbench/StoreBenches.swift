@@ -19,14 +19,13 @@ enum WriteBench {
         defer { bed.remove() }
         let identity = bed.identity("a")
         let store = try bed.store("\(bed.directory)/store", identity)
-        let policy = NamespacePolicy(audience: .all, writers: .any, merge: .register)
         _ = try await store.write(
             WriteRequest(
                 scope: NamespacePolicy.scope,
                 writes: [
                     Write(
-                        .put, try NamespacePolicy.key(of: bed.scope.namespace), body: policy.encoded
-                    )
+                        .put, try NamespacePolicy.key(of: bed.scope.namespace),
+                        body: bed.document(bed.scope.namespace))
                 ]))
         let plain = try plainDatabase(bed)
         var figures: [String: [Double]] = [:]

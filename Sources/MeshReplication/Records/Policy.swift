@@ -27,7 +27,7 @@ extension PolicyID: CustomStringConvertible {
     package var description: String { String(hash.description.prefix(8)) }
 }
 
-/// The rules of one namespace: itself a signed, write-once record of the mesh.
+/// The rules of one namespace; `PolicyDocument` is what an operator signs.
 package struct NamespacePolicy: Hashable, Sendable {
     /// The media type of a policy's record.
     package static let contentType = "application/vnd.mesh.policy"
@@ -47,6 +47,28 @@ package struct NamespacePolicy: Hashable, Sendable {
         /// A scope for each audience there is: for the mesh's own namespaces alone, never written
         /// down.
         case each
+
+        /// The name in commands and JSON.
+        package var name: String {
+            switch self {
+            case .all: "all"
+            case .site: "site"
+            case .group(let group): "group:\(group)"
+            case .each: "each"
+            }
+        }
+
+        /// Finds a rule by its name.
+        package init?(name: String) {
+            let parts = name.split(separator: ":", omittingEmptySubsequences: false)
+            switch parts.count {
+            case 1 where name == "all": self = .all
+            case 1 where name == "site": self = .site
+            case 2 where parts[0] == "group" && Name.isValid(parts[1]):
+                self = .group(String(parts[1]))
+            default: return nil
+            }
+        }
     }
 
     /// Who may write.
@@ -117,7 +139,7 @@ package struct NamespacePolicy: Hashable, Sendable {
         return String(parts[1])
     }
 
-    /// The record body.
+    /// The bytes that its name is a hash of, and that a document carries.
     package var encoded: [UInt8] {
         var writer = WireWriter()
         switch audience {
@@ -134,7 +156,7 @@ package struct NamespacePolicy: Hashable, Sendable {
         return writer.bytes
     }
 
-    /// Decodes a record body.
+    /// Decodes a policy.
     package init(decoding bytes: [UInt8]) throws(WireError) {
         var reader = WireReader(bytes)
         switch try reader.u8() {
