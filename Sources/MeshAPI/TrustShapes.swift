@@ -113,6 +113,17 @@ public struct RevokedView: Codable, Sendable {
     public init(isNew: Bool) { self.isNew = isNew }
 }
 
+/// Every certificate that a node has, for commands that look which tickets were used.
+public struct AllCertificatesView: Codable, Sendable {
+    /// `meshAPIVersion`.
+    public var v = meshAPIVersion
+    /// Certificates, hexadecimal; layout: the article `TrustDocuments`.
+    public var certificates: [String]
+
+    /// Fills in the answer.
+    public init(certificates: [String]) { self.certificates = certificates }
+}
+
 /// The certificates of one server: signed bytes, of which a command that holds keys believes
 /// nothing that it has not verified itself.
 public struct CertificatesView: Codable, Sendable {

@@ -12,6 +12,11 @@ extension NodeClient {
         try await get("/v1/certificates/\(Self.escape(subject))")
     }
 
+    /// Every certificate that the node has.
+    public func allCertificates() async throws -> AllCertificatesView {
+        try await get("/v1/certificates")
+    }
+
     /// What revoking a server would mean.
     ///
     /// - Parameter since: nothing stamped at this time or later would stand, in milliseconds since

@@ -61,8 +61,10 @@ extension Routes {
             revocations: try store.revocations().map { revocation in
                 let ticket = certificates[revocation.node]
                 let id = revocation.node.description
+                // One of tickets that nobody has used names no server.
+                let name = revocation.node == .zero ? "-" : String(id.prefix(8))
                 return RevocationView(
-                    node: ticket?.node ?? String(id.prefix(8)), id: id, site: ticket?.site,
+                    node: ticket?.node ?? name, id: id, site: ticket?.site,
                     createdMs: revocation.created, reason: revocation.reason,
                     document: Hex.encode(revocation.encoded))
             })
@@ -112,6 +114,10 @@ extension Routes {
             let certificate = try store.certificate(of: node)
         else { throw Problem.notFound("no server '\(subject)' is known here") }
         return (line, certificate)
+    }
+
+    func allCertificates() throws -> AllCertificatesView {
+        AllCertificatesView(certificates: try store.certificates().map { Hex.encode($0.encoded) })
     }
 
     /// The signed proof of who a server is, for commands that hold keys.

@@ -48,10 +48,11 @@ struct Routes: Sendable {
         case (.get, "why", 3...):
             guard access.isAdmin else { throw Problem.forbidden("only on the admin socket") }
             return try Self.json(try await why(try Self.subject(segments[2...])))
-        case (.get, "certificates", 3...):
+        case (.get, "certificates", 2...):
             guard access.isAdmin || access.mayWrite(Revocation.namespace) else {
                 throw Problem.forbidden("the token does not allow \(Revocation.namespace):w")
             }
+            guard segments.count > 2 else { return try Self.json(try allCertificates()) }
             return try Self.json(try await certificates(try Self.subject(segments[2...])))
         case (.post, "leave", 2):
             guard access.isAdmin else { throw Problem.forbidden("only on the admin socket") }

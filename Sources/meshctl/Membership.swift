@@ -74,47 +74,6 @@ struct MeshCommand: ParsableCommand {
     }
 }
 
-/// Tickets: one for each new server.
-struct TicketCommand: ParsableCommand {
-    static let configuration = CommandConfiguration(
-        commandName: "ticket", abstract: "Makes tickets for new servers.",
-        subcommands: [Create.self])
-
-    struct Create: ParsableCommand {
-        static let configuration = CommandConfiguration(
-            abstract: "Makes a ticket that enrols one server.",
-            discussion:
-                "The ticket is a secret until it is used: whoever has it can join in its name.")
-
-        @Option(help: "The directory of 'mesh create'.") var keys: String
-        @Option(help: "The site the server will stand at.") var site: String
-        @Option(help: "What people will call the server.") var node: String
-        @Flag(help: "Grants everything: for a server of the centre.") var central = false
-        @Option(help: "A group the server belongs to; may be given again.") var group: [String] = []
-        @Option(help: "An address to dial across the WAN, HOST:PORT; may be given again.")
-        var seed: [String] = []
-        @Option(help: "The file to write.") var out: String
-
-        func validate() throws {
-            for name in [site, node] + group where !Name.isValid(name) {
-                throw ValidationError("'\(name)' is not a name: letters, digits, '.', '_', '-'")
-            }
-            guard group.count <= Ticket.groupsMax, seed.count <= TicketFile.seedsMax else {
-                throw ValidationError(
-                    "at most \(Ticket.groupsMax) groups and \(TicketFile.seedsMax) seeds")
-            }
-            for address in seed where Address(address) == nil {
-                throw ValidationError("'\(address)' is not HOST:PORT")
-            }
-        }
-
-        func run() throws {
-            try KeyFolder(keys).makeTicket(
-                site: site, node: node, isCentral: central, groups: group, seeds: seed, to: out)
-        }
-    }
-}
-
 /// Makes a node of this box.
 struct Join: ParsableCommand {
     static let configuration = CommandConfiguration(
@@ -225,6 +184,7 @@ struct KeyFolder {
         let file = TicketFile(
             root: root, enrol: SigningKey(seed: enrolSeed, isGuarded: true), secret: secret,
             ticketSeed: ticketKey.seed, ticket: ticket, seeds: seeds)
+        try note(ticket)
         try DataDirectory.write(Array(file.text.utf8), to: out, mode: 0o600)
         Console.complain(
             "ticket for \(node) at \(site) is in \(out) (use: meshctl join \(out))")

@@ -126,14 +126,7 @@ struct Revoke: AsyncParsableCommand {
     private func sign(
         _ cuts: [Revocation.Cut], of victim: [Certificate], _ folder: KeyFolder
     ) throws -> Revocation {
-        let root = try folder.root()
-        guard let seed = Bytes32(try folder.readSecret("revoke.key")) else {
-            throw Failure("\(keys)/revoke.key is not a key")
-        }
-        let key = SigningKey(seed: seed, isGuarded: true)
-        guard root.revokeKeys.contains(key.publicKey.id) else {
-            throw Failure("\(keys)/revoke.key is not a key that \(keys)/root names")
-        }
+        let (key, mesh) = try folder.revokeKey()
         let now = UInt64(max(0, Date().timeIntervalSince1970 * 1000))
         guard let node = victim.first?.node else { throw Failure("no server is named") }
         // A copy of any of its tickets makes no member any more.
@@ -141,7 +134,7 @@ struct Revoke: AsyncParsableCommand {
         let serials = keepTicket ? [] : Array(tickets)
         return Revocation(
             of: node, created: now, reason: reason, cuts: cuts, serials: serials, key: key,
-            mesh: root.meshID)
+            mesh: mesh)
     }
 }
 

@@ -97,4 +97,36 @@ def join_twice_with_one_ticket(bed):
     expect("revoked" in shown, f"a box that joined with the revoked ticket says {shown}")
 
 
-CASES = [join_twice_with_one_ticket, read_what_is_the_meshs, join_with_a_ticket_that_others_read]
+def alive(server, name):
+    return server.state(name) == ["alive"]
+
+
+def join_with_a_ticket_that_was_cancelled(bed):
+    """A ticket that nobody used was copied, lies in a drawer for weeks, and is cancelled; a used one is not."""
+    centre = bed.server("centre", "hq", "--central")
+    till = bed.server("till", "s1", seed=centre.ports[0])
+    bed.ticket("spare", "s1")
+    expect(until(lambda: alive(centre, "till")), "the till does not link")
+    asked = ("--keys", bed.keys, "--data", centre.data)
+    listed = {line.split()[1]: line.split() for line in meshctl("ticket", "list", *asked, "--no-headers").stdout.splitlines()}
+    expect(listed["s1/spare"][3] == "unused" and listed["s1/till"][3] == "used", f"{listed}")
+    done = meshctl("ticket", "cancel", listed["s1/till"][0], *asked, "--yes")
+    expect(done.returncode == 1 and "is used" in done.stderr, f"a used ticket is cancelled: {done.stderr}")
+    done = meshctl("ticket", "cancel", "--older-than", "14", *asked, "--yes")
+    expect(done.returncode == 0 and "no ticket" in done.stderr, f"a new ticket is cancelled: {done.stderr}")
+    done = meshctl("ticket", "cancel", listed["s1/spare"][0], *asked, stdin="no\n")
+    expect(done.returncode == 1 and "not confirmed" in done.stderr, f"it does not ask: {done.stderr}")
+    done = meshctl("ticket", "cancel", listed["s1/spare"][0], *asked, stdin="cancel\n")
+    expect(done.returncode == 0, f"{done.stderr}")
+    expect("cancelled" in meshctl("ticket", "list", *asked).stdout, "it is not shown as cancelled")
+    ports = (bed.port, bed.port + 1)
+    bed.port += 2
+    thief = type(centre)(bed, "spare", "s1", ports, centre.ports[0])
+    bed.run("join", bed.scratch / "s1-spare.ticket", "--data", thief.data)
+    bed.servers.append(thief)
+    thief.start()
+    expect(not until(lambda: alive(centre, "spare") or alive(till, "spare"), 5), "a cancelled ticket makes a member")
+    expect(alive(centre, "till"), "the till is no member any more")
+
+
+CASES = [join_twice_with_one_ticket, join_with_a_ticket_that_was_cancelled, read_what_is_the_meshs, join_with_a_ticket_that_others_read]
