@@ -103,7 +103,7 @@ class Bed:
         self.scratch = scratch
         self.base = 20_000 + os.getpid() % 20_000
         run = lambda *words: subprocess.run([BIN / "meshctl", *map(str, words)], check=True, capture_output=True)
-        run("mesh", "create", scratch / "keys", "--name", "killsteps")
+        run("mesh", "create", scratch / "keys", "--name", "killsteps", "--no-passphrase")
         for name, more in (("centre", ["--central"]), ("b", [])):
             run("ticket", "create", "--keys", scratch / "keys", "--site", f"site-{name}", "--node", name, "--out",
                 scratch / f"{name}.ticket", *more)

@@ -21,12 +21,16 @@ struct MeshCommand: ParsableCommand {
                 The root keys belong to different people and places, offline; take them away from DIR.
                 The enrol key makes tickets and stays with the operator; the revoke key takes servers out of
                 the mesh, and lies best with somebody else too.
+                The files are sealed under a passphrase, which is asked for at a terminal, here and by every command
+                that takes --keys; for scripts $MESH_PASSPHRASE_FILE names a file whose first line it is. Nobody can
+                bring back one that is forgotten.
                 """)
 
         @Argument(help: "A directory for the keys, made for them.") var directory: String
         @Option(help: "What people will call the mesh.") var name: String
         @Option(help: "How many root keys.") var roots = 3
         @Option(help: "How many of them must sign.") var threshold = 2
+        @Flag(help: "Leave the keys readable to whoever copies DIR.") var noPassphrase = false
 
         func validate() throws {
             guard Name.isValid(name) else {
@@ -44,6 +48,7 @@ struct MeshCommand: ParsableCommand {
             if let found = try? files.contentsOfDirectory(atPath: directory), !found.isEmpty {
                 throw Failure("\(directory) is not empty")
             }
+            let isSealed = noPassphrase ? false : try Passphrase.choose()
             try files.createDirectory(
                 atPath: directory, withIntermediateDirectories: true,
                 attributes: [.posixPermissions: 0o700])
@@ -57,19 +62,24 @@ struct MeshCommand: ParsableCommand {
                 revoke: [revoke.publicKey.id])
             let folder = KeyFolder(directory)
             for (index, key) in rootKeys.enumerated() {
-                try folder.write(key.seed.array, "root-\(index + 1).key")
+                try folder.writeSecret(key.seed.array, "root-\(index + 1).key")
             }
-            try folder.write(enrol.seed.array, "enrol.key")
-            try folder.write(revoke.seed.array, "revoke.key")
+            try folder.writeSecret(enrol.seed.array, "enrol.key")
+            try folder.writeSecret(revoke.seed.array, "revoke.key")
             var bytes = WireWriter()
             bytes.u32(secret.epoch)
             bytes.append(secret.value)
-            try folder.write(bytes.bytes, "mesh.secret")
+            try folder.writeSecret(bytes.bytes, "mesh.secret")
             try folder.write(root.encoded, "root")
             Console.line("\(root.meshID)")
             Console.complain(
                 "keys are in \(directory); take root-*.key away, they are not needed to enrol or revoke servers"
             )
+            if !isSealed {
+                Console.complain(
+                    "the keys are under no passphrase: whoever copies \(directory) can enrol and revoke servers"
+                )
+            }
         }
     }
 }
@@ -228,9 +238,16 @@ struct KeyFolder {
         return time
     }
 
+    /// Reads a key or a secret; asks for the passphrase where it is sealed.
     func readSecret(_ name: String) throws -> [UInt8] {
-        do { return try DataDirectory.readSecret("\(path)/\(name)") } catch {
-            throw Failure("\(error)")
-        }
+        let file = "\(path)/\(name)"
+        let bytes: [UInt8]
+        do { bytes = try DataDirectory.readSecret(file) } catch { throw Failure("\(error)") }
+        return try Passphrase.open(bytes, file)
+    }
+
+    /// Writes a key or a secret, sealed where the folder's others are.
+    func writeSecret(_ bytes: [UInt8], _ name: String) throws {
+        try write(try Passphrase.seal(bytes), name)
     }
 }

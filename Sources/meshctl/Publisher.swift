@@ -174,7 +174,7 @@ extension KeyFolder {
         }
         let keys = try (0..<publishers).map { _ in try Self.newKey() }
         for (index, key) in keys.enumerated() {
-            try write(key.seed.array, "publish-\(channel)-\(epoch)-\(index + 1).key")
+            try writeSecret(key.seed.array, "publish-\(channel)-\(epoch)-\(index + 1).key")
         }
         let charter = Charter(
             channel: channel, epoch: epoch, threshold: UInt8(threshold),

@@ -123,7 +123,10 @@ final class Node {
         self.seeds =
             seeds + (multicast == nil ? other.map { ["127.0.0.1:\($0.link)"] } ?? [] : [])
         let keys = "\(scratch.path)/keys"
-        if other == nil { try Programs.run("meshctl", ["mesh", "create", keys, "--name", "test"]) }
+        if other == nil {
+            try Programs.run(
+                "meshctl", ["mesh", "create", keys, "--name", "test", "--no-passphrase"])
+        }
         let ticket = "\(data).ticket"
         try Programs.run(
             "meshctl",

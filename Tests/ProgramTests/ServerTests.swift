@@ -332,7 +332,8 @@ import Testing
     @Test func `take names of one letter, seen from where the operator stands`() throws {
         let scratch = try Scratch()
         for words in [
-            "mesh create k --name m", "ticket create --keys k --site s --node n --out t",
+            "mesh create k --name m --no-passphrase",
+            "ticket create --keys k --site s --node n --out t",
             "join t --data d",
         ] {
             let result = try Programs.run(
@@ -346,7 +347,7 @@ import Testing
     @Test func `do not take a ticket twice`() throws {
         let scratch = try Scratch()
         let keys = "\(scratch.path)/keys"
-        try Programs.run("meshctl", ["mesh", "create", keys, "--name", "m"])
+        try Programs.run("meshctl", ["mesh", "create", keys, "--name", "m", "--no-passphrase"])
         let ticket = "\(scratch.path)/t"
         try Programs.run(
             "meshctl",
@@ -364,7 +365,7 @@ import Testing
     @Test func `take a name over whatever the clock said when its first ticket was made`() throws {
         let scratch = try Scratch()
         let keys = "\(scratch.path)/keys"
-        try Programs.run("meshctl", ["mesh", "create", keys, "--name", "m"])
+        try Programs.run("meshctl", ["mesh", "create", keys, "--name", "m", "--no-passphrase"])
         func make() throws -> (code: Int32, errors: String) {
             let made = try Programs.run(
                 "meshctl",

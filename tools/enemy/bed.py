@@ -101,7 +101,7 @@ class Bed:
         self.servers = []
         # Below the ports that the system deals out itself.
         self.port = 10_000 + os.getpid() % 20_000
-        self.run("mesh", "create", self.keys, "--name", "enemy")
+        self.run("mesh", "create", self.keys, "--name", "enemy", "--no-passphrase")
 
     def run(self, *words):
         done = meshctl(*words)

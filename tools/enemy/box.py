@@ -2,8 +2,14 @@
 """Another user of the box, and a box that is taken apart."""
 import os
 import pathlib
+import pty
 import stat
+import struct
 import subprocess
+import time
+
+import nacl.pwhash
+import nacl.secret
 
 from bed import BIN, expect, meshctl
 
@@ -63,4 +69,73 @@ def read_a_dump_of_memory(bed):
             process.wait(20)
 
 
-CASES = [read_the_files_of_a_server, read_a_dump_of_memory]
+def guess_the_keys_of_a_laptop(bed):
+    """The folder of keys is copied from an operator's laptop, and a file of it is changed to cost the operator memory."""
+    keys, right = bed.scratch / "sealed", "correct horse battery"
+    asked = ("ticket", "create", "--keys", keys, "--site", "s1", "--node", "till", "--out")
+    for typed, says in ((["short", "short"], "at least 8"), ([right, "another one"], "not the same")):
+        code, seen = typing(typed, "mesh", "create", keys, "--name", "acme")
+        expect(code == 1 and says in seen and not keys.exists(), f"{code} {seen!r}")
+    code, seen = typing([right, right], "mesh", "create", keys, "--name", "acme")
+    expect(code == 0 and right not in seen, f"{code} {seen!r}")
+    secrets = [keys / name for name in ("root-1.key", "root-2.key", "root-3.key", "enrol.key", "revoke.key", "mesh.secret")]
+    for path in secrets:
+        expect(path.read_bytes().startswith(b"mesh-sealed-1\n") and bits(path) == 0o600, f"{path.name} is not sealed")
+    # As the documents say, by a reader of our own.
+    expect(len(opened(secrets[3], right)) == 32, "the enrol key is no seed")
+    code, seen = typing(["wrong horse battery"], *asked, bed.scratch / "a.ticket")
+    expect(code == 1 and "passphrase is wrong" in seen and not (bed.scratch / "a.ticket").exists(), f"{code} {seen!r}")
+    code, seen = typing([right], *asked, bed.scratch / "a.ticket")
+    expect(code == 0 and (bed.scratch / "a.ticket").exists(), f"{code} {seen!r}")
+    # A script has no terminal, and a file.
+    done = meshctl(*asked, bed.scratch / "b.ticket")
+    expect(done.returncode == 1 and "MESH_PASSPHRASE_FILE" in done.stderr, done.stderr)
+    told = bed.scratch / "passphrase"
+    told.write_text(right + "\n")
+    told.chmod(0o644)
+    run = lambda: subprocess.run([BIN / "meshctl", *map(str, asked), bed.scratch / "b.ticket"], capture_output=True, text=True,
+                                 stdin=subprocess.DEVNULL, env={**os.environ, "MESH_PASSPHRASE_FILE": str(told)})
+    expect(run().returncode == 1, "a passphrase that all may read is taken")
+    told.chmod(0o600)
+    expect(run().returncode == 0, "the file is not read")
+    whole = secrets[3].read_bytes()
+    for offset, value, says in ((14, b"\xff\xff\xff\x7f", "more memory or time"), (18, b"\xff\xff\xff\x7f", "more memory or time"),
+                                (14, b"\0\0\0\0", "no sealed secret"), (30, b"?", "passphrase is wrong")):
+        secrets[3].write_bytes(whole[:offset] + value + whole[offset + len(value):])
+        done = run()
+        expect(done.returncode == 1 and says in done.stderr, f"{offset}: {done.returncode} {done.stderr}")
+    secrets[3].write_bytes(whole[:40])
+    expect("no sealed secret" in run().stderr, "a file that was cut off")
+
+
+def opened(path, passphrase):
+    """What is sealed in a file: Argon2id, then XSalsa20-Poly1305."""
+    data = path.read_bytes()
+    passes, kibibytes = struct.unpack_from("<II", data, 14)
+    salt, nonce, box = data[22:38], data[38:62], data[62:]
+    key = nacl.pwhash.argon2id.kdf(32, passphrase.encode(), salt, opslimit=passes, memlimit=kibibytes << 10)
+    return nacl.secret.SecretBox(key).decrypt(box, nonce)
+
+
+def typing(lines, *words):
+    """Runs meshctl at a terminal, types a line at each question: the code, and all that was shown."""
+    master, slave = pty.openpty()
+    process = subprocess.Popen([BIN / "meshctl", *map(str, words)], stdout=slave, stderr=slave, stdin=slave)
+    os.close(slave)
+    seen, lines = b"", list(lines)
+    while True:
+        try:
+            part = os.read(master, 65536)
+        except OSError:
+            break
+        seen += part
+        if seen.rstrip().endswith(b":") and lines:
+            time.sleep(0.2)
+            os.write(master, lines.pop(0).encode() + b"\n")
+        if not part:
+            break
+    os.close(master)
+    return process.wait(20), seen.decode(errors="replace")
+
+
+CASES = [guess_the_keys_of_a_laptop, read_the_files_of_a_server, read_a_dump_of_memory]
