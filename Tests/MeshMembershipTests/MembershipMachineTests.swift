@@ -232,10 +232,37 @@ private let mesh: MeshID = TestMesh.bytes(9, 9)
         #expect(left.isEmpty)
     }
 
+    @Test func `of a copy of a linked member reach the member, which goes on from there`() {
+        func machine(_ number: UInt8) -> Membership {
+            Membership(
+                .init(key: key(number), mesh: mesh, site: "s1", isCentral: false),
+                incarnation: Incarnation(1), port: 7374, seed: 1, now: at(0))
+        }
+        var (asked, original) = (machine(1), machine(2))
+        let (own, third) = (key(2).publicKey.node, key(3).publicKey.node)
+        for node in [own, third] {
+            asked.admit(node, site: "s1", isCentral: false, now: at(0))
+            asked.linked(node, host: nil, now: at(0))
+        }
+        asked.hear(.presence(original.presence, address: nil), from: own, at(0))
+        _ = asked.takeEffects()
+        let copy = Presence(
+            key: key(2), mesh: mesh, version: .init(incarnation: 5, counter: 3), status: .alive,
+            wan: .untried, priority: 0, port: 7374)
+        asked.hear(.presence(copy, address: nil), from: third, at(1))
+        let told = asked.takeEffects().flatMap { effect -> [Rumour] in
+            if case .tell(own, let rumours) = effect { rumours } else { [] }
+        }
+        #expect(told == [.presence(copy, address: nil)])
+        for rumour in told { original.hear(rumour, from: key(1).publicKey.node, at(1)) }
+        #expect(original.presence.version > copy.version)
+    }
+
     @Test func `that a node is there is kept from each teller until it is known or taken back`() {
         var few = MembershipTuning()
         few.rumoursWaiting = 3
         var early = EarlyWords(few)
+        let subject = key(9).publicKey.node
         func words(_ teller: UInt8, of subject: UInt8) -> EarlyWords.Said {
             let presence = Presence(
                 key: key(subject), mesh: mesh, version: .init(incarnation: 1, counter: 1),
@@ -248,10 +275,10 @@ private let mesh: MeshID = TestMesh.bytes(9, 9)
         #expect(hadRoom == [true, true, true, true])
         // A fourth has no room before one is taken back.
         let isFull = !early.keep(words(4, of: 9))
-        early.forget(node(9).short, from: node(2))
+        early.forget(subject.short, from: node(2))
         let hasRoom = early.keep(words(4, of: 9))
         #expect(isFull && hasRoom)
-        let (taken, left) = (early.take(node(9)).said, early.take(node(9)).said)
+        let (taken, left) = (early.take(subject).said, early.take(subject).said)
         #expect(taken.map(\.teller) == [1, 3, 4].map(node))
         #expect(left.isEmpty)
     }

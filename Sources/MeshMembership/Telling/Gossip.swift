@@ -59,6 +59,11 @@ extension Membership {
             if isAnew == true || said.status != .alive, !member.isLinked {
                 keys.forgetSending(to: said.node)
             }
+            // Its link stands, and another has spoken as a later life of it: a copy of its machine.
+            // What it says itself counts again once it has gone on from there.
+            if isAnew == true, member.isLinked, teller != said.node {
+                effects.append(.tell(said.node, [.presence(said, address: nil)]))
+            }
         }
         if teller == said.node {
             // What it says of itself says nothing of where it is reached.
