@@ -56,7 +56,7 @@ public struct NodeClient: Sendable {
     /// The namespaces known to the node.
     public func namespaces() async throws -> NamespacesView { try await get("/v1/namespaces") }
 
-    /// Brings a signed policy in; only on the admin socket of a central node.
+    /// Brings a signed policy in; only a central node takes it.
     public func define(_ namespace: String, _ document: [UInt8]) async throws -> NamespaceView {
         try await send("PUT", "/v1/namespaces/\(Self.escape(namespace))", document)
     }

@@ -276,7 +276,7 @@ struct TokenCommand: AsyncParsableCommand {
         @OptionGroup var connection: Connection
         @Option(
             help:
-                "NAMESPACE:r or NAMESPACE:w, * for every namespace of apps, _mesh:r for peers, status and metrics; may be given again."
+                "NAMESPACE:r or NAMESPACE:w, * for every namespace of apps, _mesh:r for peers, status and metrics, _mesh:w for policies that an operator has signed; may be given again."
         )
         var allow: [String]
         @Option(help: "A name to know it by; the file's name where none is given.") var name:

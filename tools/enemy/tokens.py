@@ -52,6 +52,34 @@ def join_with_a_ticket_that_others_read(bed):
     expect(done.returncode == 0 and not list(bed.scratch.glob("*till.ticket*")), done.stderr)
 
 
+def define_a_namespace(bed):
+    """Somebody at the centre, and the token of an app, define a namespace with keys of their own; an operator does it from elsewhere."""
+    centre = bed.server("centre", "hq", "--central")
+    token = bed.scratch / "operator.token"
+    done = centre.ctl("token", "create", "--allow", "_mesh:w", "--out", token)
+    expect(done.returncode == 0, done.stderr)
+    done = centre.ctl("token", "create", "--allow", "notes:w", "--out", bed.scratch / "app.token")
+    expect(done.returncode == 0, done.stderr)
+    url = f"http://127.0.0.1:{centre.ports[1]}"
+    policy = ("--audience", "all", "--writers", "any", "--merge", "register")
+    bed.run("mesh", "create", bed.scratch / "thief", "--name", "enemy", "--no-passphrase")
+    done = centre.ctl("namespace", "create", "notes", "--keys", bed.scratch / "thief", *policy)
+    expect(done.returncode != 0 and "not signed by an operator" in done.stderr, f"{done.returncode} {done.stderr}")
+    create = lambda name, *more: meshctl("namespace", "create", name, "--keys", bed.keys, "--url", url, *more)
+    done = create("notes", *policy, "--token-file", bed.scratch / "app.token")
+    expect(done.returncode != 0 and "_mesh:w" in done.stderr, f"{done.returncode} {done.stderr}")
+    done = create("notes", *policy, "--token-file", token)
+    expect(done.returncode == 0, done.stderr)
+    other = ("--audience", "site", "--writers", "site", "--merge", "log")
+    done = create("notes", *other, "--token-file", token)
+    expect(done.returncode != 0 and "--change" in done.stderr, f"{done.returncode} {done.stderr}")
+    done = create("notes", *other, "--change", "--token-file", token)
+    expect(done.returncode == 0, done.stderr)
+    shown = json.loads(centre.admin("GET", "/v1/namespaces")[2])["namespaces"]
+    current = [one["audience"] for one in shown if one["name"] == "notes" and one["current"]]
+    expect(current == ["site"] and len(shown) == 2, f"{shown}")
+
+
 def join_twice_with_one_ticket(bed):
     """A copy of a till's ticket joins as well, and after the till is revoked again and again."""
     centre = bed.server("centre", "hq", "--central")
@@ -129,4 +157,4 @@ def join_with_a_ticket_that_was_cancelled(bed):
     expect(alive(centre, "till"), "the till is no member any more")
 
 
-CASES = [join_twice_with_one_ticket, join_with_a_ticket_that_was_cancelled, read_what_is_the_meshs, join_with_a_ticket_that_others_read]
+CASES = [define_a_namespace, join_twice_with_one_ticket, join_with_a_ticket_that_was_cancelled, read_what_is_the_meshs, join_with_a_ticket_that_others_read]
