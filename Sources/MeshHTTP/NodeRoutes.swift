@@ -107,7 +107,8 @@ extension Routes {
                 throw Problem(
                     code: "exists", title: "A newer one is there", status: 409,
                     detail:
-                        "a newer policy of '\(name)' is known; the operator's clock may be behind")
+                        "a newer policy of '\(name)' is known, signed at \(known.document.created) ms since 1970: one of the operators' clocks is wrong"
+                )
             }
         }
         let write = Write(

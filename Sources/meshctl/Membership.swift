@@ -208,8 +208,30 @@ struct KeyFolder {
             throw Failure("\(path)/enrol.key is not a key")
         }
         return PolicyDocument(
-            of: namespace, policy, created: UInt64(max(0, Date().timeIntervalSince1970 * 1000)),
+            of: namespace, policy, created: try nextPolicyTime(),
             key: SigningKey(seed: seed, isGuarded: true), mesh: root.meshID)
+    }
+
+    /// The time for the next policy, later than that of the last: a clock that was ahead once does
+    /// not hold a namespace's policy for ever.
+    private func nextPolicyTime() throws -> UInt64 {
+        let name = "last-policy"
+        let now = UInt64(max(0, Date().timeIntervalSince1970 * 1000))
+        var time = now
+        if FileManager.default.fileExists(atPath: "\(path)/\(name)") {
+            let text = String(decoding: try read(name), as: UTF8.self)
+            guard let last = UInt64(text.trimmingCharacters(in: .whitespacesAndNewlines)),
+                last < .max
+            else { throw Failure("\(path)/\(name) is not a number of milliseconds") }
+            time = max(now, last + 1)
+        }
+        if time > now + 86_400_000 {
+            Console.complain(
+                "the last policy was signed by a clock that was ahead of this one; this one is newer all the same"
+            )
+        }
+        try write(Array("\(time)\n".utf8), name)
+        return time
     }
 
     /// The time for the next ticket, which is noted beside the keys before the ticket is made.

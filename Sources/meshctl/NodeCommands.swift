@@ -169,7 +169,7 @@ struct NamespaceCommand: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "Makes a namespace: signs its policy and hands it to a central server.",
             discussion:
-                "What was written under a policy stays under it; --change gives a namespace another policy for what is written from then on."
+                "--change gives a namespace another policy, under which servers write from then on. It takes no right away: what was written under the first stays, and a stolen server can go on writing under it. Where that matters, make a namespace of another name."
         )
 
         @OptionGroup var connection: Connection

@@ -85,19 +85,26 @@ enum Passphrase {
         return try ask("passphrase for \(path): ")
     }
 
+    /// What Ctrl-C types.
+    private static let interrupt: UInt8 = 3
+
     /// Reads a line that the terminal does not show.
     private static func ask(_ prompt: String) throws -> [UInt8] {
         FileHandle.standardError.write(Data(prompt.visible.utf8))
         var shown = termios()
         guard tcgetattr(STDIN_FILENO, &shown) == 0 else { throw Failure("this is no terminal") }
         var hidden = shown
-        hidden.c_lflag &= ~tcflag_t(ECHO)
+        // An interrupt ends the line, so that the terminal shows again what is typed.
+        hidden.c_lflag &= ~tcflag_t(ECHO | ISIG)
+        withUnsafeMutableBytes(of: &hidden.c_cc) { $0[Int(VEOL)] = interrupt }
         tcsetattr(STDIN_FILENO, TCSAFLUSH, &hidden)
         defer {
             tcsetattr(STDIN_FILENO, TCSAFLUSH, &shown)
             FileHandle.standardError.write(Data("\n".utf8))
         }
-        guard let line = readLine(), !line.isEmpty else { throw Failure("no passphrase was given") }
+        guard let line = readLine(), !line.isEmpty, line.utf8.last != interrupt else {
+            throw Failure("no passphrase was given; nothing was done")
+        }
         return Array(line.utf8)
     }
 }

@@ -87,7 +87,8 @@ struct TicketCommand: AsyncParsableCommand {
             discussion: """
                 Signs with the revoke key, and hands the revocation to a server, from which it goes to all. A site that is
                 cut off learns of it once its line is back, or from a stick: meshctl trust export.
-                A server that has joined with such a ticket is no member any more: tickets that are used are refused here.
+                A ticket whose server is known is refused. But a server that has joined, and of which the server that is asked
+                has not heard, because its line is down, is no member any more once this reaches it: its site stops writing.
                 """)
 
         @OptionGroup var connection: Connection
@@ -112,6 +113,7 @@ struct TicketCommand: AsyncParsableCommand {
                 Console.line("\(one.name)  \(server), made \(Console.date(one.created))")
             }
             guard !chosen.isEmpty else { return Console.complain("no ticket is to be cancelled") }
+            Console.line("! a server that has joined with one, and is not known yet, is taken out")
             if !yes { try Console.demand("cancel", given: nil, to: "cancel \(chosen.count)") }
             for revocation in try folder.cancel(chosen) {
                 _ = try await client.revoke(revocation.encoded)
@@ -120,7 +122,7 @@ struct TicketCommand: AsyncParsableCommand {
         }
 
         private func named(_ issued: IssuedTickets) throws -> [IssuedTicket] {
-            try tickets.map { name in
+            try Set(tickets).sorted().map { name in
                 let found = issued.all.filter { $0.name == name }
                 guard let one = found.first else {
                     throw Failure("\(keys) has made no ticket '\(name)'", code: 4)

@@ -4,8 +4,9 @@ internal import GRDBSQLite
 
 /// The sums that SQLite puts into its write-ahead log, as one opening of the log sees them.
 ///
-/// SQLite looks at them when it recovers, and then trusts the log. Without a look at each read a
-/// page that has rotted there would get a sum of its own as it is copied into the file.
+/// SQLite looks at them when it recovers, and then trusts the log. A page that has rotted there
+/// would get a sum of its own as it is copied into the file; one that was met is marked, and gets
+/// a wrong one.
 ///
 /// Source: sqlite.org, "Database File Format", §4.1–4.3 (frames, checksums).
 final class LogFrames {
@@ -33,6 +34,7 @@ final class LogFrames {
         case PageSum.pageByteCount:
             let header = offset - Int64(Self.frameHeaderByteCount)
             if header != lastHeader { isWithoutSum.insert(header) }
+            lastHeader = -1
         default: break
         }
     }
@@ -56,6 +58,7 @@ final class LogFrames {
         Self.add(page, to: &sum, isBig: isBig)
         guard sum != (Self.word(frame, 16), Self.word(frame, 20)) else { return }
         watch.meet(.logged(offset), sum: UInt64(sum.0) << 32 | UInt64(sum.1))
+        watch.mark(page: Int64(Self.word(frame, 0)))
     }
 
     private func bytes(_ count: Int, at offset: Int64, _ file: PageFile) -> [UInt8]? {

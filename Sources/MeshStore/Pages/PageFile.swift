@@ -52,10 +52,12 @@ final class PageFile {
 
     func write(_ source: UnsafeRawBufferPointer, _ offset: Int64) -> Int32 {
         switch kind {
-        case .pages where source.count == PageSum.pageByteCount:
+        case .pages(let watch) where source.count == PageSum.pageByteCount:
             var page = [UInt8](source)
             return page.withUnsafeMutableBytes { page in
-                let sum = PageSum.of(UnsafeRawBufferPointer(page), number: Self.number(offset))
+                let number = Self.number(offset)
+                var sum = PageSum.of(UnsafeRawBufferPointer(page), number: number)
+                if watch.isMarked(number) { sum = ~sum }
                 page.storeBytes(
                     of: sum.littleEndian, toByteOffset: PageSum.offset, as: UInt64.self)
                 return rawWrite(UnsafeRawBufferPointer(page), offset)

@@ -21,6 +21,7 @@ final class PageWatch: Sendable {
         var settledCount = 0
         var fresh: [Place: UInt64] = [:]
         var settled: [Place: UInt64] = [:]
+        var marked: Set<Int64> = []
     }
 
     private struct Entry {
@@ -72,6 +73,16 @@ final class PageWatch: Sendable {
         }
     }
 
+    /// A page has rotted in the log: where it is copied into the file it is met again.
+    func mark(page: Int64) {
+        state.withLock { state in
+            if state.marked.count < StoreLimits.rottenPages { state.marked.insert(page) }
+        }
+    }
+
+    /// Whether a page is to be met again.
+    func isMarked(_ page: Int64) -> Bool { state.withLock { $0.marked.contains(page) } }
+
     /// The pages that were looked at, each with the sum of what stands there.
     var settled: [Place: UInt64] { state.withLock { $0.settled } }
 
@@ -82,6 +93,7 @@ final class PageWatch: Sendable {
             if state.settled.count > StoreLimits.rottenPages { state.settled = [:] }
             state.settled.merge(state.fresh) { $1 }
             state.fresh = [:]
+            state.marked = []
             state.settledCount = state.metCount
         }
     }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import GRDB
+internal import GRDBSQLite
 internal import MeshCore
 internal import MeshCrypto
 internal import MeshReplication
@@ -41,6 +42,17 @@ enum SQLiteMending {
         return !broken.isEmpty
     }
 
+    /// Looks at what is of no table: the first page, and the list of pages that are free. What is
+    /// out of order there is made anew with the whole file.
+    static func lookAtFile(_ db: Database) throws {
+        if try PageLayer.hasRoom(db.sqliteConnection) && isInOrder("sqlite_master", db) { return }
+        try db.execute(sql: "VACUUM")
+        guard try PageLayer.hasRoom(db.sqliteConnection) && isInOrder("sqlite_master", db) else {
+            throw StoreError.database(
+                code: SQLITE_CORRUPT, message: "the first page of the database is damaged")
+        }
+    }
+
     /// Whether a table and its indexes are in order and agree.
     static func isInOrder(_ table: String, _ db: Database) throws -> Bool {
         try db.first("PRAGMA integrity_check('\(table)')") { $0.text(0) } == "ok"
@@ -55,9 +67,15 @@ enum SQLiteMending {
         guard let create = made.first else { return }
         try db.execute(sql: "ALTER TABLE \(table) RENAME TO salvage")
         try db.execute(sql: create)
-        // Without a condition SQLite copies the old indexes with the rows.
-        try db.execute(
-            sql: "INSERT OR IGNORE INTO \(table) SELECT * FROM salvage NOT INDEXED WHERE 1")
+        do {
+            // Without a condition SQLite copies the old indexes with the rows.
+            try db.execute(
+                sql: "INSERT OR IGNORE INTO \(table) SELECT * FROM salvage NOT INDEXED WHERE 1")
+        } catch let error as DatabaseError
+            where table == "record" && error.resultCode == .SQLITE_CORRUPT
+        {
+            try SQLiteRighting(db).copyEach()
+        }
         if table == "record" { try SQLiteRighting(db).right() }
         try db.execute(sql: "DROP TABLE salvage")
         for index in made.dropFirst() { try db.execute(sql: index) }

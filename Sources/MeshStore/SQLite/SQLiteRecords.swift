@@ -92,7 +92,7 @@ package final class SQLiteRecords: RecordStore {
         queue.async {
             let result: Result<Committed, StoreError>
             do {
-                result = .success(try self.guarded { try self.perform(transaction, lease) })
+                result = .success(try self.guardedChange { try self.perform(transaction, lease) })
             } catch {
                 result = .failure(StoreError(error))
             }
@@ -200,10 +200,9 @@ package final class SQLiteRecords: RecordStore {
     /// A page of the file is not what was written there.
     private struct PageFault: Error {}
 
-    /// Answers with what no rotten page has a part in, and has the next start look at everything
-    /// where SQLite finds the file broken.
+    /// Answers with what no rotten page has a part in: does again what met one.
     private func guarded<T>(_ body: () throws -> T) throws -> T {
-        do {
+        try noting {
             for _ in 0..<StoreLimits.looksAtPages {
                 // Of two readers on one connection the second sees pages that the first has met.
                 if !watch.isSettled { try lookAtPages() }
@@ -211,9 +210,30 @@ package final class SQLiteRecords: RecordStore {
                 let result = Result { try body() }
                 if watch.metCount == settled { return try result.get() }
             }
-            throw StoreError.database(
-                code: SQLITE_CORRUPT, message: "the disk changes what it holds")
-        } catch let refusal as SyncRefusal { throw refusal } catch {
+            throw Self.changing
+        }
+    }
+
+    /// Does what changes something: again if it gave up where it had met a rotten page, and never
+    /// once it is durable.
+    private func guardedChange<T>(_ body: () throws -> T) throws -> T {
+        try noting {
+            for _ in 0..<StoreLimits.looksAtPages {
+                if !watch.isSettled { try lookAtPages() }
+                do { return try body() } catch {
+                    if watch.isSettled, !(error is PageFault) { throw error }
+                }
+            }
+            throw Self.changing
+        }
+    }
+
+    private static let changing = StoreError.database(
+        code: SQLITE_CORRUPT, message: "the disk changes what it holds")
+
+    /// Has the next start look at everything where SQLite finds the file broken.
+    private func noting<T>(_ body: () throws -> T) throws -> T {
+        do { return try body() } catch let refusal as SyncRefusal { throw refusal } catch {
             let failure = StoreError(error)
             if case .database(let code, _) = failure, code & 0xff == SQLITE_CORRUPT {
                 try? pool.write { db in try Meta.set(db, "suspect", [1]) }
@@ -229,6 +249,7 @@ package final class SQLiteRecords: RecordStore {
             let isMended = try pool.writeWithoutTransaction { db in
                 // What the writer has in memory may be better than what readers find on the disk.
                 db.releaseMemory()
+                try SQLiteMending.lookAtFile(db)
                 var isMended = false
                 try db.inTransaction {
                     isMended = try SQLiteMending.lookAtAll(db)
@@ -236,6 +257,8 @@ package final class SQLiteRecords: RecordStore {
                 }
                 return isMended
             }
+            // A reader may keep what the disk has answered only once.
+            pool.invalidateReadOnlyConnections()
             if isMended { writer.mended.insert(.index) }
             if let counters = writer.changes?.counters { writer.changes?.forget(counters) }
             watch.settle()

@@ -15,6 +15,38 @@ struct SQLiteRighting {
 
     init(_ db: Database) { self.db = db }
 
+    /// Copies row by row what the indexes lead to, past pages of the table that cannot be read.
+    func copyEach() throws {
+        var numbers: Set<Int64> = []
+        for (index, condition) in [
+            ("record_dot", ""), ("record_key", "WHERE gone IS NULL"),
+            ("record_gone", "WHERE gone IS NOT NULL"),
+        ] {
+            try passingOver {
+                try db.each("SELECT arrival FROM salvage INDEXED BY \(index) \(condition)") {
+                    numbers.insert($0.int(0))
+                    return true
+                }
+            }
+        }
+        for number in numbers.sorted() {
+            try passingOver {
+                try db.run(
+                    "INSERT OR IGNORE INTO record SELECT * FROM salvage WHERE arrival = ?",
+                    .int(number))
+            }
+        }
+    }
+
+    /// What SQLite cannot read says nothing.
+    private func passingOver(_ body: () throws -> Void) throws {
+        do { try body() } catch let error as StoreError {
+            guard case .database(let code, _) = error, code & 0xff == SQLITE_CORRUPT else {
+                throw error
+            }
+        }
+    }
+
     func right() throws {
         let rotten = try rottenRows()
         if !rotten.isEmpty { try move(rotten) }
@@ -38,7 +70,7 @@ struct SQLiteRighting {
     private func move(_ rotten: Set<Int64>) throws {
         func entries(of index: String, _ columns: String, _ rest: String, _ sql: String) throws {
             var found: [[SQLValue]] = []
-            do {
+            try passingOver {
                 try db.each(
                     "SELECT arrival, \(columns) FROM salvage INDEXED BY \(index) \(rest)"
                 ) { row in
@@ -46,11 +78,6 @@ struct SQLiteRighting {
                         found.append((1...row.count - 1).map(row.value) + [.int(row.int(0))])
                     }
                     return true
-                }
-            } catch let error as StoreError {
-                // An index that SQLite cannot read says nothing.
-                guard case .database(let code, _) = error, code & 0xff == SQLITE_CORRUPT else {
-                    throw error
                 }
             }
             for values in found {
