@@ -76,7 +76,7 @@ package struct Revocation: Hashable, Sendable {
         self.created = created
         self.reason = reason
         self.cuts = cuts.sorted()
-        self.serials = Set(serials).sorted { $0.lexicographicallyPrecedes($1) }
+        self.serials = serials.sorted { $0.lexicographicallyPrecedes($1) }
         let body = Self.body(
             of: node, created: created, reason: reason, cuts: self.cuts, serials: self.serials)
         var whole = WireWriter()
