@@ -162,7 +162,8 @@ package struct SyncSession: Sendable {
             let list = listed(roots)
             let isEqual = salt.tag(list) == hash
             outcome.isInStep = isEqual
-            let all = roots + heldScopes(beside: roots)
+            // A list is in order, wherever the names of held scopes stand among the others.
+            let all = (roots + heldScopes(beside: roots)).sorted { $0.scope < $1.scope }
             shared = all.map(\.scope)
             add(isEqual ? .inStep(proof(list)) : .scopes(entries(all)), &outcome)
         case .inStep(let answer):
