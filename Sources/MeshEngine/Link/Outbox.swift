@@ -17,6 +17,9 @@ struct Outbox {
     /// Whether nothing waits and nothing is read.
     var isEmpty: Bool { phase == .resting && streams.isEmpty }
 
+    /// Whether a stream waits, of which nothing was read yet.
+    func waits(_ stream: StreamRequest) -> Bool { streams.contains(stream) }
+
     /// Adds streams behind those that wait.
     ///
     /// - Returns: how many there was no room for; a later comparison asks for them again.

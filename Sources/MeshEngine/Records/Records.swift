@@ -81,6 +81,8 @@ extension Engine {
         for (other, link) in links.sorted(by: { $0.key < $1.key }) {
             // Its author may have sent what took the place, and not know what it took it from.
             if link.peer.certificate.node == author {
+                // One reading tells of all that are kept by then.
+                guard !link.outbox.waits(.losers(of: author)) else { continue }
                 queue(other, [.losers(of: author)])
                 pump(other)
             } else if other != id, link.peer.certificate.allows(.read, message.scope),
