@@ -260,6 +260,19 @@ private struct ManyScopes: RecordIndex {
         #expect(ahead.mine.streams.isEmpty && ahead.theirs.streams.isEmpty)
     }
 
+    @Test func `stands in order in a list of scopes, wherever its scope's name falls`() throws {
+        for name in ["desk@all", "notes@all"] {
+            let log = LogName(scope: try #require(Scope(name)), author: author(1))
+            var asking = SyncSession(role: .initiator, salt: Salt([3])) { _ in true }
+            var answering = SyncSession(role: .responder, salt: Salt([3]), held: [log]) { _ in
+                true
+            }
+            let differing = ManyScopes(count: 3, further: nil)
+            let reply = try answering.answer(try asking.begin(differing), OneLog()).reply
+            #expect(try SyncTurn(decoding: reply.encoded) == reply)
+        }
+    }
+
     @Test func `is not sent from its beginning where nothing of it was taken yet`() throws {
         let lacking = try compare(0, 9, held: true, heldThere: false)
         #expect(lacking.mine.streams.isEmpty && lacking.theirs.streams.isEmpty)
