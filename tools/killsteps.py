@@ -101,7 +101,8 @@ def until(holds, seconds=PATIENCE):
 class Bed:
     def __init__(self, scratch):
         self.scratch = scratch
-        self.base = 20_000 + os.getpid() % 20_000
+        # Below the ports that the system deals out itself.
+        self.base = 10_000 + os.getpid() % 20_000
         run = lambda *words: subprocess.run([BIN / "meshctl", *map(str, words)], check=True, capture_output=True)
         run("mesh", "create", scratch / "keys", "--name", "killsteps", "--no-passphrase")
         for name, more in (("centre", ["--central"]), ("b", [])):

@@ -130,12 +130,8 @@ public final class MeshNode: Sendable {
         store.bringBackRevocations()
         content.open()
         let port = linkPort()
-        let listeners = try await port.listen(
-            host: configuration.listenHost, port: configuration.listenPort)
+        let (listeners, datagrams) = try await listen(port)
         let listening = listeners.first?.localAddress?.port ?? configuration.listenPort
-        let datagrams = try await DatagramPort.open(
-            group: group, host: configuration.listenHost, port: listening
-        ) { self.received(datagram: $0, from: $1) }
         datagramPort.withLock { $0 = datagrams }
         let beacons = beaconPort()
         await withTaskGroup(of: Void.self) { tasks in

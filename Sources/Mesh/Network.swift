@@ -28,6 +28,22 @@ extension MeshNode {
         return LinkPort(group: group, identity: link, callbacks: callbacks)
     }
 
+    /// Opens the port of links and the port of datagrams, which have one number.
+    func listen(_ port: LinkPort) async throws -> ([any Channel], DatagramPort) {
+        let (host, wanted) = (configuration.listenHost, configuration.listenPort)
+        do {
+            let listeners = try await port.listen(host: host, port: wanted)
+            let number = listeners.first?.localAddress?.port ?? wanted
+            let datagrams = try await DatagramPort.open(group: group, host: host, port: number) {
+                self.received(datagram: $0, from: $1)
+            }
+            return (listeners, datagrams)
+        } catch let error as IOError {
+            throw StoreError.unusable(
+                "mesh.listen: \(host):\(wanted): \(String(cString: strerror(error.errnoCode)))")
+        }
+    }
+
     private func received(_ connection: LinkConnection, _ bytes: [UInt8]) {
         let id = LinkID(connection.number)
         // Chunks go past the engine: their lane has a thread and limits of its own.

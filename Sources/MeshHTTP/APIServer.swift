@@ -83,6 +83,11 @@ public struct APIServer: Sendable {
         limits = APILimits { node.count($0) }
     }
 
+    /// How many endpoints are opened.
+    public var endpoints: Int {
+        1 + [configuration.listen, configuration.contentListen].count { $0 != nil }
+    }
+
     /// Serves until the task is cancelled.
     ///
     /// - Parameter ready: called for each endpoint once it is open.
@@ -93,18 +98,11 @@ public struct APIServer: Sendable {
             for (listen, face) in [
                 (configuration.listen, Face.apps), (configuration.contentListen, .content),
             ] {
-                guard let address = listen.flatMap({ Address($0) }) else {
-                    if face == .apps { await ready() }
-                    continue
-                }
+                guard let address = listen.flatMap({ Address($0) }) else { continue }
                 let (host, port) = (address.bareHost, Int(address.port))
                 // A host that has no IPv4 yet knows the name by IPv6 alone.
                 let known = host == "localhost" ? "127.0.0.1" : host
-                tasks.addTask {
-                    try await serve(.hostname(known, port: port), face) {
-                        if face == .apps { await ready() }
-                    }
-                }
+                tasks.addTask { try await serve(.hostname(known, port: port), face, ready: ready) }
             }
             try await tasks.waitForAll()
         }
@@ -125,6 +123,15 @@ public struct APIServer: Sendable {
     /// Whom an endpoint serves.
     private enum Face {
         case operators, apps, content
+
+        /// What an operator changes where the endpoint cannot be opened.
+        func setting(_ configuration: APIConfiguration) -> String {
+            switch self {
+            case .operators: "the admin socket \(configuration.adminSocket)"
+            case .apps: "http.listen: \(configuration.listen ?? "-")"
+            case .content: "content.listen: \(configuration.contentListen ?? "-")"
+            }
+        }
     }
 
     private func serve(
@@ -160,7 +167,10 @@ public struct APIServer: Sendable {
             responder: responder, server: .http1(configuration: channel),
             configuration: ApplicationConfiguration(address: address, serverName: "meshd"),
             onServerRunning: { _ in await ready() }, logger: quiet)
-        try await application.run()
+        do { try await application.run() } catch let error as IOError {
+            let why = String(cString: strerror(error.errnoCode))
+            throw APIError(reason: "\(face.setting(configuration)): \(why)")
+        }
     }
 
     private func answer(
@@ -193,7 +203,8 @@ public struct APIServer: Sendable {
 
     private var quiet: Logger {
         var logger = logger
-        logger.logLevel = .error
+        // What ends a server is thrown, and said once by whoever runs it.
+        logger.logLevel = .critical
         return logger
     }
 }

@@ -132,7 +132,7 @@ struct Main: AsyncParsableCommand {
         let logger = Logger(label: "mesh")
         let node = try MeshNode(settings.mesh, logger: logger)
         let api = APIServer(node: node, configuration: settings.api, logger: logger)
-        let readiness = Readiness(expected: 3) {
+        let readiness = Readiness(expected: 1 + api.endpoints) {
             FileHandle.standardError.write(Data("meshd: ready\n".utf8))
             Supervisor.tellReady()
         }

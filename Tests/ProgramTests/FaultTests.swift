@@ -143,8 +143,6 @@ import Testing
 }
 
 @Suite(.serialized) struct `Servers on one segment` {
-    private static func port() -> Int { 30_000 + Int.random(in: 0..<20_000) }
-
     private func alive(_ node: Node) throws -> Int {
         try Programs.ctl(node, "peers", "--state", "alive", "-o", "name").output.split(
             separator: "\n"
@@ -154,7 +152,7 @@ import Testing
     @Test func `find each other with nothing configured but their certificates, in either order`()
         throws
     {
-        let port = Self.port()
+        let port = Ports.next()
         let first = try Node(multicast: port)
         let second = try Node("b", site: "s1", joining: first, multicast: port)
         for _ in 0..<50 where try alive(first) != 1 || alive(second) != 1 { usleep(100_000) }
@@ -168,7 +166,7 @@ import Testing
     }
 
     @Test func `leave a flood of beacons to the kernel, and find each other after it`() throws {
-        let port = Self.port()
+        let port = Ports.next()
         let first = try Node(multicast: port)
         let flood = """
             import os, socket, sys, time
@@ -192,7 +190,7 @@ import Testing
     }
 
     @Test func `report a copy of themselves`() throws {
-        let node = try Node(multicast: Self.port())
+        let node = try Node(multicast: Ports.next())
         let copy = try Node(copying: node)
         var found = false
         for _ in 0..<100 where !found {

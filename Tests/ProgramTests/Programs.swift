@@ -93,9 +93,39 @@ final class Scratch {
     }
 }
 
+/// Ports that nobody else on this machine has.
+///
+/// They lie below those that the system deals out to whoever dials: one of these could be any
+/// client's the moment before a server binds it.
+enum Ports {
+    private static let range = 10_000..<32_000
+    private static let last = Mutex(Int.random(in: range))
+
+    /// The next port that is free for TCP and UDP, on every address.
+    static func next() -> Int {
+        last.withLock { port in
+            repeat { port = port + 1 < range.upperBound ? port + 1 : range.lowerBound } while
+                !isFree(port, SOCK_STREAM) || !isFree(port, SOCK_DGRAM)
+            return port
+        }
+    }
+
+    private static func isFree(_ port: Int, _ kind: __socket_type) -> Bool {
+        let descriptor = socket(AF_INET, Int32(kind.rawValue), 0)
+        defer { close(descriptor) }
+        var address = sockaddr_in()
+        address.sin_family = sa_family_t(AF_INET)
+        address.sin_port = in_port_t(port).bigEndian
+        return withUnsafePointer(to: &address) { pointer in
+            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                bind(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size)) == 0
+            }
+        }
+    }
+}
+
 /// A meshd of its own on loopback, without beacons.
 final class Node {
-    private static let ports = Mutex(20_000 + Int(getpid()) % 20_000)
     let scratch: Scratch
     let data: String
     let port: Int
@@ -116,10 +146,7 @@ final class Node {
         self.options = options
         scratch = try folder ?? other?.scratch ?? Scratch()
         data = "\(scratch.path)/\(name)"
-        (port, link) = Self.ports.withLock {
-            $0 += 2
-            return ($0, $0 + 1)
-        }
+        (port, link) = (Ports.next(), Ports.next())
         self.seeds =
             seeds + (multicast == nil ? other.map { ["127.0.0.1:\($0.link)"] } ?? [] : [])
         let keys = "\(scratch.path)/keys"
@@ -141,10 +168,7 @@ final class Node {
         multicast = nil
         scratch = other.scratch
         data = "\(scratch.path)/\(box)"
-        (port, link) = Self.ports.withLock {
-            $0 += 2
-            return ($0, $0 + 1)
-        }
+        (port, link) = (Ports.next(), Ports.next())
         seeds = ["127.0.0.1:\(other.link)"]
         try Programs.run("meshctl", ["join", ticket, "--data", data])
         try start()
@@ -155,10 +179,7 @@ final class Node {
         multicast = other.multicast
         scratch = other.scratch
         data = other.data + "-copy"
-        (port, link) = Self.ports.withLock {
-            $0 += 2
-            return ($0, $0 + 1)
-        }
+        (port, link) = (Ports.next(), Ports.next())
         seeds = []
         try Programs.run("/bin/cp", ["-r", other.data, data])
         try? FileManager.default.removeItem(atPath: data + "/admin.sock")
