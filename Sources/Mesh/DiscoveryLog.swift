@@ -109,8 +109,9 @@ extension LinkError {
         switch self {
         case .selfConnect: .ownAddress
         case .noCommonVersion: .noCommonVersion
-        case .certificate, .keyMismatch: .certificateRefused
+        case .certificate, .keyMismatch, .root: .certificateRefused
         case .notAPeer, .unknownEpoch, .handshake, .turnedAway: .wrongMesh
+        case .rootIsOlder, .rootWasTaken: .unreachable
         case .badLength, .badFrame, .badMessage, .unexpected: .unreachable
         }
     }

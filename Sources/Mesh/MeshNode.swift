@@ -54,6 +54,7 @@ public final class MeshNode: Sendable {
     private let changeHub = ChangeHub()
     let discoveryLog = Mutex(DiscoveryLog())
     let hasLeft = Mutex(false)
+    let hasNewTrust = Mutex(false)
     let datagramPort = Mutex<DatagramPort?>(nil)
     let datagramBudget = Mutex(Budget(perSecond: 2000))
     let backlog = Mutex<[LinkID: Backlog]>([:])
@@ -127,6 +128,7 @@ public final class MeshNode: Sendable {
             feed.finish()
         }
         store.observe(observers)
+        store.cutRetired()
         store.bringBackRevocations()
         content.open()
         let port = linkPort()
@@ -143,7 +145,7 @@ public final class MeshNode: Sendable {
             tasks.addTask { await self.scrub() }
             if configuration.discovery { tasks.addTask { await self.refresh(beacons) } }
             tasks.addTask { await ready(listening) }
-            while failure.withLock({ $0 }) == nil, !Task.isCancelled, !hasLeft.withLock({ $0 }) {
+            while failure.withLock({ $0 }) == nil, !Task.isCancelled, !isDone {
                 try? await Task.sleep(for: .milliseconds(500), tolerance: .milliseconds(200))
             }
             tasks.cancelAll()

@@ -24,7 +24,12 @@ extension MeshNode {
         let callbacks = LinkCallbacks(
             established: { connection, peer in self.established(connection, peer) },
             message: { connection, bytes in self.received(connection, bytes) },
-            closed: { connection, error, reason in self.closed(connection, error, reason) })
+            closed: { connection, error, reason in self.closed(connection, error, reason) },
+            newRoot: { root in
+                do { _ = try self.adopt(root) } catch {
+                    self.logger.error("A root document cannot be kept: \(error)")
+                }
+            })
         return LinkPort(group: group, identity: link, callbacks: callbacks)
     }
 
@@ -104,8 +109,9 @@ extension MeshNode {
         } else {
             count("handshake_failed")
             let host = connection.remote.flatMap(HostPort.host) ?? "?"
-            // Who closes without a word has gone, or only looked whether the port is open.
-            if let error, error != .selfConnect {
+            // Who closes without a word has gone, or only looked whether the port is open. Who was
+            // given a root document comes again.
+            if let error, error != .selfConnect, !error.isOfRoot {
                 discoveryLog.withLock { $0.refuse(host, error.cause.rawValue, reason, at: now) }
             }
             logger.debug("A connection came to nothing", metadata: ["reason": "\(reason)"])

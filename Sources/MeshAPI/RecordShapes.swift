@@ -16,11 +16,13 @@ public struct NamespaceView: Codable, Sendable {
     public var id: String?
     /// Whether it is the one for new writes; another may have been made on the other side of a cut.
     public var current: Bool?
+    /// What an operator has signed, hexadecimal; layout: the article `PolicyFormat`.
+    public var document: String?
 
     /// Names a policy.
     public init(
         name: String, audience: String, writers: String, merge: String, id: String? = nil,
-        current: Bool? = nil
+        current: Bool? = nil, document: String? = nil
     ) {
         self.name = name
         self.audience = audience
@@ -28,6 +30,7 @@ public struct NamespaceView: Codable, Sendable {
         self.merge = merge
         self.id = id
         self.current = current
+        self.document = document
     }
 }
 

@@ -146,3 +146,37 @@ public struct CertificatesView: Codable, Sendable {
         self.certificates = certificates
     }
 }
+
+/// The root document that holds at a node.
+public struct RootView: Codable, Sendable {
+    /// `meshAPIVersion`.
+    public var v = meshAPIVersion
+    /// The mesh's identity, hexadecimal.
+    public var meshId: String
+    /// What people call the mesh.
+    public var name: String
+    /// The version of the root document.
+    public var version: UInt32
+    /// When that was made, by its maker's clock, in milliseconds since 1970.
+    public var createdMs: UInt64
+    /// Whether the node has the list of what stands of retired keys; it comes with the first link.
+    public var isWhole: Bool
+    /// The document as it is carried, hexadecimal; layout: the article `TrustDocuments`.
+    public var document: String
+    /// Whether the node did not have it yet; nil where nothing was brought.
+    public var isNew: Bool?
+
+    /// Fills in the answer.
+    public init(
+        meshId: String, name: String, version: UInt32, createdMs: UInt64, isWhole: Bool,
+        document: String, isNew: Bool?
+    ) {
+        self.meshId = meshId
+        self.name = name
+        self.version = version
+        self.createdMs = createdMs
+        self.isWhole = isWhole
+        self.document = document
+        self.isNew = isNew
+    }
+}

@@ -35,4 +35,15 @@ extension NodeClient {
             headers: [("Content-Type", "application/octet-stream")], body: document)
         return try Self.decode(try await connection.answer(call))
     }
+
+    /// The root document that holds at the node.
+    public func root() async throws -> RootView { try await get("/v1/root") }
+
+    /// Brings a further version of the root document in.
+    public func bring(root document: [UInt8]) async throws -> RootView {
+        let call = Call(
+            method: "PUT", path: "/v1/root",
+            headers: [("Content-Type", "application/octet-stream")], body: document)
+        return try Self.decode(try await connection.answer(call))
+    }
 }

@@ -317,7 +317,8 @@ extension Engine {
             if let ours = clock.wall(now: now) {
                 links[id]?.liveness.clock(theirs, ours: ours)
             }
-        case .unknown: counters.add(.messageUnknown)
+        // The root document is settled before a link is one.
+        case .root, .unknown: counters.add(.messageUnknown)
         }
     }
 

@@ -62,18 +62,20 @@ extension Routes {
             namespaces: try store.policies().filter {
                 access.mayRead($0.namespace) || access.mayRead(NamespacePolicy.meshNamespace)
             }.map {
-                view($0.namespace, $0.policy, $0.id, $0.isCurrent)
+                view($0.namespace, $0.policy, $0.id, $0.isCurrent, $0.document)
             })
     }
 
     private func view(
-        _ name: String, _ policy: NamespacePolicy, _ id: PolicyID? = nil, _ isCurrent: Bool = true
+        _ name: String, _ policy: NamespacePolicy, _ id: PolicyID? = nil, _ isCurrent: Bool = true,
+        _ document: PolicyDocument? = nil
     ) -> NamespaceView {
         let id = id ?? policy.id(for: name, in: store.identity.root.meshID)
         return NamespaceView(
             name: name, audience: policy.audience.name, writers: policy.writers.name,
             merge: policy.merge.name,
-            id: id.description, current: isCurrent)
+            id: id.description, current: isCurrent,
+            document: document.map { Hex.encode($0.encoded) })
     }
 
     func createNamespace(
@@ -97,13 +99,19 @@ extension Routes {
                 code: "policy_refused", title: "Policy refused", status: 422,
                 detail: "the policy is not signed by an operator of this mesh: \(error)")
         }
+        guard document.stands(under: root) else {
+            throw Problem(
+                code: "policy_refused", title: "Policy refused", status: 422,
+                detail: "the policy is signed by a key that the mesh has retired")
+        }
         guard document.namespace == name else {
             throw Problem.bad(
                 "bad_namespace", "the policy is of '\(document.namespace)', not of '\(name)'")
         }
         if let known = try store.knownPolicies(of: name).first {
             if known.document == document { return try Self.json(view(name, known.policy)) }
-            guard document.precedes(known.document) else {
+            let both = [known.document, document].map(\.encoded)
+            guard PolicyDocument.ordered(both, root: root).first == document else {
                 throw Problem(
                     code: "exists", title: "A newer one is there", status: 409,
                     detail:

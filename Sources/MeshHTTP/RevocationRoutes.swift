@@ -117,7 +117,8 @@ extension Routes {
     }
 
     func allCertificates() throws -> AllCertificatesView {
-        AllCertificatesView(certificates: try store.certificates().map { Hex.encode($0.encoded) })
+        AllCertificatesView(
+            certificates: try store.allCertificates().map { Hex.encode($0.encoded) })
     }
 
     /// The signed proof of who a server is, for commands that hold keys.

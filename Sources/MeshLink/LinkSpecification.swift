@@ -20,6 +20,8 @@ package enum LinkSpecification {
     package static let fragmentBytesMax = frameBytesMax - 16 - 1
     /// Longest message, over all its frames, in bytes.
     package static let messageBytesMax = 1 << 20
+    /// The extension of a handshake's payload that tells of the root document.
+    package static let rootTag: UInt8 = 1
     /// Frames after which a direction changes its key.
     package static let framesPerKey: UInt64 = 1 << 16
 }
@@ -42,6 +44,12 @@ package enum LinkError: Error, Hashable {
     case keyMismatch
     /// This node itself.
     case selfConnect
+    /// The peer has an older root document; it was sent the newer one, and links again by it.
+    case rootIsOlder(UInt32)
+    /// The peer's newer root document was taken; the node links again by it.
+    case rootWasTaken(UInt32)
+    /// The peer's root document does not follow from this node's.
+    case root(String)
     /// A length outside its limits.
     case badLength(Int)
     /// A frame that is not authentic, in order and once.
@@ -68,10 +76,22 @@ extension LinkError: CustomStringConvertible {
         case .certificate(let reason): "the peer's certificate was refused: \(reason)"
         case .keyMismatch: "the peer's certificate is for another link key"
         case .selfConnect: "the address is this node's own"
+        case .rootIsOlder(let version):
+            "the peer had version \(version) of the root document, and was sent the newer one"
+        case .rootWasTaken(let version): "version \(version) of the root document was taken"
+        case .root(let reason): "the peer's root document was refused: \(reason)"
         case .badLength(let count): "a length of \(count) is outside its limits"
         case .badFrame: "a frame was changed, repeated or out of order"
         case .badMessage(let error): "a message is malformed: \(error)"
         case .unexpected(let what): "\(what) came out of turn"
+        }
+    }
+
+    /// Whether nothing is wrong: one end had an older root document, and both link again.
+    package var isOfRoot: Bool {
+        switch self {
+        case .rootIsOlder, .rootWasTaken: true
+        default: false
         }
     }
 
@@ -86,6 +106,9 @@ extension LinkError: CustomStringConvertible {
         case .certificate: "certificate"
         case .keyMismatch: "key_mismatch"
         case .selfConnect: "self"
+        case .rootIsOlder: "root_is_older"
+        case .rootWasTaken: "root_was_taken"
+        case .root: "root"
         case .badLength: "bad_length"
         case .badFrame: "bad_frame"
         case .badMessage: "bad_message"

@@ -83,7 +83,7 @@ extension RecordTransaction {
         _ message: CommitsMessage, _ records: [[Record]], _ certificates: [Certificate],
         _ head: LogHead, _ outcome: inout IngestOutcome
     ) throws(Refusal) -> [Admitted] {
-        let policies = work.policies(of: message.scope.namespace, mesh: context.mesh)
+        let policies = work.policies(of: message.scope.namespace, root: context.root)
         var admitted: [Admitted] = []
         for (commit, list) in zip(message.commits, records) {
             if message.isRun, commit.header.last <= head.frontier { continue }
@@ -114,7 +114,7 @@ extension RecordTransaction {
     private mutating func witness(
         _ message: CommitsMessage, _ certificates: [Certificate], _ outcome: inout IngestOutcome
     ) {
-        let policies = work.policies(of: message.scope.namespace, mesh: context.mesh)
+        let policies = work.policies(of: message.scope.namespace, root: context.root)
         guard let last = message.commits.max(by: { $0.header.last < $1.header.last }),
             work.head(message.log).provenTo < last.header.last,
             policies.contains(where: {

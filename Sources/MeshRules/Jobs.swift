@@ -122,6 +122,8 @@ package enum RecordJob: Sendable {
     case ingest(CommitsMessage)
     /// Something was found rotten as it was read.
     case damaged(Set<Damage>)
+    /// Nodes are no members any more, since the root document has retired who enrolled them.
+    case recut(Set<NodeID>)
     /// What is kept of superseded records is to fit its room again.
     case trim
 }

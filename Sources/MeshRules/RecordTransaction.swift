@@ -82,6 +82,7 @@ package struct RecordTransaction: Sendable {
         case ingest(CommitsMessage, [[Record]])
         case refused(Refusal)
         case damaged(Set<Damage>)
+        case recut(Set<NodeID>)
         case trim
     }
 
@@ -94,6 +95,8 @@ package struct RecordTransaction: Sendable {
     var stamp: HybridTime
     var drafts: [Scope: Draft] = [:]
     var newlyRevoked: [Revocation] = []
+    /// Nodes whose enrol keys were retired.
+    private var recut: Set<NodeID> = []
     /// Ranges whose records are gone, so that what they had superseded may live again.
     var undone: [LogName: ClosedRange<UInt64>] = [:]
     /// Nodes of whose lives it is no longer known what they had inherited, or something else is.
@@ -116,6 +119,7 @@ package struct RecordTransaction: Sendable {
             switch job {
             case .write(let request): return .write(request)
             case .damaged(let damage): return .damaged(damage)
+            case .recut(let nodes): return .recut(nodes)
             case .trim: return .trim
             case .ingest(let message):
                 guard let records = Self.decoded(message) else { return .refused(.malformed) }
@@ -143,7 +147,7 @@ package struct RecordTransaction: Sendable {
             case .damaged(let damage): add(damage, to: &needs)
             case .trim:
                 for undo in UndoClass.allCases { needs.oldest[undo] = RuleLimits.trimRows }
-            case .refused: break
+            case .recut, .refused: break
             }
         }
         return needs
@@ -187,6 +191,9 @@ package struct RecordTransaction: Sendable {
                 sealDrafts()
                 quarantine(damage)
                 conclusion.answers.append(.done)
+            case .recut(let nodes):
+                recut.formUnion(nodes)
+                conclusion.answers.append(.done)
             case .trim:
                 trims = true
                 conclusion.answers.append(.done)
@@ -205,10 +212,10 @@ package struct RecordTransaction: Sendable {
 
     /// The next step after jobs were judged and lost commits signed again.
     mutating func proceed() -> Step {
-        if !newlyRevoked.isEmpty {
+        if !newlyRevoked.isEmpty || !recut.isEmpty {
             phase = .cutting
             var needs = Needs()
-            needs.logsOf = Set(newlyRevoked.map(\.node))
+            needs.logsOf = recut.union(newlyRevoked.map(\.node))
             return .more(work.takeChanges(), needs)
         }
         if !undone.isEmpty || !rewrites.isEmpty { return lookForUndo(cut: []) }

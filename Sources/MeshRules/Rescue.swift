@@ -55,7 +55,7 @@ extension RecordTransaction {
 
     /// Has a record written again beside what seems to replace it.
     mutating func save(_ held: HeldVersion, in scope: Scope) {
-        guard let policy = work.policies(of: scope.namespace, mesh: context.mesh).first else {
+        guard let policy = work.policies(of: scope.namespace, root: context.root).first else {
             return
         }
         rewrites.append(

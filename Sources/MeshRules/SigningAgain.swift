@@ -60,7 +60,7 @@ extension RecordTransaction {
     private mutating func headers(of log: LogName, in gap: Gap) -> [CommitHeader] {
         let ids = work.records(of: log, in: gap.range).map(\.held.id)
         guard ids.count == gap.range.count else { return [] }
-        let known = work.policies(of: log.scope.namespace, mesh: context.mesh).map(\.id)
+        let known = work.policies(of: log.scope.namespace, root: context.root).map(\.id)
         let beginnings = gap.before == nil ? beginnings(of: log) : [[]]
         for policy in [gap.after.policy] + known {
             for inherits in beginnings {

@@ -93,14 +93,14 @@ struct Workspace {
     }
 
     /// The policies of a namespace that are known, the one for new writes first.
-    mutating func policies(of namespace: String, mesh: MeshID) -> [NamedPolicy] {
+    mutating func policies(of namespace: String, root: RootDocument) -> [NamedPolicy] {
         if let known = policies[namespace] { return known }
         let found: [NamedPolicy]
         if let builtIn = BuiltIn.policy(of: namespace) {
             found = [NamedPolicy(id: .builtIn, policy: builtIn)]
         } else if let name = BuiltIn.policyKey(of: namespace) {
-            found = PolicyDocument.ordered(live(name).map(\.record.body)).map {
-                NamedPolicy(id: $0.policy.id(for: namespace, in: mesh), policy: $0.policy)
+            found = PolicyDocument.ordered(live(name).map(\.record.body), root: root).map {
+                NamedPolicy(id: $0.policy.id(for: namespace, in: root.meshID), policy: $0.policy)
             }
         } else {
             found = []

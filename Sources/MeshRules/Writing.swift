@@ -115,7 +115,7 @@ extension RecordTransaction {
                 throw .limit("'\(write.key)' is not a document with the signatures it needs")
             }
         }
-        guard let policy = work.policies(of: scope.namespace, mesh: context.mesh).first else {
+        guard let policy = work.policies(of: scope.namespace, root: context.root).first else {
             throw .unknownNamespace(scope.namespace)
         }
         guard policy.policy.has(scope), policy.policy.admits(context.certificates, to: scope)
@@ -367,7 +367,8 @@ extension RecordTransaction {
     mutating func noteDocument(_ record: Record, in scope: Scope) {
         if scope == NamespacePolicy.scope { conclusion.touchesPolicies = true }
         guard scope == Revocation.scope,
-            let revocation = try? Revocation(decoding: record.body, root: context.root)
+            let revocation = try? Revocation(decoding: record.body, root: context.root),
+            revocation.stands
         else { return }
         work.add(revocation)
         newlyRevoked.append(revocation)

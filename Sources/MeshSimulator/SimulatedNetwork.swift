@@ -248,6 +248,8 @@ extension Simulation {
                 isLocal: other.site == end.node.site, host: other.host,
                 datagramKey: SimulatedTrust.bytes(&random))
             post(end.node, .linkUp(LinkID(end.number), peer, origin))
+        case .newRoot: preconditionFailure("no scenario changes the mesh's keys")
+        case .ended(let error): close(end, "\(error)")
         }
     }
 

@@ -58,7 +58,8 @@ extension Store {
         guard let name = BuiltIn.policyKey(of: namespace),
             let state = try read({ try $0.state(of: name) })
         else { return [] }
-        let documents = PolicyDocument.ordered(state.versions.map(\.record.body))
+        let documents = PolicyDocument.ordered(
+            state.versions.map(\.record.body), root: identity.root)
         var seen: Set<PolicyID> = []
         return documents.compactMap { document in
             let id = document.policy.id(for: namespace, in: identity.root.meshID)

@@ -191,8 +191,11 @@ package protocol RecordSnapshot: RecordIndex {
     /// Every certificate.
     func certificates() throws -> [Certificate]
 
-    /// Every revocation that was ever taken.
+    /// Every revocation that was ever taken and counts.
     func revocations() throws -> [Revocation]
+
+    /// The nodes whose every certificate is by a key that the mesh has retired.
+    func retired() throws -> [NodeID]
 
     /// Bytes that the store takes.
     func byteCount() throws -> Int

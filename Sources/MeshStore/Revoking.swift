@@ -4,6 +4,7 @@ package import MeshCore
 internal import MeshReplication
 internal import MeshRules
 package import MeshTrust
+internal import Synchronization
 
 extension Store {
     /// Every revocation that is known here, in the order of their hashes.
@@ -32,6 +33,27 @@ extension Store {
             let isLive = (try? get(revocation.key, in: Revocation.scope)) ?? nil
             if isLive == nil { revoke(revocation) { _ in } }
         }
+    }
+
+    /// Whether a node is known to be revoked by its identity.
+    package func isRevoked(_ node: NodeID) -> Bool {
+        present.withLock { $0.revoked.contains(node) }
+    }
+
+    /// Whether a node, or its ticket, is known to be revoked; cheap enough to ask for each link.
+    package func isRevoked(_ card: Certificate) -> Bool {
+        present.withLock {
+            $0.revoked.contains(card.node) || $0.revokedTickets.contains(card.ticket.serial)
+        }
+    }
+
+    /// Takes out what nodes wrote whose enrol keys the mesh has retired; asked for at each start,
+    /// as a root document may have come since the last. This node's own records stay: it takes no
+    /// more writes, and an operator may let it stand after all.
+    package func cutRetired() {
+        let retired = (try? read { try $0.retired() }) ?? []
+        let others = Set(retired).subtracting([identity.certificate.node])
+        if !others.isEmpty { submit(.recut(others)) }
     }
 
     /// The logs of a node as far as they are held here, and how far each goes.

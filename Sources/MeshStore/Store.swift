@@ -34,6 +34,7 @@ package final class Store: Sendable {
         case write(WriteRequest, @Sendable (Result<[Receipt], StoreError>) -> Void)
         case ingest([CommitsMessage], @Sendable (Result<[IngestOutcome], StoreError>) -> Void)
         case damaged(Set<Damage>)
+        case recut(Set<NodeID>)
         case trim
 
         /// What the rules are asked.
@@ -42,6 +43,7 @@ package final class Store: Sendable {
             case .write(let request, _): [.write(request)]
             case .ingest(let messages, _): messages.map { .ingest($0) }
             case .damaged(let damage): [.damaged(damage)]
+            case .recut(let nodes): [.recut(nodes)]
             case .trim: [.trim]
             }
         }
@@ -50,7 +52,7 @@ package final class Store: Sendable {
             switch self {
             case .write(_, let done): done(.failure(error))
             case .ingest(_, let done): done(.failure(error))
-            case .damaged, .trim: break
+            case .damaged, .recut, .trim: break
             }
         }
     }
@@ -66,7 +68,7 @@ package final class Store: Sendable {
     }
 
     /// What goes on from one transaction to the next.
-    private struct Present {
+    struct Present {
         var life: Life
         var epoch: [UInt8]
         var stamp = HybridTime(0)
@@ -88,7 +90,7 @@ package final class Store: Sendable {
     package let identity: DataDirectory.Identity
     private let lease: WriterLease
     private let waiting = Mutex(Waiting())
-    private let present: Mutex<Present>
+    let present: Mutex<Present>
     private let ownCertificates: Mutex<[Certificate]>
     private let feedEnd: Mutex<FeedPosition>
     let policyCache = Mutex(PolicyCache())
@@ -134,11 +136,13 @@ package final class Store: Sendable {
             self.lock = lock
             self.random = random
             wall = wallMilliseconds
-            let revocations = try records.read { try $0.revocations() }
+            let (revocations, retired) = try records.read {
+                (try $0.revocations(), try $0.retired())
+            }
             present = Mutex(
                 Present(
                     life: lease.start.life, epoch: lease.start.epoch,
-                    revoked: Set(revocations.map(\.node)),
+                    revoked: Set(revocations.map(\.node) + retired),
                     revokedTickets: Set(revocations.flatMap(\.serials))))
             feedEnd = Mutex(lease.feed)
             ownCertificates = Mutex([identity.certificate])
@@ -222,7 +226,7 @@ package final class Store: Sendable {
         if !damage.isEmpty { submit(.damaged(damage)) }
     }
 
-    private func submit(_ job: Job) {
+    func submit(_ job: Job) {
         enum Verdict { case start, queued, refused(StoreError) }
         let verdict: Verdict = waiting.withLock { waiting in
             if waiting.isClosed { return .refused(.closed) }
@@ -347,7 +351,7 @@ package final class Store: Sendable {
                 return outcome
             }
             done(.success(outcomes))
-        case .damaged, .trim: _ = answers.popFirst()
+        case .damaged, .recut, .trim: _ = answers.popFirst()
         }
     }
 
@@ -372,18 +376,6 @@ package final class Store: Sendable {
             return !waiting.isBusy
         }
         if !isIdle { done.wait() }
-    }
-
-    /// Whether a node is known to be revoked by its identity.
-    package func isRevoked(_ node: NodeID) -> Bool {
-        present.withLock { $0.revoked.contains(node) }
-    }
-
-    /// Whether a node, or its ticket, is known to be revoked; cheap enough to ask for each link.
-    package func isRevoked(_ card: Certificate) -> Bool {
-        present.withLock {
-            $0.revoked.contains(card.node) || $0.revokedTickets.contains(card.ticket.serial)
-        }
     }
 
     /// Finishes what waits, and checkpoints.

@@ -3,6 +3,7 @@
 package import MeshCore
 internal import MeshCrypto
 package import MeshLink
+package import MeshTrust
 package import NIOCore
 
 /// What a connection tells its owner; called on the connection's event loop.
@@ -13,16 +14,20 @@ package struct LinkCallbacks: Sendable {
     package var message: @Sendable (LinkConnection, [UInt8]) -> Void
     /// The connection ended; the error is nil where it ended in good order.
     package var closed: @Sendable (LinkConnection, LinkError?, String) -> Void
+    /// The peer has sent a root document that goes on where this node's ends.
+    package var newRoot: @Sendable (RootDocument) -> Void
 
-    /// Sets all three.
+    /// Sets all four.
     package init(
         established: @escaping @Sendable (LinkConnection, LinkMachine.Peer) -> Void,
         message: @escaping @Sendable (LinkConnection, [UInt8]) -> Void,
-        closed: @escaping @Sendable (LinkConnection, LinkError?, String) -> Void
+        closed: @escaping @Sendable (LinkConnection, LinkError?, String) -> Void,
+        newRoot: @escaping @Sendable (RootDocument) -> Void
     ) {
         self.established = established
         self.message = message
         self.closed = closed
+        self.newRoot = newRoot
     }
 }
 
@@ -135,6 +140,11 @@ final class LinkHandler: ChannelDuplexHandler {
             deadline = nil
             callbacks.established(connection, peer)
         case .message(let bytes): callbacks.message(connection, bytes)
+        case .newRoot(let root): callbacks.newRoot(root)
+        case .ended(let error):
+            failure = error
+            reason = "\(error)"
+            close(context)
         }
     }
 
@@ -159,14 +169,17 @@ final class LinkHandler: ChannelDuplexHandler {
             } catch {
                 fail(error, context)
             }
-        case .close:
-            // Behind everything that was written before.
-            let loopBound = NIOLoopBound(context, eventLoop: context.eventLoop)
-            context.writeAndFlush(wrapOutboundOut(ByteBuffer())).whenComplete { _ in
-                loopBound.value.close(promise: nil)
-            }
+        case .close: close(context)
         }
         promise?.succeed()
+    }
+
+    /// Closes behind everything that was written before.
+    private func close(_ context: ChannelHandlerContext) {
+        let loopBound = NIOLoopBound(context, eventLoop: context.eventLoop)
+        context.writeAndFlush(wrapOutboundOut(ByteBuffer())).whenComplete { _ in
+            loopBound.value.close(promise: nil)
+        }
     }
 
     private func write(_ bytes: [UInt8], _ context: ChannelHandlerContext) {

@@ -129,6 +129,6 @@ package final class LinkPort: Sendable {
                 self.callbacks.established(connection, peer)
             },
             message: callbacks.message,
-            closed: callbacks.closed)
+            closed: callbacks.closed, newRoot: callbacks.newRoot)
     }
 }

@@ -132,6 +132,8 @@ package struct Certificate: Hashable, Sendable {
     package let linkKey: Bytes32
     /// What the node was admitted for.
     package let ticket: Ticket
+    /// Whether its ticket counts; false for one by a retired key that no list names.
+    package let stands: Bool
     /// The certificate as it came.
     package let encoded: [UInt8]
 
@@ -154,11 +156,17 @@ package struct Certificate: Hashable, Sendable {
         self.node = node.publicKey.node
         self.linkKey = linkKey
         self.ticket = ticket
+        stands = true
         encoded = whole.bytes
     }
 
     /// Decodes a certificate and verifies its whole chain up to `root`.
-    package init(decoding bytes: [UInt8], root: RootDocument) throws(TrustError) {
+    ///
+    /// - Parameter takesRetired: whether one by a retired key is decoded all the same: a node
+    ///   starts with its own.
+    package init(
+        decoding bytes: [UInt8], root: RootDocument, takesRetired: Bool = false
+    ) throws(TrustError) {
         let body: [UInt8]
         let ticketBody: [UInt8]
         let enrolKey: Bytes32
@@ -184,7 +192,10 @@ package struct Certificate: Hashable, Sendable {
             throw .malformed("certificate", error)
         }
         let keys = (VerifyingKey(enrolKey), VerifyingKey(ticket.key), VerifyingKey(node))
-        guard root.enrolKeys.contains(enrolKey) else { throw .unknownEnrolKey }
+        let standing = root.standing(of: enrolKey, as: .enrol, of: ticketBody, for: .ticket)
+        guard let standing else { throw .unknownEnrolKey }
+        stands = standing == .good
+        guard stands || takesRetired else { throw .retiredEnrolKey }
         guard keys.0.isValid, keys.1.isValid, keys.2.isValid else { throw .weakKey }
         let mesh = root.meshID
         guard keys.0.verify(signatures.enrol, of: ticketBody, for: .ticket, in: mesh) else {
@@ -194,6 +205,19 @@ package struct Certificate: Hashable, Sendable {
             keys.2.verify(signatures.node, of: body, for: .certificate, in: mesh)
         else { throw .badSignature("certificate") }
         encoded = bytes
+    }
+
+    /// Whether a certificate that was verified once is by a key that was retired since, and is not
+    /// among those that stand. What is no certificate is not.
+    package static func isRetired(_ bytes: [UInt8], root: RootDocument) -> Bool {
+        var whole = WireReader(bytes)
+        guard let body = try? whole.medium("certificate", limit: byteCountMax) else { return false }
+        var fields = WireReader(body)
+        guard (try? fields.take(64)) != nil,
+            let ticket = try? fields.medium("ticket", limit: byteCountMax),
+            let key: Bytes32 = try? fields.bytes32()
+        else { return false }
+        return root.standing(of: key, as: .enrol, of: ticket, for: .ticket) == .retired
     }
 
     /// Whether a grant allows `verb` in `scope`.
@@ -215,8 +239,17 @@ package enum TrustError: Error, Hashable {
     /// The ticket was signed by a key that this mesh's root does not name: another mesh, or a
     /// retired key.
     case unknownEnrolKey
+    /// The ticket was signed by a key that was taken out of the root document, and is not one of
+    /// those that stand all the same.
+    case retiredEnrolKey
     /// The revocation was signed by a key that this mesh's root does not name.
     case unknownRevokeKey
+    /// A version of the root document that does not follow the one before.
+    case notASuccessor
+    /// The list of what stands is not the one that the root document names.
+    case wrongHonours
+    /// More versions of the root document than one may have.
+    case tooManyVersions
     /// A key of small order or not canonical.
     case weakKey
     /// Text that is not a ticket, or was cut off or mistyped.
@@ -232,6 +265,14 @@ extension TrustError: CustomStringConvertible {
         case .badThreshold: "the root document is not signed by enough of its keys"
         case .badSignature(let what): "the \(what) has a signature that does not verify"
         case .unknownEnrolKey: "the ticket was issued by a key that this mesh does not know"
+        case .retiredEnrolKey:
+            "the ticket was issued by a key that the mesh has retired, and is not among those that stand"
+        case .notASuccessor:
+            "a version of the root document does not follow the one before"
+        case .wrongHonours:
+            "the list of what stands is not the one that the root document names"
+        case .tooManyVersions:
+            "the root document has more than \(RootDocument.versionsMax) versions"
         case .unknownRevokeKey:
             "the revocation is signed by a key that this mesh does not know"
         case .weakKey: "the certificate holds a key that is not safe"

@@ -59,6 +59,10 @@ package struct Revocation: Hashable, Sendable {
     /// The serials of its tickets, ascending: nobody is a member by one of them any more, whatever
     /// identity was made with a copy of it.
     package let serials: [[UInt8]]
+    /// Whether it counts; false for one by a retired key that no list names.
+    package let stands: Bool
+    /// The signed bytes.
+    package let body: [UInt8]
     /// The document as it came.
     package let encoded: [UInt8]
 
@@ -77,12 +81,13 @@ package struct Revocation: Hashable, Sendable {
         self.reason = reason
         self.cuts = cuts.sorted()
         self.serials = serials.sorted { $0.lexicographicallyPrecedes($1) }
-        let body = Self.body(
+        body = Self.body(
             of: node, created: created, reason: reason, cuts: self.cuts, serials: self.serials)
         var whole = WireWriter()
         whole.medium(body)
         whole.append(key.publicKey.id)
         whole.append(key.sign(body, for: .revocation, in: mesh).bytes)
+        stands = true
         encoded = whole.bytes
     }
 
@@ -119,8 +124,10 @@ package struct Revocation: Hashable, Sendable {
     }
 
     /// Decodes a revocation and verifies it against the root document.
+    ///
+    /// One by a retired key is a document still, since every server must keep the same records.
+    /// What it says counts only if it `stands`.
     package init(decoding bytes: [UInt8], root: RootDocument) throws(TrustError) {
-        let body: [UInt8]
         let keyID: Bytes32
         let signature: Signature
         do throws(WireError) {
@@ -140,7 +147,9 @@ package struct Revocation: Hashable, Sendable {
         } catch {
             throw .malformed("revocation", error)
         }
-        guard root.revokeKeys.contains(keyID) else { throw .unknownRevokeKey }
+        let standing = root.standing(of: keyID, as: .revoke, of: body, for: .revocation)
+        guard let standing else { throw .unknownRevokeKey }
+        stands = standing == .good
         let key = VerifyingKey(keyID)
         guard key.isValid, key.verify(signature, of: body, for: .revocation, in: root.meshID)
         else { throw .badSignature("revocation") }
@@ -232,6 +241,9 @@ package struct RevokedLogs: Sendable {
             if let other = logs[log.key] { least[log.key] = min(log.value, other) }
         }
     }
+
+    /// Takes out a node whose enrol key the mesh has retired: nothing that it wrote stands.
+    package mutating func retire(_ node: NodeID) { cuts[node] = [:] }
 
     /// Whether a node is no member any more.
     package func contains(_ node: NodeID) -> Bool { cuts[node] != nil }

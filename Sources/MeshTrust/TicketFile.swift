@@ -98,7 +98,7 @@ package struct TicketFile: Sendable {
         let ticketBody: [UInt8]
         do throws(WireError) {
             var reader = WireReader(body)
-            rootBytes = try reader.medium("root document", limit: RootDocument.byteCountMax)
+            rootBytes = try reader.medium("root document", limit: RootDocument.chainBytesMax)
             ticketSeed = try reader.bytes32()
             ticketBody = try reader.medium("ticket", limit: Certificate.byteCountMax)
             enrolKey = try reader.bytes32()
@@ -117,7 +117,9 @@ package struct TicketFile: Sendable {
             throw .malformed("ticket", error)
         }
         root = try RootDocument(decoding: rootBytes)
-        guard root.enrolKeys.contains(enrolKey) else { throw .unknownEnrolKey }
+        guard root.standing(of: enrolKey, as: .enrol, of: ticketBody, for: .ticket) != nil else {
+            throw .unknownEnrolKey
+        }
         let key = VerifyingKey(enrolKey)
         guard key.isValid, SigningKey(seed: ticketSeed).publicKey.id == ticket.key,
             key.verify(enrolSignature, of: ticketBody, for: .ticket, in: root.meshID)

@@ -166,22 +166,14 @@ struct KeyFolder {
         return Array(data)
     }
 
-    func root() throws -> RootDocument {
-        do { return try RootDocument(decoding: try read("root")) } catch let error as TrustError {
-            throw Failure("\(path)/root: \(error)")
-        }
-    }
-
     /// Makes a ticket and writes it; a later one under a name takes the name over.
     func makeTicket(
         site: String, node: String, isCentral: Bool, groups: [String], seeds: [String],
         to out: String
     ) throws {
         try Sodium.start()
-        let root = try RootDocument(decoding: try read("root"))
-        guard let enrolSeed = Bytes32(try readSecret("enrol.key")) else {
-            throw Failure("\(path)/enrol.key is not a key")
-        }
+        let root = try root()
+        let enrol = try enrolKey(of: root)
         var reader = WireReader(try readSecret("mesh.secret"))
         let secret = MeshSecret(epoch: try reader.u32(), value: try reader.bytes32())
         let ticketKey = try Self.newKey()
@@ -192,7 +184,7 @@ struct KeyFolder {
             site: site, node: node, isCentral: isCentral, groups: Array(Set(groups)),
             grants: isCentral ? Grant.central : Grant.edge(site: site, groups: groups))
         let file = TicketFile(
-            root: root, enrol: SigningKey(seed: enrolSeed, isGuarded: true), secret: secret,
+            root: root, enrol: enrol, secret: secret,
             ticketSeed: ticketKey.seed, ticket: ticket, seeds: seeds)
         try note(ticket)
         try DataDirectory.write(Array(file.text.utf8), to: out, mode: 0o600)
@@ -204,12 +196,9 @@ struct KeyFolder {
     func define(_ namespace: String, _ policy: NamespacePolicy) throws -> PolicyDocument {
         try Sodium.start()
         let root = try root()
-        guard let seed = Bytes32(try readSecret("enrol.key")) else {
-            throw Failure("\(path)/enrol.key is not a key")
-        }
+        let key = try enrolKey(of: root)
         return PolicyDocument(
-            of: namespace, policy, created: try nextPolicyTime(),
-            key: SigningKey(seed: seed, isGuarded: true), mesh: root.meshID)
+            of: namespace, policy, created: try nextPolicyTime(), key: key, mesh: root.meshID)
     }
 
     /// The time for the next policy, later than that of the last: a clock that was ahead once does

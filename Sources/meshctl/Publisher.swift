@@ -166,12 +166,7 @@ extension KeyFolder {
         _ channel: String, epoch: UInt32, publishers: Int, threshold: Int
     ) throws -> Charter {
         let root = try root()
-        let roots = try signingKeys("root-").filter { root.rootKeys.contains($0.publicKey.id) }
-        guard roots.count >= Int(root.threshold) else {
-            throw Failure(
-                "a charter for '\(channel)' needs \(root.threshold) root keys in \(path); there are \(roots.count) (bring root-*.key, and take them away again)"
-            )
-        }
+        let roots = try rootKeys(of: root, for: "a charter for '\(channel)'")
         let keys = try (0..<publishers).map { _ in try Self.newKey() }
         for (index, key) in keys.enumerated() {
             try writeSecret(key.seed.array, "publish-\(channel)-\(epoch)-\(index + 1).key")
@@ -186,6 +181,12 @@ extension KeyFolder {
             "channel '\(channel)' has publish keys of epoch \(epoch) in \(path): publish-\(channel)-\(epoch)-*.key"
         )
         return charter
+    }
+
+    /// The channels whose charters lie in the folder.
+    func channels() throws -> [String] {
+        let names = (try? FileManager.default.contentsOfDirectory(atPath: path)) ?? []
+        return names.filter { $0.hasPrefix("charter-") }.map { String($0.dropFirst(8)) }.sorted()
     }
 
     /// The charter that lies in the folder; nil if there is none.

@@ -272,17 +272,4 @@ extension KeyFolder {
                 serials: some.map(\.serial), key: key, mesh: mesh)
         }
     }
-
-    /// The key that signs revocations, if the root document names it.
-    func revokeKey() throws -> (key: SigningKey, mesh: MeshID) {
-        let root = try root()
-        guard let seed = Bytes32(try readSecret("revoke.key")) else {
-            throw Failure("\(path)/revoke.key is not a key")
-        }
-        let key = SigningKey(seed: seed, isGuarded: true)
-        guard root.revokeKeys.contains(key.publicKey.id) else {
-            throw Failure("\(path)/revoke.key is not a key that \(path)/root names")
-        }
-        return (key, root.meshID)
-    }
 }

@@ -144,6 +144,17 @@ struct Main: AsyncParsableCommand {
                     .init(service: service, successTerminationBehavior: .gracefullyShutdownGroup)
                 ], gracefulShutdownSignals: [.sigterm, .sigint], logger: logger))
         try await services.run()
+        if node.wantsToBeginAnew { Self.beginAnew() }
+    }
+
+    /// Becomes a new process under the same number: whatever judged by the old keys is gone.
+    private static func beginAnew() {
+        // The new process inherits what this thread holds back.
+        var none = sigset_t()
+        sigemptyset(&none)
+        pthread_sigmask(SIG_SETMASK, &none, nil)
+        let words = CommandLine.arguments.map { strdup($0) } + [nil]
+        execv("/proc/self/exe", words)
     }
 }
 

@@ -104,7 +104,7 @@ final class Evil: Sendable {
                 self.state.withLock { state in
                     if state.connection === connection { state.connection = nil }
                 }
-            })
+            }, newRoot: { _ in })
     }
 
     /// Learns who there is, to lie about them with what they have really said.

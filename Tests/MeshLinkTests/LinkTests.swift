@@ -64,25 +64,30 @@ struct Pair: ~Copyable {
     var listener: LinkMachine
     var heard: (dialler: [[UInt8]], listener: [[UInt8]]) = ([], [])
     var established = 0
+    var taken: (dialler: RootDocument?, listener: RootDocument?) = (nil, nil)
+    var ended: (dialler: LinkError?, listener: LinkError?) = (nil, nil)
 
     init(
         _ mesh: TestMesh, other: TestMesh? = nil, secret: MeshSecret? = nil, same: Bool = false,
-        wrongKey: Bool = false
+        wrongKey: Bool = false, roots: (dialler: RootDocument, listener: RootDocument)? = nil
     ) {
         let (a, b) = (mesh.identity("a"), (other ?? mesh).identity("b", site: "s2"))
-        func link(_ identity: DataDirectory.Identity, _ secret: MeshSecret) -> LinkIdentity {
+        func link(
+            _ identity: DataDirectory.Identity, _ secret: MeshSecret, _ root: RootDocument? = nil
+        ) -> LinkIdentity {
             LinkIdentity(
-                certificate: identity.certificate, key: identity.linkKey, root: identity.root,
-                secret: secret, version: "9")
+                certificate: identity.certificate, key: identity.linkKey,
+                root: root ?? identity.root, secret: secret, version: "9")
         }
         let thief = LinkIdentity(
             certificate: b.certificate, key: AgreementKey(secret: TestMesh.bytes(77, 77)),
             root: b.root,
             secret: mesh.secret, version: "9")
         dialler = LinkMachine(
-            identity: link(a, mesh.secret), isInitiator: true, expecting: nil,
+            identity: link(a, mesh.secret, roots?.dialler), isInitiator: true, expecting: nil,
             ephemeral: AgreementKey(secret: TestMesh.bytes(50, 1)))
-        let answering = same ? link(a, mesh.secret) : link(b, secret ?? mesh.secret)
+        let answering =
+            same ? link(a, mesh.secret) : link(b, secret ?? mesh.secret, roots?.listener)
         listener = LinkMachine(
             identity: wrongKey ? thief : answering, isInitiator: false, expecting: nil,
             ephemeral: AgreementKey(secret: TestMesh.bytes(50, 2)))
@@ -106,6 +111,8 @@ struct Pair: ~Copyable {
                     case .send(let reply): toDialler.append(reply)
                     case .established: established += 1
                     case .message(let message): heard.listener.append(message)
+                    case .newRoot(let root): taken.listener = root
+                    case .ended(let error): ended.listener = error
                     }
                 }
             }
@@ -117,6 +124,8 @@ struct Pair: ~Copyable {
                     case .send(let reply): toListener.append(reply)
                     case .established: established += 1
                     case .message(let message): heard.dialler.append(message)
+                    case .newRoot(let root): taken.dialler = root
+                    case .ended(let error): ended.dialler = error
                     }
                 }
             }

@@ -38,6 +38,7 @@ final class DictionarySnapshot: RecordSnapshot {
     func facts(_ needs: Needs) -> Facts {
         var facts = Facts()
         for revocation in state.revocations { facts.revoked.add(revocation) }
+        for node in retired() { facts.revoked.retire(node) }
         for name in needs.keys {
             facts.keys[name] = versions(of: name).map(\.held)
             for version in facts.keys[name] ?? [] {
@@ -242,6 +243,12 @@ final class DictionarySnapshot: RecordSnapshot {
     }
     func certificates() -> [Certificate] { state.certificates.values.flatMap(\.self) }
     func revocations() -> [Revocation] { state.revocations }
+
+    func retired() -> [NodeID] {
+        state.certificates.filter { _, list in
+            list.allSatisfy { Certificate.isRetired($0.encoded, root: root) }
+        }.map(\.key)
+    }
     func byteCount() -> Int { 0 }
 
     // MARK: Index of digests, from nothing

@@ -17,20 +17,24 @@ package enum Launch {
 
 /// A mesh for tests: real keys from fixed seeds, real certificates, real stores in a folder of their own.
 package final class TestMesh {
-    package let root: RootDocument
+    package var root: RootDocument
+    package let roots: [SigningKey]
     package let enrol: SigningKey
     package let revoke: SigningKey
     package let secret: MeshSecret
     package let directory: String
+    private let seed: UInt8
     private var nextSeed: UInt16 = 1
 
     package init(name: String = "test", seed: UInt8 = 0) throws {
         try Sodium.start()
+        self.seed = seed
         enrol = Self.key(200, seed)
         revoke = Self.key(199, seed)
+        roots = (0..<3).map { Self.key(201 + $0, seed) }
         root = RootDocument(
             name: name, created: 1_700_000_000_000, threshold: 2,
-            roots: (0..<3).map { Self.key(201 + $0, seed) }, enrol: [enrol.publicKey.id],
+            roots: roots, enrol: [enrol.publicKey.id],
             revoke: [revoke.publicKey.id])
         secret = MeshSecret(epoch: 1, value: Self.bytes(210, seed))
         directory = NSTemporaryDirectory() + "mesh-test-\(UUID().uuidString)"
@@ -38,7 +42,28 @@ package final class TestMesh {
             atPath: directory, withIntermediateDirectories: true)
     }
 
+    /// The root document with a further version: other keys where they are given, the first three as
+    /// its root keys.
+    package func rotated(
+        enrol: [SigningKey]? = nil, revoke: [SigningKey]? = nil, honours: [Digest] = [],
+        signers: [SigningKey]? = nil
+    ) throws -> RootDocument {
+        try root.next(
+            created: 1_800_000_000_000, threshold: 2, roots: roots.map(\.publicKey.id),
+            enrol: (enrol ?? [self.enrol]).map(\.publicKey.id),
+            revoke: (revoke ?? [self.revoke]).map(\.publicKey.id), honours: Honours(honours),
+            signers: signers ?? roots)
+    }
+
     deinit { try? FileManager.default.removeItem(atPath: directory) }
+
+    /// A mesh of the same keys that has named nobody yet: its nodes are those of the other.
+    package static func copy(of mesh: TestMesh) -> TestMesh {
+        guard let copy = try? TestMesh(name: mesh.root.name, seed: mesh.seed) else {
+            preconditionFailure("a mesh was made of this before")
+        }
+        return copy
+    }
 
     package static func bytes<Value: FixedBytes>(_ first: UInt8, _ second: UInt8) -> Value {
         Value(Blake2b.hash([first, second]).bytes)

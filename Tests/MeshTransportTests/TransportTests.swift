@@ -29,7 +29,8 @@ private final class Told: Sendable {
         LinkCallbacks(
             established: { connection, _ in self.connection.withLock { $0 = connection } },
             message: { _, _ in },
-            closed: { _, _, reason in self.reason.withLock { $0 = reason } })
+            closed: { _, _, reason in self.reason.withLock { $0 = reason } },
+            newRoot: { _ in })
     }
 }
 
@@ -58,7 +59,7 @@ private final class DeafPeer: ChannelInboundHandler {
                     NIOAny(context.channel.allocator.buffer(bytes: bytes)), promise: nil)
             case .established:
                 _ = context.channel.setOption(.autoRead, value: false)
-            case .message: break
+            case .message, .newRoot, .ended: break
             }
         }
     }

@@ -127,10 +127,10 @@ import Testing
         }
         // Only one of three signatures left, where two are needed.
         var writer = WireWriter()
-        writer.medium(root.body)
+        writer.medium(root.current.body)
         writer.u8(1)
         writer.u8(0)
-        writer.append(root.signatures[0].signature.bytes)
+        writer.append(root.current.signatures[0].signature.bytes)
         #expect(throws: TrustError.badThreshold) { try RootDocument(decoding: writer.bytes) }
     }
 }

@@ -104,8 +104,9 @@ enum Ports {
     /// The next port that is free for TCP and UDP, on every address.
     static func next() -> Int {
         last.withLock { port in
-            repeat { port = port + 1 < range.upperBound ? port + 1 : range.lowerBound } while
-                !isFree(port, SOCK_STREAM) || !isFree(port, SOCK_DGRAM)
+            repeat {
+                port = port + 1 < range.upperBound ? port + 1 : range.lowerBound
+            } while !isFree(port, SOCK_STREAM) || !isFree(port, SOCK_DGRAM)
             return port
         }
     }

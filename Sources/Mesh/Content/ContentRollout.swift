@@ -31,7 +31,7 @@ extension ContentLane {
         case ContentSpecification.namespace:
             guard
                 let signed = try? SignedRelease(
-                    decoding: version.record.body, root: identity.root)
+                    decoding: version.record.body, root: identity.root), signed.charter.stands
             else { return }
             let (name, number) = (signed.release.channel, signed.release.number)
             // Two releases of one number are their publishers' fault; all choose the same.

@@ -142,11 +142,16 @@ extension ContentLane {
     }
 
     private func verified(_ bytes: [UInt8]) throws -> SignedRelease {
+        let signed: SignedRelease
         do throws(ContentRefusal) {
-            return try SignedRelease(decoding: bytes, root: identity.root)
+            signed = try SignedRelease(decoding: bytes, root: identity.root)
         } catch {
             throw ContentError.refused("\(error)")
         }
+        guard signed.charter.stands else {
+            throw ContentError.refused("root keys that the mesh has retired signed its charter")
+        }
+        return signed
     }
 
     /// A release that is known already may be brought once more, with its files: from a disk that

@@ -21,6 +21,8 @@ package struct Charter: Hashable, Sendable {
     package let body: [UInt8]
     /// One signature of each signing root key, by its index, ascending.
     package let signatures: [IndexedSignature]
+    /// Whether it counts; false for one by root keys of an earlier version that no list names.
+    package let stands: Bool
 
     /// Signs a charter with a mesh's root keys; the caller has checked names and counts.
     package init(
@@ -41,10 +43,14 @@ package struct Charter: Hashable, Sendable {
         writer.u8(0)
         body = writer.bytes
         signatures = IndexedSignature.sign(
-            writer.bytes, .charter, root.meshID, keys: root.rootKeys, signers)
+            writer.bytes, .charter, root.meshID, keys: root.current.rootKeys, signers)
+        stands = true
     }
 
     /// Decodes a charter and verifies it against the root document.
+    ///
+    /// One by root keys of an earlier version is a charter still, since every server must keep the
+    /// same records; its releases are served only if it `stands`.
     package init(from reader: inout WireReader, root: RootDocument) throws(ContentRefusal) {
         do throws(WireError) {
             body = try reader.medium("charter", limit: 1024)
@@ -73,9 +79,25 @@ package struct Charter: Hashable, Sendable {
         } catch {
             throw .malformed("charter", error)
         }
-        try IndexedSignature.verify(
-            signatures, body, .charter, root.meshID, keys: root.rootKeys,
-            threshold: Int(root.threshold))
+        let (body, signatures) = (body, signatures)
+        func verify(_ version: RootDocument.Version) throws(ContentRefusal) {
+            try IndexedSignature.verify(
+                signatures, body, .charter, root.meshID, keys: version.rootKeys,
+                threshold: Int(version.threshold))
+        }
+        let isListed = root.honours.contains(Honours.name(of: body, for: .charter))
+        do throws(ContentRefusal) {
+            try verify(root.current)
+            stands = true
+        } catch {
+            guard
+                root.versions.contains(where: { version in
+                    version.rootKeys != root.current.rootKeys
+                        && (try? verify(version)) != nil
+                })
+            else { throw error }
+            stands = isListed
+        }
     }
 
     /// The signed bytes, then the signatures.

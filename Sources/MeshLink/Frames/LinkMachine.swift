@@ -17,6 +17,10 @@ package struct LinkMachine: ~Copyable {
         case established(Peer)
         /// A whole message.
         case message([UInt8])
+        /// The peer has sent a root document that goes on where this node's ends.
+        case newRoot(RootDocument)
+        /// Nothing more comes; what was to be sent is sent first.
+        case ended(LinkError)
     }
 
     /// The other end.
@@ -41,8 +45,17 @@ package struct LinkMachine: ~Copyable {
         case first
         case second
         case third
+        case waitingForRoot
         case open
         case closed
+    }
+
+    /// What a peer says of itself in the handshake.
+    private struct Hello {
+        var certificate: [UInt8]
+        var version: String
+        var rootVersion: UInt32 = 1
+        var isRootWhole = true
     }
 
     private let identity: LinkIdentity
@@ -108,6 +121,7 @@ package struct LinkMachine: ~Copyable {
         switch phase {
         case .preamble: try readPreamble(&events)
         case .first, .second, .third: try readHandshake(&events)
+        case .waitingForRoot: try readRoot(&events)
         case .open: try readFrame(&events)
         case .closed: false
         }
@@ -187,44 +201,107 @@ package struct LinkMachine: ~Copyable {
         case .first:
             try send(&events) { handshake throws(NoiseError) in try handshake.writeSecond(card) }
             phase = .third
-        case .second:
-            let (certificate, version) = try judge(payload, current.peerKey)
-            try send(&events) { handshake throws(NoiseError) in try handshake.writeThird(card) }
-            establish(certificate, version, &events)
-        default:
-            let (certificate, version) = try judge(payload, current.peerKey)
-            establish(certificate, version, &events)
+        default: try conclude(try Self.hello(payload), current.peerKey, &events)
         }
         return true
+    }
+
+    /// The peer is proven to hold its link key and the mesh's secret. By whose root document it is
+    /// judged is settled before it is judged: a certificate may be by a key that only the newer
+    /// one names, or may have ceased to stand with it.
+    private mutating func conclude(
+        _ hello: Hello, _ provenKey: Bytes32?, _ events: inout [Event]
+    ) throws(LinkError) {
+        let certificate: Certificate?
+        let root = identity.root
+        let isOlder = (hello.rootVersion, hello.isRootWhole ? 1 : 0) < (root.version, 1)
+        let isNewer = (root.version, root.isWhole ? 1 : 0) < (hello.rootVersion, 1)
+        let (givesRoot, takesRoot) = (isOlder && root.isWhole, isNewer && hello.isRootWhole)
+        certificate = givesRoot || takesRoot ? nil : try judge(hello, provenKey)
+        if phase == .second {
+            let card = card
+            try send(&events) { handshake throws(NoiseError) in try handshake.writeThird(card) }
+        }
+        guard let salt = split() else { return }
+        if let certificate {
+            phase = .open
+            let peer = Peer(certificate: certificate, version: hello.version, salt: salt)
+            return events.append(.established(peer))
+        }
+        guard givesRoot else { return phase = .waitingForRoot }
+        phase = .open
+        events.append(.send(try seal(LinkMessage.root(root.carried).encoded)))
+        events.append(.ended(.rootIsOlder(hello.rootVersion)))
+        phase = .closed
+    }
+
+    /// The peer's root document is newer than this node's: it sends it, and nothing before.
+    private mutating func readRoot(_ events: inout [Event]) throws(LinkError) -> Bool {
+        var frames: [Event] = []
+        let isRead = try readFrame(&frames)
+        guard case .message(let bytes)? = frames.first else { return isRead }
+        guard let message = try? LinkMessage(decoding: bytes), case .root(let carried) = message
+        else { throw .unexpected("another message than the root document") }
+        let root: RootDocument
+        do throws(TrustError) {
+            root = try RootDocument(carried: carried, of: identity.root.meshID)
+        } catch {
+            throw .root("\(error)")
+        }
+        guard identity.root.isSucceeded(by: root) else {
+            throw .root("it does not go on where this node's ends")
+        }
+        events.append(.newRoot(root))
+        events.append(.ended(.rootWasTaken(root.version)))
+        phase = .closed
+        return false
     }
 
     private var card: [UInt8] {
         var writer = WireWriter()
         writer.medium(identity.certificate.encoded)
         writer.short(identity.version.utf8.prefix(31))
-        writer.u8(0)
+        let root = identity.root
+        writer.u8(root.version == 1 ? 0 : 1)
+        if root.version > 1 {
+            writer.u8(LinkSpecification.rootTag)
+            writer.u32(root.version)
+            writer.u8(root.isWhole ? 1 : 0)
+        }
         return writer.bytes
     }
 
-    private func judge(
-        _ payload: [UInt8], _ provenKey: Bytes32?
-    ) throws(LinkError) -> (Certificate, String) {
-        let encoded: [UInt8]
-        let version: String
+    private static func hello(_ payload: [UInt8]) throws(LinkError) -> Hello {
         do throws(WireError) {
             var reader = WireReader(payload)
-            encoded = try reader.medium("certificate", limit: Certificate.byteCountMax)
+            let certificate = try reader.medium("certificate", limit: Certificate.byteCountMax)
             let text = try reader.short()
             guard text.allSatisfy({ (0x21...0x7e).contains($0) }) else { throw .invalid("version") }
-            version = String(decoding: text, as: UTF8.self)
-            guard try reader.u8() == 0 else { throw .invalid("extension") }
+            var hello = Hello(
+                certificate: certificate, version: String(decoding: text, as: UTF8.self))
+            let extensions = try reader.u8()
+            if extensions > 0 {
+                guard extensions == 1, try reader.u8() == LinkSpecification.rootTag else {
+                    throw .invalid("extension")
+                }
+                hello.rootVersion = try reader.u32()
+                let flag = try reader.u8()
+                guard hello.rootVersion > 1, flag <= 1 else { throw .invalid("root version") }
+                hello.isRootWhole = flag == 1
+            }
             try reader.finish()
+            return hello
         } catch {
             throw .badMessage(error)
         }
+    }
+
+    private func judge(
+        _ hello: Hello, _ provenKey: Bytes32?
+    ) throws(LinkError) -> Certificate {
         let certificate: Certificate
         do throws(TrustError) {
-            certificate = try Certificate(decoding: encoded, root: identity.root)
+            certificate = try Certificate(decoding: hello.certificate, root: identity.root)
         } catch {
             throw .certificate("\(error)")
         }
@@ -233,21 +310,19 @@ package struct LinkMachine: ~Copyable {
         if let expected, certificate.node != expected {
             throw .certificate("another node answers at this address")
         }
-        return (certificate, version)
+        return certificate
     }
 
-    private mutating func establish(
-        _ certificate: Certificate, _ version: String, _ events: inout [Event]
-    ) {
-        guard let handshake else { return }
+    /// The handshake ends in the keys of both directions.
+    ///
+    /// - Returns: the salt under which both ends compare short hashes.
+    private mutating func split() -> Salt? {
+        guard let handshake else { return nil }
         let keys = handshake.split()
         sending = keys.sending
         receiving = keys.receiving
-        let salt = Salt(handshake.handshakeHash)
         self.handshake = nil
-        phase = .open
-        events.append(
-            .established(Peer(certificate: certificate, version: version, salt: salt)))
+        return Salt(handshake.handshakeHash)
     }
 
     private mutating func readFrame(_ events: inout [Event]) throws(LinkError) -> Bool {

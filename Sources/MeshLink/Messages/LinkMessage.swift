@@ -43,6 +43,8 @@ package enum LinkMessage: Hashable, Sendable {
     case graft
     /// A revocation: of the receiver, most likely, whose links end with it.
     case revocation([UInt8])
+    /// The root document with its list, for a peer that has an older one.
+    case root([UInt8])
     /// A type of a later version that may be skipped.
     case unknown(UInt8)
 
@@ -65,6 +67,7 @@ package enum LinkMessage: Hashable, Sendable {
         case prune = 30
         case graft = 32
         case revocation = 40
+        case root = 42
     }
 
     /// The type byte and the fields.
@@ -94,6 +97,7 @@ package enum LinkMessage: Hashable, Sendable {
         case .prune: Self.put(&writer, .prune) { _ in }
         case .graft: Self.put(&writer, .graft) { _ in }
         case .revocation(let bytes): Self.put(&writer, .revocation) { $0.append(bytes) }
+        case .root(let bytes): Self.put(&writer, .root) { $0.append(bytes) }
         case .unknown(let tag): writer.u8(tag)
         }
         return writer.bytes
@@ -138,6 +142,7 @@ package enum LinkMessage: Hashable, Sendable {
         case .prune: self = .prune
         case .graft: self = .graft
         case .revocation: self = .revocation(try reader.take(reader.left))
+        case .root: self = .root(try reader.take(reader.left))
         }
         try reader.finish()
     }

@@ -68,7 +68,7 @@ package struct PolicyDocument: Hashable, Sendable {
         } catch {
             throw .malformed("policy document", error)
         }
-        guard root.enrolKeys.contains(envelope.key) else { throw .unknownEnrolKey }
+        guard Self.standing(envelope, root) != nil else { throw .unknownEnrolKey }
         let key = VerifyingKey(envelope.key)
         guard key.isValid,
             key.verify(
@@ -101,8 +101,31 @@ package struct PolicyDocument: Hashable, Sendable {
         return encoded.lexicographicallyPrecedes(other.encoded)
     }
 
+    /// The signed bytes.
+    package var body: [UInt8] { (try? Envelope(encoded))?.body ?? [] }
+
+    /// Whether a key signed it that counts.
+    package func stands(under root: RootDocument) -> Bool {
+        (try? Envelope(encoded)).map { Self.standing($0, root) == .good } ?? false
+    }
+
+    private static func standing(
+        _ envelope: Envelope, _ root: RootDocument
+    ) -> RootDocument.Standing? {
+        root.standing(of: envelope.key, as: .enrol, of: envelope.body, for: .definition)
+    }
+
     /// The documents in the bodies of a namespace's records, the one for new writes first.
-    package static func ordered(_ bodies: some Sequence<[UInt8]>) -> [PolicyDocument] {
-        bodies.compactMap { try? PolicyDocument(verified: $0) }.sorted { $0.precedes($1) }
+    ///
+    /// One by a retired key comes after all others: what was written under it stands, as before.
+    package static func ordered(
+        _ bodies: some Sequence<[UInt8]>, root: RootDocument
+    ) -> [PolicyDocument] {
+        let known = bodies.compactMap { try? PolicyDocument(verified: $0) }
+        return known.map { (document: $0, isGood: $0.stands(under: root)) }
+            .sorted { one, other in
+                if one.isGood != other.isGood { return one.isGood }
+                return one.document.precedes(other.document)
+            }.map(\.document)
     }
 }

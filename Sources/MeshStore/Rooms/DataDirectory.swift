@@ -92,9 +92,9 @@ package struct DataDirectory: Sendable {
             throw StoreError.unusable(
                 "no node has joined in \(path) (run: meshctl join TICKET --data \(path))")
         }
-        let root = try RootDocument(decoding: try Self.read(file("root")))
+        let root = try root()
         let certificate = try Certificate(
-            decoding: try Self.read(file("certificate")), root: root)
+            decoding: try Self.read(file("certificate")), root: root, takesRetired: true)
         let nodeKey = SigningKey(seed: try secret("node.key"), isGuarded: true)
         let linkKey = AgreementKey(secret: try secret("link.key"), isGuarded: true)
         guard nodeKey.publicKey.node == certificate.node, linkKey.publicKey == certificate.linkKey
@@ -107,6 +107,26 @@ package struct DataDirectory: Sendable {
         return Identity(
             root: root, certificate: certificate, nodeKey: nodeKey, linkKey: linkKey,
             secret: meshSecret, seeds: seeds)
+    }
+
+    /// The root document, with the list of what stands of retired keys where one has come.
+    private func root() throws -> RootDocument {
+        let list = file("honours")
+        let isHeld = FileManager.default.fileExists(atPath: list)
+        let honours = isHeld ? try? Honours(decoding: try Self.read(list)) : nil
+        return try RootDocument(
+            decoding: try Self.read(file("root")), honours: honours ?? Honours([]))
+    }
+
+    /// Keeps a root document that goes on where the present one ends.
+    ///
+    /// - Returns: false where it does not; then nothing is changed.
+    package func adopt(_ root: RootDocument) throws -> Bool {
+        guard try self.root().isSucceeded(by: root) else { return false }
+        // A list without its document, or the other way round, comes anew with the next link.
+        try Self.write(root.honours.encoded, to: file("honours"), mode: 0o600)
+        try Self.write(root.encoded, to: file("root"), mode: 0o600)
+        return true
     }
 
     private func secretOrNew(_ name: String) throws -> Bytes32 {

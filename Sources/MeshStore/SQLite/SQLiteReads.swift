@@ -119,6 +119,8 @@ extension SQLiteSnapshot {
 
     func revocations() throws -> [Revocation] { try trust.revocations(db) }
 
+    func retired() throws -> [NodeID] { try trust.retired(db) }
+
     func byteCount() throws -> Int {
         try db.first(
             "SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()"

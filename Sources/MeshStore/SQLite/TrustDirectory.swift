@@ -87,15 +87,33 @@ package final class TrustDirectory: Sendable {
         if let logs = known.withLock({ $0.revokedLogs }) { return logs }
         var logs = RevokedLogs()
         for revocation in try revocations(db) { logs.add(revocation) }
+        for node in try retired(db) { logs.retire(node) }
         known.withLock { $0.revokedLogs = logs }
         return logs
     }
 
+    /// The nodes whose every certificate is by a key that was retired: they are no members, and
+    /// nothing that they wrote stands.
+    func retired(_ db: Database) throws -> [NodeID] {
+        if root.versions.count == 1 { return [] }
+        var isRetired: [NodeID: Bool] = [:]
+        let rows = try db.rows("SELECT node, bytes FROM certificate") { row in
+            (row.fixed(0) as NodeID?, row.bytes(1))
+        }
+        for (node, bytes) in rows {
+            guard let node else { continue }
+            let isOne = Certificate.isRetired(bytes, root: root)
+            isRetired[node] = (isRetired[node] ?? true) && isOne
+        }
+        return isRetired.filter(\.value).map(\.key)
+    }
+
     func forgetRevocations() { known.withLock { $0.revokedLogs = nil } }
 
-    /// Every revocation that was ever taken here; each is verified again, since rows can rot.
+    /// Every revocation that was ever taken here and counts; each is verified again, since rows can
+    /// rot.
     func revocations(_ db: Database) throws -> [Revocation] {
         try db.rows("SELECT bytes FROM revocation ORDER BY name") { $0.bytes(0) }
-            .compactMap { try? Revocation(decoding: $0, root: root) }
+            .compactMap { try? Revocation(decoding: $0, root: root) }.filter(\.stands)
     }
 }

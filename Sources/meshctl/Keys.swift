@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import ArgumentParser
+import Foundation
+import MeshClient
+import MeshCore
+import MeshCrypto
+import MeshTrust
+
+/// The life of the mesh's own keys.
+struct KeysCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "keys", abstract: "Shows and changes the mesh's own keys.",
+        subcommands: [Status.self, Rotate.self, Send.self])
+
+    struct Status: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Shows which keys hold, and which of them are in KEYS.",
+            discussion: """
+                Where a server answers, it shows the version of the root document that holds there. Servers link only where
+                both have the same version, so all that 'meshctl peers' shows as alive have that of the server asked.
+                """)
+
+        @OptionGroup var connection: Connection
+        @Option(help: "The directory of 'mesh create'.") var keys: String
+
+        func run() async throws {
+            try Sodium.start()
+            let folder = KeyFolder(keys)
+            let root = try folder.root()
+            let current = root.current
+            Console.line("mesh:     \(root.name) (\(root.meshID))")
+            Console.line("version:  \(root.version), made \(Console.date(current.created))")
+            let stands =
+                root.versions.count == 1
+                ? "no key was ever retired"
+                : "\(root.honours.count) documents by retired keys stand"
+            Console.line("retired:  \(stands)")
+            let held = try folder.signingKeys("root-").filter {
+                current.rootKeys.contains($0.publicKey.id)
+            }
+            Console.line(
+                "root:     \(current.threshold) of \(current.rootKeys.count) must sign; \(held.count) of them are in \(keys)"
+            )
+            for (role, named) in [("enrol", current.enrolKeys), ("revoke", current.revokeKeys)] {
+                let file = (try? folder.key(role, among: named))?.file
+                let text = file.map { "\(keys)/\($0)" } ?? "not in \(keys)"
+                Console.line("\(role):".padding(toLength: 10, withPad: " ", startingAt: 0) + text)
+            }
+            do {
+                let view = try await connection.client().root()
+                let isOther = view.meshId != root.meshID.description
+                Console.line(
+                    isOther
+                        ? "server:   it is of another mesh, '\(view.name)'"
+                        : "server:   version \(view.version)")
+                if !isOther, view.version < root.version {
+                    Console.line("! the server has an older version (meshctl keys send)")
+                }
+                if !isOther, view.version > root.version {
+                    Console.line("! the server has a newer version than \(keys)/root")
+                }
+            } catch { Console.line("server:   unknown: \(error)") }
+        }
+    }
+
+    struct Send: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Hands the root document in KEYS to a server, from which it goes to all.")
+
+        @OptionGroup var connection: Connection
+        @Option(help: "The directory of 'mesh create'.") var keys: String
+
+        func run() async throws {
+            try Sodium.start()
+            try await connection.client().take(try KeyFolder(keys).root())
+        }
+    }
+}
+
+extension NodeClient {
+    /// Hands a root document over, and waits until the server serves by it.
+    func take(_ root: RootDocument) async throws {
+        let answer = try await bring(root: root.carried)
+        guard answer.isNew == true else {
+            return Console.complain("the server had version \(root.version) already")
+        }
+        for _ in 0..<100 {
+            try await Task.sleep(for: .milliseconds(200))
+            if let view = try? await self.root(), view.version >= root.version {
+                return Console.complain(
+                    "the server has version \(view.version) of the root document now, and gives it to all that it links with"
+                )
+            }
+        }
+        throw Failure(
+            "the server took version \(root.version) and does not answer since; see its log")
+    }
+}
+
+extension KeysCommand {
+    /// A further version of the root document.
+    struct Rotate: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Takes a key of the mesh out of use and puts a new one in its place.",
+            discussion: """
+                Needs as many root keys in KEYS as must sign. Writes the next version of the root document there, and hands it
+                to a server, from which it goes to all; each begins anew with it, which takes a moment.
+
+                Nobody can tell when a signature was made. So what the old key had signed is listed: what is on the list
+                stands, anything else of that key counts nowhere from now on, and servers that joined by it are out with all
+                that they wrote. 'rotate enrol' lists the certificates of the tickets that KEYS/tickets names, and those of
+                --also SITE/NAME; --all takes every one that the server shows. Make sure that the server that is asked knows
+                all servers: ask the centre. Tickets that nobody has used are not listed: make new ones.
+
+                enrol    signs tickets and policies: after the theft of the operator's laptop
+                revoke   signs revocations
+                root     signs this document: after the loss of one root key, while enough others are there
+                """)
+
+        enum Role: String, ExpressibleByArgument, CaseIterable {
+            case enrol, revoke, root
+        }
+
+        @OptionGroup var connection: Connection
+        @Argument(help: "enrol, revoke or root.") var role: Role
+        @Option(help: "The directory of 'mesh create', with root-*.key.") var keys: String
+        @Option(help: "A server whose certificate stands though KEYS/tickets does not name it.")
+        var also: [String] = []
+        @Flag(help: "Let every certificate stand that the server shows.") var all = false
+        @Flag(help: "Show what would stand, and stop.") var dryRun = false
+        @Option(help: "The mesh's name, instead of typing it when asked.") var confirm: String?
+
+        func run() async throws {
+            try Sodium.start()
+            let folder = KeyFolder(keys)
+            let root = try folder.root()
+            let client = try connection.client()
+            try Self.compare(root, try await client.root())
+            var survey = Survey(root: root, issued: Set(try folder.issuedTickets().map(\.serial)))
+            survey.takesAll = all
+            survey.also = Set(also)
+            try await survey.look(client, folder)
+            survey.show(role)
+            guard survey.missing.isEmpty else {
+                throw Failure(
+                    "the server knows no \(survey.missing.sorted().joined(separator: ", ")) (--also)"
+                )
+            }
+            if dryRun { return }
+            let signers = try folder.rootKeys(of: root, for: "a new root document")
+            try Console.demand(root.name, given: confirm, to: "retire the \(role.rawValue) key")
+            let next = try folder.next(role, after: root, survey.stands, signers)
+            try folder.write(next)
+            Console.complain("version \(next.version) of the root document is in \(keys)/root")
+            try await client.take(next)
+        }
+
+        private static func compare(_ root: RootDocument, _ view: RootView) throws {
+            guard view.meshId == root.meshID.description else {
+                throw Failure("the server is of another mesh, '\(view.name)'; nothing was done")
+            }
+            guard view.version == root.version else {
+                throw Failure(
+                    "the server has version \(view.version) of the root document, and KEYS version \(root.version); nothing was done"
+                        + (view.version < root.version ? " (run: meshctl keys send)" : ""))
+            }
+        }
+    }
+}
+
+extension KeyFolder {
+    /// Makes new keys of a role and the version of the root document that names them.
+    fileprivate func next(
+        _ role: KeysCommand.Rotate.Role, after root: RootDocument, _ stands: Set<Digest>,
+        _ signers: [SigningKey]
+    ) throws -> RootDocument {
+        guard stands.count <= Honours.countMax else {
+            throw Failure(
+                "\(stands.count) documents would stand; a list has at most \(Honours.countMax)")
+        }
+        let (number, current) = (root.version + 1, root.current)
+        var signers = signers
+        var (roots, enrol, revoke) = (current.rootKeys, current.enrolKeys, current.revokeKeys)
+        func make(_ name: String) throws -> SigningKey {
+            let key = try Self.newKey()
+            try writeSecret(key.seed.array, name)
+            return key
+        }
+        switch role {
+        case .enrol: enrol = [try make("enrol-\(number).key").publicKey.id]
+        case .revoke: revoke = [try make("revoke-\(number).key").publicKey.id]
+        case .root:
+            let new = try roots.indices.map { try make("root-\(number)-\($0 + 1).key") }
+            roots = new.map(\.publicKey.id)
+            signers += new
+        }
+        let now = UInt64(max(0, Date().timeIntervalSince1970 * 1000))
+        do {
+            return try root.next(
+                created: now, threshold: current.threshold, roots: roots, enrol: enrol,
+                revoke: revoke, honours: Honours(stands), signers: signers)
+        } catch {
+            throw Failure("\(error)")
+        }
+    }
+}
