@@ -234,7 +234,7 @@ public final class MeshNode: Sendable {
         var generator = SystemRandomNumberGenerator()
         var engine = Engine(
             own: identity.certificate, membership: membership(listening, seed: generator.next()),
-            seeds: seeds(of: identity),
+            seeds: seeds(of: identity), secrets: identity.secrets.changes,
             seed: generator.next(), now: now)
         post(.revoked((try? store.revocations()) ?? []))
         post(.known(knownNodes()))
@@ -282,16 +282,18 @@ public final class MeshNode: Sendable {
         case .beacon(let counter):
             guard configuration.discovery, let port = UInt16(exactly: listening) else { return }
             let beacon = Beacon(
-                epoch: store.identity.secret.epoch, node: certificate.node,
+                epoch: store.identity.secrets.newest.epoch, node: certificate.node,
                 incarnation: store.incarnation, port: port, counter: counter)
             beacons.send(
                 beacon.encoded(
-                    mesh: store.identity.root.meshID, key: store.identity.secret.beaconKey))
+                    mesh: store.identity.root.meshID,
+                    key: store.identity.secrets.newest.beaconKey))
         case .datagram(let address, let bytes): send(bytes, to: address)
         case .correctClock(let duration):
             logger.notice(
                 "Peers agree on another time", metadata: ["seconds": "\(duration.seconds)"])
             store.correctClock(by: duration.nanoseconds / 1_000_000)
+        case .adopt(let bytes): take(secret: bytes)
         case .note(let notice, let id):
             logger.notice("\(notice)", metadata: ["link.id": "\(id?.number ?? 0)"])
         case .compare, .ingest, .read, .keep, .show, .heed, .remember, .depart:

@@ -20,7 +20,7 @@ extension MeshNode {
         let identity = store.identity
         let link = LinkIdentity(
             certificate: identity.certificate, key: identity.linkKey, root: identity.root,
-            secret: identity.secret, version: meshVersion)
+            secrets: identity.secrets, version: meshVersion)
         let callbacks = LinkCallbacks(
             established: { connection, peer in self.established(connection, peer) },
             message: { connection, bytes in self.received(connection, bytes) },
@@ -207,8 +207,8 @@ extension MeshNode {
             }
             let identity = store.identity
             let beacon = try Beacon(
-                decoding: arrival.bytes, mesh: identity.root.meshID,
-                key: identity.secret.beaconKey)
+                decoding: arrival.bytes, mesh: identity.root.meshID
+            ) { identity.secrets[$0]?.beaconKey }
             let isOwn = beacon.node == identity.certificate.node
             if arrival.interface != nil || configuration.beaconTTL > 1 {
                 let name = arrival.interface ?? DiscoveryLog.routed

@@ -161,6 +161,8 @@ public struct RootView: Codable, Sendable {
     public var createdMs: UInt64
     /// Whether the node has the list of what stands of retired keys; it comes with the first link.
     public var isWhole: Bool
+    /// The newest epoch of the mesh's secret that the node knows.
+    public var secretEpoch: UInt32
     /// The document as it is carried, hexadecimal; layout: the article `TrustDocuments`.
     public var document: String
     /// Whether the node did not have it yet; nil where nothing was brought.
@@ -169,14 +171,31 @@ public struct RootView: Codable, Sendable {
     /// Fills in the answer.
     public init(
         meshId: String, name: String, version: UInt32, createdMs: UInt64, isWhole: Bool,
-        document: String, isNew: Bool?
+        secretEpoch: UInt32, document: String, isNew: Bool?
     ) {
         self.meshId = meshId
         self.name = name
         self.version = version
         self.createdMs = createdMs
         self.isWhole = isWhole
+        self.secretEpoch = secretEpoch
         self.document = document
+        self.isNew = isNew
+    }
+}
+
+/// A change of the mesh's secret was taken.
+public struct SecretView: Codable, Sendable {
+    /// `meshAPIVersion`.
+    public var v = meshAPIVersion
+    /// The newest epoch that the node knows.
+    public var epoch: UInt32
+    /// Whether the node did not have it yet.
+    public var isNew: Bool
+
+    /// Fills in the answer.
+    public init(epoch: UInt32, isNew: Bool) {
+        self.epoch = epoch
         self.isNew = isNew
     }
 }

@@ -46,4 +46,12 @@ extension NodeClient {
             headers: [("Content-Type", "application/octet-stream")], body: document)
         return try Self.decode(try await connection.answer(call))
     }
+
+    /// Brings a change of the mesh's secret in; only over the admin socket.
+    public func bring(secret document: [UInt8]) async throws -> SecretView {
+        let call = Call(
+            method: "PUT", path: "/v1/secret",
+            headers: [("Content-Type", "application/octet-stream")], body: document)
+        return try Self.decode(try await connection.answer(call))
+    }
 }

@@ -20,6 +20,7 @@ package enum SigningContext: String, CaseIterable, Sendable {
     case revocation = "MESH1 revoke"
     case policy = "MESH1 policy"
     case definition = "MESH1 define"
+    case secret = "MESH1 secret"
 
     /// The label, padded with zeros to 32 bytes.
     package var label: [UInt8] {

@@ -61,8 +61,10 @@ package struct Beacon: Hashable, Sendable {
     }
 
     /// Decodes and authenticates a datagram.
+    ///
+    /// - Parameter key: the key of an epoch; nil for one that is not known.
     package init(
-        decoding datagram: [UInt8], mesh: MeshID, key: Bytes32
+        decoding datagram: [UInt8], mesh: MeshID, key: (_ epoch: UInt32) -> Bytes32?
     ) throws(BeaconRefusal) {
         guard datagram.count <= Self.byteCountMax else { throw .tooLong }
         do throws(WireError) {
@@ -80,12 +82,14 @@ package struct Beacon: Hashable, Sendable {
             let body = Array(datagram[..<reader.offset])
             let tag = try reader.take(Self.tagByteCount)
             try reader.finish()
+            guard let key = key(epoch) else { throw .invalid("epoch") }
             guard Sodium.equal(tag, Self.tag(body, mesh: mesh, key: key)) else {
                 throw .invalid("tag")
             }
         } catch {
             switch error {
             case .invalid("mesh"), .invalid("magic"): throw .foreign
+            case .invalid("epoch"): throw .unknownEpoch
             case .invalid("tag"): throw .notAuthentic
             case .invalid("version"): throw .unknownVersion
             default: throw .malformed
@@ -105,6 +109,9 @@ package enum BeaconRefusal: String, Error, CaseIterable, Sendable {
     case unknownVersion = "unknown_version"
     /// Cut off, too long by a field, or port 0.
     case malformed
+    /// An epoch of the mesh's secret that is not known here: that server dials, once it hears this
+    /// one.
+    case unknownEpoch = "unknown_epoch"
     /// The tag is wrong: another secret, or changed bytes.
     case notAuthentic = "not_authentic"
     /// This node's own, looped back.

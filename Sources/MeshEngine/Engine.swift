@@ -40,16 +40,21 @@ package struct Engine: ~Copyable {
     /// What was dropped, refused or late.
     package internal(set) var counters = EngineCounters()
 
+    /// The changes of the mesh's secret, for peers that have not heard of them.
+    private let secrets: [SecretDocument]
+
     /// Begins a node with no links.
     ///
     /// - Parameter seed: decides every choice by chance.
     package init(
         own: Certificate, membership: Membership, seeds: [Address],
+        secrets: [SecretDocument] = [],
         limits: EngineLimits = EngineLimits(),
         tuning: EngineTuning = EngineTuning(), dialling: DialPlan.Tuning = DialPlan.Tuning(),
         seed: UInt64, now: Instant
     ) {
         self.own = own
+        self.secrets = secrets
         self.membership = membership
         self.limits = limits
         self.tuning = tuning
@@ -220,6 +225,9 @@ extension Engine {
         // Its own, and that of a node that has its ticket too.
         links[id]?.introductions.want(peer.certificate.node, atMost: 2)
         receive(id, certificate: peer.certificate.encoded)
+        for change in secrets where change.secret.epoch > peer.epoch {
+            send(id, .secret(change.encoded))
+        }
         if losersOf.contains(peer.certificate.node) {
             queue(id, [.losers(of: peer.certificate.node)])
             pump(id)
@@ -317,6 +325,7 @@ extension Engine {
             if let ours = clock.wall(now: now) {
                 links[id]?.liveness.clock(theirs, ours: ours)
             }
+        case .secret(let bytes): receive(id, secret: bytes)
         // The root document is settled before a link is one.
         case .root, .unknown: counters.add(.messageUnknown)
         }

@@ -35,6 +35,8 @@ package enum EngineEvent: String, Sendable {
     case pruneRefused = "prune_refused"
     case pushOverLimit = "push_over_limit"
     case revocationOverLimit = "revocation_over_limit"
+    /// Changes of the mesh's secret beyond those that one link may show.
+    case secretOverLimit = "secret_over_limit"
     case rumoursMalformed = "rumours_malformed"
     case streamNotGranted = "stream_not_granted"
     case streamOverLimit = "stream_over_limit"

@@ -156,6 +156,8 @@ package enum Effect: Sendable {
     case heed(LinkID, [UInt8])
     /// Send a datagram to `host:port`.
     case datagram(address: Address, [UInt8])
+    /// Verify a change of the mesh's secret, and begin anew by it.
+    case adopt([UInt8])
     /// Keep for the next start where a node was met.
     case remember(NodeID, address: Address)
     /// Keep for the next start that a node has left, in its own words; nil if it is back.

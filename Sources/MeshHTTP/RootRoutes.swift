@@ -26,6 +26,27 @@ extension Routes {
         }
     }
 
+    /// A change of the mesh's secret. It is a secret itself, so it comes by the operator's socket
+    /// alone.
+    func secret(_ request: Request, _ access: Access) async throws -> Response {
+        guard access.isAdmin else { throw Problem.forbidden("only on the admin socket") }
+        guard request.method == .put else {
+            throw Problem.notFound("there is no \(request.method) \(request.uri.path)")
+        }
+        let bytes = try await body(request, upTo: SecretDocument.byteCount)
+        let change: SecretDocument
+        do throws(TrustError) {
+            change = try SecretDocument(decoding: bytes, root: store.identity.root)
+        } catch {
+            throw Problem(
+                code: "secret_refused", title: "Secret refused", status: 422, detail: "\(error)")
+        }
+        let isNew = try node.adopt(change)
+        let newest = max(store.identity.secrets.newest.epoch, isNew ? change.secret.epoch : 0)
+        return try Self.json(
+            SecretView(epoch: newest, isNew: isNew), status: isNew ? .accepted : .ok)
+    }
+
     private func adopt(_ bytes: [UInt8]) throws -> Response {
         let own = store.identity.root
         let root: RootDocument
@@ -54,6 +75,7 @@ extension Routes {
         return RootView(
             meshId: root.meshID.description, name: root.name, version: root.version,
             createdMs: root.current.created, isWhole: root.isWhole,
+            secretEpoch: store.identity.secrets.newest.epoch,
             document: Hex.encode(root.carried), isNew: isNew)
     }
 }

@@ -125,20 +125,20 @@ package struct LinkIdentity: Sendable {
     package let key: AgreementKey
     /// The mesh's root, by which the peer's certificate is judged.
     package let root: RootDocument
-    /// The mesh's shared secret.
-    package let secret: MeshSecret
+    /// The mesh's shared secret, in its last epochs.
+    package let secrets: MeshSecrets
     /// The program's version, shown to operators.
     package let version: String
 
     /// Joins the pieces.
     package init(
-        certificate: Certificate, key: AgreementKey, root: RootDocument, secret: MeshSecret,
+        certificate: Certificate, key: AgreementKey, root: RootDocument, secrets: MeshSecrets,
         version: String
     ) {
         self.certificate = certificate
         self.key = key
         self.root = root
-        self.secret = secret
+        self.secrets = secrets
         self.version = version
     }
 }

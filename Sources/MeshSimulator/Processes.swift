@@ -178,6 +178,7 @@ extension Simulation {
         case .correctClock(let duration):
             node.store?.correctClock(by: duration.nanoseconds / 1_000_000)
             mark(.clockCorrected)
+        case .adopt: preconditionFailure("no scenario changes the mesh's secret")
         case .note(let notice, _): say("\(node.name): \(notice)")
         case .compare, .ingest, .read, .keep, .show, .heed, .remember, .depart:
             if let work = StoreWork(effect) { submit(node, work) }

@@ -111,7 +111,7 @@ extension Simulation {
 
     func sendBeacon(_ from: SimulatedNode, counter: UInt64) {
         guard let incarnation = from.store?.incarnation else { return }
-        let secret = from.identity.secret
+        let secret = from.identity.secrets.newest
         let mesh = from.identity.root.meshID
         let beacon = Beacon(
             epoch: secret.epoch, node: from.id, incarnation: incarnation, port: 7374,
@@ -119,7 +119,9 @@ extension Simulation {
         let bytes = beacon.encoded(mesh: mesh, key: secret.beaconKey)
         for to in nodes where to !== from && to.site == from.site {
             deliver(bytes, from, to) { to, bytes in
-                guard let beacon = try? Beacon(decoding: bytes, mesh: mesh, key: secret.beaconKey)
+                guard
+                    let beacon = try? Beacon(
+                        decoding: bytes, mesh: mesh, key: { _ in secret.beaconKey })
                 else { return }
                 self.post(to, .heard(beacon.node, beacon.incarnation, address: from.address))
             }
@@ -161,7 +163,7 @@ extension Simulation {
     private func end(_ node: SimulatedNode, dialling: Address?) -> SimulatedLink.End {
         let identity = LinkIdentity(
             certificate: node.identity.certificate, key: node.identity.linkKey,
-            root: node.identity.root, secret: node.identity.secret, version: "0.1.0")
+            root: node.identity.root, secrets: node.identity.secrets, version: "0.1.0")
         let machine = LinkMachine(
             identity: identity, isInitiator: dialling != nil, expecting: nil,
             ephemeral: AgreementKey(secret: SimulatedTrust.bytes(&random)))

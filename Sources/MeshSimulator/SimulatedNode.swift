@@ -223,10 +223,11 @@ struct SimulatedTrust {
             site: site, node: name, isCentral: isCentral, groups: [],
             grants: isCentral ? Grant.central : Grant.edge(site: site, groups: []))
         let file = TicketFile(
-            root: root, enrol: enrol, secret: secret, ticketSeed: ticketKey.seed, ticket: ticket,
+            root: root, enrol: enrol, secrets: MeshSecrets(secret), ticketSeed: ticketKey.seed,
+            ticket: ticket,
             seeds: seeds)
         return DataDirectory.Identity(
             root: root, certificate: file.certificate(node: node, linkKey: link.publicKey),
-            nodeKey: node, linkKey: link, secret: secret, seeds: seeds)
+            nodeKey: node, linkKey: link, secrets: MeshSecrets(secret), seeds: seeds)
     }
 }

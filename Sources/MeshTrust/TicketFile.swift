@@ -3,28 +3,6 @@
 package import MeshCore
 package import MeshCrypto
 
-/// The secret that every member of a mesh knows, in its current epoch.
-///
-/// It keeps outsiders from talking to a node at all; it authenticates nobody.
-package struct MeshSecret: Hashable, Sendable {
-    /// Counts changes of the secret.
-    package let epoch: UInt32
-    /// 32 random bytes.
-    package let value: Bytes32
-
-    /// Names a secret.
-    package init(epoch: UInt32, value: Bytes32) {
-        self.epoch = epoch
-        self.value = value
-    }
-
-    /// The pre-shared key of the link handshake.
-    package var linkKey: Bytes32 { Blake2b.derive(value, id: 1, context: "MESHnpsk") }
-
-    /// The key that authenticates beacons.
-    package var beaconKey: Bytes32 { Blake2b.derive(value, id: 2, context: "MESHbecn") }
-}
-
 /// A ticket as a person carries it: text with everything a new node needs, and a checksum.
 package struct TicketFile: Sendable {
     /// What the text begins with.
@@ -42,14 +20,17 @@ package struct TicketFile: Sendable {
     package let enrolSignature: Signature
     /// The secret of the ticket's key, used once and forgotten.
     package let ticketSeed: Bytes32
-    /// The mesh's shared secret.
-    package let secret: MeshSecret
+    /// The mesh's shared secret, in its last epochs.
+    package let secrets: MeshSecrets
+    /// The changes of the secret as the text has them: what is by a retired key can be judged only
+    /// with the list of what stands, which a box has not yet.
+    package let unjudgedChanges: [[UInt8]]
     /// Addresses to dial across the WAN, `host:port`.
     package let seeds: [String]
 
     /// Issues a ticket.
     package init(
-        root: RootDocument, enrol: SigningKey, secret: MeshSecret, ticketSeed: Bytes32,
+        root: RootDocument, enrol: SigningKey, secrets: MeshSecrets, ticketSeed: Bytes32,
         ticket: Ticket, seeds: [String]
     ) {
         self.root = root
@@ -57,7 +38,8 @@ package struct TicketFile: Sendable {
         enrolKey = enrol.publicKey.id
         enrolSignature = enrol.sign(ticket.body, for: .ticket, in: root.meshID)
         self.ticketSeed = ticketSeed
-        self.secret = secret
+        self.secrets = secrets
+        unjudgedChanges = secrets.changes.map(\.encoded)
         self.seeds = seeds
     }
 
@@ -69,10 +51,12 @@ package struct TicketFile: Sendable {
         writer.medium(ticket.body)
         writer.append(enrolKey)
         writer.append(enrolSignature.bytes)
-        writer.u32(secret.epoch)
-        writer.append(secret.value)
+        writer.u32(secrets.first.epoch)
+        writer.append(secrets.first.value)
         writer.u8(UInt8(seeds.count))
         for seed in seeds { writer.short(seed.utf8) }
+        if !secrets.changes.isEmpty { writer.u8(UInt8(secrets.changes.count)) }
+        for change in secrets.changes { writer.medium(change.encoded) }
         let checksum = Blake2b.hash(writer.bytes).array.prefix(4)
         let characters = Array(Base32.encode(writer.bytes + checksum))
         let lines = stride(from: 0, to: characters.count, by: 64).map {
@@ -96,6 +80,8 @@ package struct TicketFile: Sendable {
         }
         let rootBytes: [UInt8]
         let ticketBody: [UInt8]
+        let secret: MeshSecret
+        var changes: [[UInt8]] = []
         do throws(WireError) {
             var reader = WireReader(body)
             rootBytes = try reader.medium("root document", limit: RootDocument.chainBytesMax)
@@ -111,6 +97,7 @@ package struct TicketFile: Sendable {
             var seeds: [String] = []
             for _ in 0..<count { seeds.append(String(decoding: try reader.short(), as: UTF8.self)) }
             self.seeds = seeds
+            if reader.left > 0 { changes = try Self.changes(&reader) }
             try reader.finish()
             ticket = try Ticket(decodingBody: ticketBody)
         } catch {
@@ -120,10 +107,30 @@ package struct TicketFile: Sendable {
         guard root.standing(of: enrolKey, as: .enrol, of: ticketBody, for: .ticket) != nil else {
             throw .unknownEnrolKey
         }
+        // Which of them count the box knows once it has the whole root document.
+        let (known, own) = (root, secret)
+        secrets = MeshSecrets(
+            own, changes: changes.compactMap { try? SecretDocument(decoding: $0, root: known) })
+        unjudgedChanges = changes
         let key = VerifyingKey(enrolKey)
         guard key.isValid, SigningKey(seed: ticketSeed).publicKey.id == ticket.key,
             key.verify(enrolSignature, of: ticketBody, for: .ticket, in: root.meshID)
         else { throw .badSignature("ticket") }
+    }
+
+    private static func changes(
+        _ reader: inout WireReader
+    ) throws(WireError) -> [[UInt8]] {
+        let count = Int(try reader.u8())
+        guard count > 0 else { throw .invalid("changes of the secret") }
+        guard count <= MeshSecrets.epochsMax else {
+            throw .tooLong("changes of the secret", count, limit: MeshSecrets.epochsMax)
+        }
+        var list: [[UInt8]] = []
+        for _ in 0..<count {
+            list.append(try reader.medium("mesh secret", limit: SecretDocument.byteCount))
+        }
+        return list
     }
 
     /// Uses the ticket: a certificate for the node whose keys these are.

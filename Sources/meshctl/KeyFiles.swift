@@ -27,6 +27,43 @@ extension KeyFolder {
         try write(root.encoded, "root")
     }
 
+    /// The mesh's secret with its changes.
+    func secrets(of root: RootDocument) throws -> MeshSecrets {
+        var reader = WireReader(try readSecret("mesh.secret"))
+        var changes: [SecretDocument] = []
+        do {
+            let first = MeshSecret(epoch: try reader.u32(), value: try reader.bytes32())
+            try reader.finish()
+            if FileManager.default.fileExists(atPath: "\(path)/secrets") {
+                reader = WireReader(try readSecret("secrets"))
+                while reader.left > 0 {
+                    let bytes = try reader.medium("mesh secret", limit: SecretDocument.byteCount)
+                    changes.append(try SecretDocument(decoding: bytes, root: root))
+                }
+            }
+            return MeshSecrets(first, changes: changes)
+        } catch let error as TrustError {
+            throw Failure("\(path)/secrets: \(error)")
+        } catch is WireError {
+            throw Failure("\(path)/mesh.secret or \(path)/secrets is not the mesh's secret")
+        }
+    }
+
+    /// Makes the next secret.
+    func changeSecret(of root: RootDocument) throws -> MeshSecrets {
+        let known = try secrets(of: root)
+        guard known.newest.epoch < .max else { throw Failure("the secret has no further epoch") }
+        let next = MeshSecret(epoch: known.newest.epoch + 1, value: try Self.randomBytes32())
+        let change = SecretDocument(next, key: try enrolKey(of: root), mesh: root.meshID)
+        guard let secrets = known.taking(change) else {
+            throw Failure("the secret is there already")
+        }
+        var writer = WireWriter()
+        for change in secrets.changes { writer.medium(change.encoded) }
+        try writeSecret(writer.bytes, "secrets")
+        return secrets
+    }
+
     /// The key that signs tickets and policies.
     func enrolKey(of root: RootDocument) throws -> SigningKey {
         try key("enrol", among: root.enrolKeys).key

@@ -36,6 +36,9 @@ struct KeysCommand: AsyncParsableCommand {
                 ? "no key was ever retired"
                 : "\(root.honours.count) documents by retired keys stand"
             Console.line("retired:  \(stands)")
+            let secrets = try? folder.secrets(of: root)
+            Console.line(
+                "secret:   " + (secrets.map { "epoch \($0.newest.epoch)" } ?? "not in \(keys)"))
             let held = try folder.signingKeys("root-").filter {
                 current.rootKeys.contains($0.publicKey.id)
             }
@@ -53,7 +56,7 @@ struct KeysCommand: AsyncParsableCommand {
                 Console.line(
                     isOther
                         ? "server:   it is of another mesh, '\(view.name)'"
-                        : "server:   version \(view.version)")
+                        : "server:   version \(view.version), secret of epoch \(view.secretEpoch)")
                 if !isOther, view.version < root.version {
                     Console.line("! the server has an older version (meshctl keys send)")
                 }
@@ -66,14 +69,22 @@ struct KeysCommand: AsyncParsableCommand {
 
     struct Send: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
-            abstract: "Hands the root document in KEYS to a server, from which it goes to all.")
+            abstract: "Hands what is in KEYS to a server, from which it goes to all.",
+            discussion: """
+                The root document, and over the server's own socket the changes of the mesh's secret. For a site that nobody
+                reaches take the folder there, without its keys: the files root and honours, and, for the secret, mesh.secret
+                and secrets.
+                """)
 
         @OptionGroup var connection: Connection
         @Option(help: "The directory of 'mesh create'.") var keys: String
 
         func run() async throws {
             try Sodium.start()
-            try await connection.client().take(try KeyFolder(keys).root())
+            let (folder, client) = (KeyFolder(keys), try connection.client())
+            let root = try folder.root()
+            try await client.take(root)
+            if connection.url == nil { try await client.take(try folder.secrets(of: root)) }
         }
     }
 }
@@ -98,6 +109,36 @@ extension NodeClient {
     }
 }
 
+extension NodeClient {
+    /// Hands the changes of the secret over that the server has not, and waits until it serves by
+    /// the newest.
+    func take(_ secrets: MeshSecrets) async throws {
+        let epoch = try await root().secretEpoch
+        let news = secrets.changes.filter { $0.secret.epoch > epoch }
+        guard !news.isEmpty else {
+            return Console.complain("the server knows the secret of epoch \(epoch) already")
+        }
+        for change in news {
+            // It begins anew with each.
+            for attempt in 0... {
+                do {
+                    _ = try await bring(secret: change.encoded)
+                    break
+                } catch  where attempt < 50 { try await Task.sleep(for: .milliseconds(200)) }
+            }
+        }
+        for _ in 0..<100 {
+            try await Task.sleep(for: .milliseconds(200))
+            if let view = try? await root(), view.secretEpoch >= secrets.newest.epoch {
+                return Console.complain(
+                    "the server knows the secret of epoch \(view.secretEpoch) now, and tells all that it links with"
+                )
+            }
+        }
+        throw Failure("the server took the secret and does not answer since; see its log")
+    }
+}
+
 extension KeysCommand {
     /// A further version of the root document.
     struct Rotate: AsyncParsableCommand {
@@ -116,14 +157,18 @@ extension KeysCommand {
                 enrol    signs tickets and policies: after the theft of the operator's laptop
                 revoke   signs revocations
                 root     signs this document: after the loss of one root key, while enough others are there
+                secret   opens links: after a box was stolen, so that its thief is shut out before any handshake once
+                         eight changes have passed; needs the enrol key alone, and the server's own socket. The last
+                         eight open links, so a site that is cut off meanwhile links again and is told
+                publish  'meshctl content rotate'
                 """)
 
         enum Role: String, ExpressibleByArgument, CaseIterable {
-            case enrol, revoke, root
+            case enrol, revoke, root, secret
         }
 
         @OptionGroup var connection: Connection
-        @Argument(help: "enrol, revoke or root.") var role: Role
+        @Argument(help: "enrol, revoke, root or secret.") var role: Role
         @Option(help: "The directory of 'mesh create', with root-*.key.") var keys: String
         @Option(help: "A server whose certificate stands though KEYS/tickets does not name it.")
         var also: [String] = []
@@ -137,6 +182,7 @@ extension KeysCommand {
             let root = try folder.root()
             let client = try connection.client()
             try Self.compare(root, try await client.root())
+            if role == .secret { return try await changeSecret(folder, root, client) }
             var survey = Survey(root: root, issued: Set(try folder.issuedTickets().map(\.serial)))
             survey.takesAll = all
             survey.also = Set(also)
@@ -154,6 +200,22 @@ extension KeysCommand {
             try folder.write(next)
             Console.complain("version \(next.version) of the root document is in \(keys)/root")
             try await client.take(next)
+        }
+
+        private func changeSecret(
+            _ folder: KeyFolder, _ root: RootDocument, _ client: NodeClient
+        ) async throws {
+            guard connection.url == nil else {
+                throw Failure(
+                    "the new secret goes over the server's own socket alone (--socket or --data)")
+            }
+            let epoch = try folder.secrets(of: root).newest.epoch
+            Console.line("the mesh's secret is of epoch \(epoch)")
+            if dryRun { return }
+            try Console.demand(root.name, given: confirm, to: "change the mesh's secret")
+            let secrets = try folder.changeSecret(of: root)
+            Console.complain("the secret of epoch \(secrets.newest.epoch) is in \(keys)/secrets")
+            try await client.take(secrets)
         }
 
         private static func compare(_ root: RootDocument, _ view: RootView) throws {
@@ -188,6 +250,7 @@ extension KeyFolder {
             return key
         }
         switch role {
+        case .secret: preconditionFailure("the secret is none of the root document's keys")
         case .enrol: enrol = [try make("enrol-\(number).key").publicKey.id]
         case .revoke: revoke = [try make("revoke-\(number).key").publicKey.id]
         case .root:

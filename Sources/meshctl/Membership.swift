@@ -174,8 +174,6 @@ struct KeyFolder {
         try Sodium.start()
         let root = try root()
         let enrol = try enrolKey(of: root)
-        var reader = WireReader(try readSecret("mesh.secret"))
-        let secret = MeshSecret(epoch: try reader.u32(), value: try reader.bytes32())
         let ticketKey = try Self.newKey()
         let time = try nextTicketTime()
         let ticket = Ticket(
@@ -184,7 +182,7 @@ struct KeyFolder {
             site: site, node: node, isCentral: isCentral, groups: Array(Set(groups)),
             grants: isCentral ? Grant.central : Grant.edge(site: site, groups: groups))
         let file = TicketFile(
-            root: root, enrol: enrol, secret: secret,
+            root: root, enrol: enrol, secrets: try secrets(of: root),
             ticketSeed: ticketKey.seed, ticket: ticket, seeds: seeds)
         try note(ticket)
         try DataDirectory.write(Array(file.text.utf8), to: out, mode: 0o600)

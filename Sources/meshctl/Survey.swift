@@ -61,6 +61,9 @@ struct Survey {
             revocations.append(
                 "\(view.site ?? "-")/\(view.node), \(Console.date(view.createdMs)): \(view.reason)")
         }
+        for change in (try? folder.secrets(of: root))?.changes ?? [] {
+            stands.insert(Honours.name(of: change.body, for: .secret))
+        }
         for channel in try await client.content().channels.map(\.channel) {
             guard let signed = try await Publication.latest(client, channel, root) else { continue }
             note(signed.charter)
@@ -106,6 +109,7 @@ struct Survey {
             list("! servers that are out, with all that they wrote", dropped)
         case .revoke: list("revocations that stand", revocations)
         case .root: list("channels that go on", charters)
+        case .secret: break
         }
     }
 }

@@ -51,7 +51,7 @@ struct EvilPeer {
             group: MultiThreadedEventLoopGroup.singleton,
             identity: LinkIdentity(
                 certificate: identity.certificate, key: identity.linkKey, root: identity.root,
-                secret: identity.secret, version: "666"),
+                secrets: identity.secrets, version: "666"),
             callbacks: evil.callbacks)
         while Date() < end {
             if evil.connection == nil {

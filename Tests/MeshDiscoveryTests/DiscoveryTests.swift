@@ -14,7 +14,8 @@ private let key: Bytes32 = TestMesh.bytes(2, 2)
 
     @Test func `is read by whoever knows the mesh and its key`() throws {
         #expect(
-            try Beacon(decoding: beacon.encoded(mesh: mesh, key: key), mesh: mesh, key: key)
+            try Beacon(
+                decoding: beacon.encoded(mesh: mesh, key: key), mesh: mesh, key: { _ in key })
                 == beacon)
         #expect(beacon.encoded(mesh: mesh, key: key).count <= Beacon.byteCountMax)
     }
@@ -26,19 +27,20 @@ private let key: Bytes32 = TestMesh.bytes(2, 2)
         (Array("MSHB".utf8) + [2, 0, 0, 0], .unknownVersion),
     ])
     func `is dropped when it is anything else`(bytes: [UInt8], refusal: BeaconRefusal) {
-        #expect(throws: refusal) { try Beacon(decoding: bytes, mesh: mesh, key: key) }
+        #expect(throws: refusal) { try Beacon(decoding: bytes, mesh: mesh, key: { _ in key }) }
     }
 
     @Test func `of another mesh is foreign, under another key not authentic`() {
         #expect(throws: BeaconRefusal.foreign) {
             try Beacon(
-                decoding: beacon.encoded(mesh: TestMesh.bytes(4, 4), key: key), mesh: mesh, key: key
+                decoding: beacon.encoded(mesh: TestMesh.bytes(4, 4), key: key), mesh: mesh,
+                key: { _ in key }
             )
         }
         #expect(throws: BeaconRefusal.notAuthentic) {
             try Beacon(
                 decoding: beacon.encoded(mesh: mesh, key: TestMesh.bytes(4, 4)), mesh: mesh,
-                key: key)
+                key: { _ in key })
         }
     }
 
@@ -48,11 +50,11 @@ private let key: Bytes32 = TestMesh.bytes(2, 2)
             var changed = bytes
             changed[index] ^= 1
             #expect(throws: BeaconRefusal.self) {
-                try Beacon(decoding: changed, mesh: mesh, key: key)
+                try Beacon(decoding: changed, mesh: mesh, key: { _ in key })
             }
         }
         #expect(throws: BeaconRefusal.malformed) {
-            try Beacon(decoding: bytes + [0], mesh: mesh, key: key)
+            try Beacon(decoding: bytes + [0], mesh: mesh, key: { _ in key })
         }
     }
 
@@ -60,7 +62,7 @@ private let key: Bytes32 = TestMesh.bytes(2, 2)
         let zero = Beacon(
             epoch: 1, node: TestMesh.bytes(1, 1), incarnation: Incarnation(1), port: 0, counter: 0)
         #expect(throws: BeaconRefusal.malformed) {
-            try Beacon(decoding: zero.encoded(mesh: mesh, key: key), mesh: mesh, key: key)
+            try Beacon(decoding: zero.encoded(mesh: mesh, key: key), mesh: mesh, key: { _ in key })
         }
     }
 }

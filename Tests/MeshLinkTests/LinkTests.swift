@@ -77,12 +77,12 @@ struct Pair: ~Copyable {
         ) -> LinkIdentity {
             LinkIdentity(
                 certificate: identity.certificate, key: identity.linkKey,
-                root: root ?? identity.root, secret: secret, version: "9")
+                root: root ?? identity.root, secrets: MeshSecrets(secret), version: "9")
         }
         let thief = LinkIdentity(
             certificate: b.certificate, key: AgreementKey(secret: TestMesh.bytes(77, 77)),
             root: b.root,
-            secret: mesh.secret, version: "9")
+            secrets: MeshSecrets(mesh.secret), version: "9")
         dialler = LinkMachine(
             identity: link(a, mesh.secret, roots?.dialler), isInitiator: true, expecting: nil,
             ephemeral: AgreementKey(secret: TestMesh.bytes(50, 1)))

@@ -323,7 +323,8 @@ private let prices = Scope("prices@site/s1")!
             key: key.publicKey.id, serial: [UInt8](repeating: 1, count: 16), site: "s1", node: "n",
             isCentral: false, groups: [], grants: Grant.edge(site: "s1", groups: []))
         return TicketFile(
-            root: mesh.root, enrol: mesh.enrol, secret: mesh.secret, ticketSeed: key.seed,
+            root: mesh.root, enrol: mesh.enrol, secrets: MeshSecrets(mesh.secret),
+            ticketSeed: key.seed,
             ticket: ticket, seeds: [])
     }
 

@@ -51,7 +51,7 @@ private let prices = Scope("prices@site/s1")!
                 root: root,
                 certificate: try Certificate(
                     decoding: identity.certificate.encoded, root: root, takesRetired: true),
-                nodeKey: identity.nodeKey, linkKey: identity.linkKey, secret: identity.secret,
+                nodeKey: identity.nodeKey, linkKey: identity.linkKey, secrets: identity.secrets,
                 seeds: []))
         store.cutRetired()
         store.settle()

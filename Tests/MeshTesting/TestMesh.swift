@@ -95,12 +95,12 @@ package final class TestMesh {
             node: name, isCentral: central, groups: [],
             grants: grants ?? (central ? Grant.central : Grant.edge(site: site, groups: [])))
         let file = TicketFile(
-            root: root, enrol: enrol, secret: self.secret, ticketSeed: ticketKey.seed,
+            root: root, enrol: enrol, secrets: MeshSecrets(self.secret), ticketSeed: ticketKey.seed,
             ticket: ticket,
             seeds: [])
         return DataDirectory.Identity(
             root: root, certificate: file.certificate(node: node, linkKey: link.publicKey),
-            nodeKey: node, linkKey: link, secret: self.secret, seeds: [])
+            nodeKey: node, linkKey: link, secrets: MeshSecrets(self.secret), seeds: [])
     }
 
     /// A store on disk; the same name opens the same files again.

@@ -22,7 +22,8 @@ import Testing
         let directory = mesh.directory + "/embedded"
         _ = try DataDirectory(directory).join(
             TicketFile(
-                root: mesh.root, enrol: mesh.enrol, secret: mesh.secret, ticketSeed: key.seed,
+                root: mesh.root, enrol: mesh.enrol, secrets: MeshSecrets(mesh.secret),
+                ticketSeed: key.seed,
                 ticket: ticket, seeds: []))
         var configuration = MeshConfiguration(dataDirectory: directory)
         configuration.listenHost = "127.0.0.1"

@@ -16,7 +16,7 @@ import Testing
 extension DataDirectory.Identity {
     fileprivate var link: LinkIdentity {
         LinkIdentity(
-            certificate: certificate, key: linkKey, root: root, secret: secret, version: "9")
+            certificate: certificate, key: linkKey, root: root, secrets: secrets, version: "9")
     }
 }
 

@@ -142,7 +142,8 @@ import Testing
             key: key.publicKey.id, serial: [UInt8](repeating: 1, count: 16), site: "s1", node: "n",
             isCentral: false, groups: ["north"], grants: Grant.edge(site: "s1", groups: ["north"]))
         return TicketFile(
-            root: mesh.root, enrol: mesh.enrol, secret: mesh.secret, ticketSeed: key.seed,
+            root: mesh.root, enrol: mesh.enrol, secrets: MeshSecrets(mesh.secret),
+            ticketSeed: key.seed,
             ticket: ticket, seeds: ["centre.example:7374"])
     }
 

@@ -78,7 +78,8 @@ struct Vector {
         case "certificate": return try Certificate(decoding: bytes, root: mesh.root).encoded
         case "beacon":
             let (id, key) = (mesh.root.meshID, mesh.secret.beaconKey)
-            return try Beacon(decoding: bytes, mesh: id, key: key).encoded(mesh: id, key: key)
+            return try Beacon(decoding: bytes, mesh: id, key: { _ in key })
+                .encoded(mesh: id, key: key)
         case "ticket":
             let text = String(decoding: bytes, as: UTF8.self)
             return Array(try TicketFile(text: text).text.utf8)
@@ -275,7 +276,8 @@ struct Vector {
     private func writeTrust(_ certificate: Certificate) throws {
         let ticketKey = TestMesh.key(5, 5)
         let ticket = TicketFile(
-            root: mesh.root, enrol: mesh.enrol, secret: mesh.secret, ticketSeed: ticketKey.seed,
+            root: mesh.root, enrol: mesh.enrol, secrets: MeshSecrets(mesh.secret),
+            ticketSeed: ticketKey.seed,
             ticket: Ticket(
                 key: ticketKey.publicKey.id, serial: [UInt8](repeating: 1, count: 16), site: "s1",
                 node: "n", isCentral: false, groups: [],

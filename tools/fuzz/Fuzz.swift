@@ -14,7 +14,7 @@ import MeshTrust
 ///
 /// None may trap on any bytes, and what is accepted must be written again as the same bytes.
 private let targets: [String: @Sendable ([UInt8]) -> Void] = [
-    "beacon": { _ = try? Beacon(decoding: $0, mesh: .zero, key: .zero) },
+    "beacon": { _ = try? Beacon(decoding: $0, mesh: .zero, key: { _ in .zero }) },
     "root": { bytes in
         if let root = try? RootDocument(decoding: bytes) { check(root.encoded, bytes) }
     },
@@ -120,10 +120,11 @@ private struct Fixed: RecordIndex {
             key: key.publicKey.id, serial: [UInt8](repeating: 0, count: 16), site: "s", node: "n",
             isCentral: true, groups: [], grants: Grant.central)
         let file = TicketFile(
-            root: root, enrol: key, secret: secret, ticketSeed: key.seed, ticket: ticket, seeds: [])
+            root: root, enrol: key, secrets: MeshSecrets(secret), ticketSeed: key.seed,
+            ticket: ticket, seeds: [])
         return LinkIdentity(
             certificate: file.certificate(node: key, linkKey: agreement.publicKey), key: agreement,
-            root: root, secret: secret, version: "1")
+            root: root, secrets: MeshSecrets(secret), version: "1")
     }()
 
     static let members: Membership = {

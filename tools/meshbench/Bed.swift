@@ -41,11 +41,12 @@ struct Bed {
             key: ticketKey.publicKey.id, serial: Sodium.random(16), site: "hq", node: name,
             isCentral: central, groups: [], grants: Grant.central)
         let file = TicketFile(
-            root: root, enrol: enrol, secret: secret, ticketSeed: ticketKey.seed, ticket: ticket,
+            root: root, enrol: enrol, secrets: MeshSecrets(secret), ticketSeed: ticketKey.seed,
+            ticket: ticket,
             seeds: [])
         return DataDirectory.Identity(
             root: root, certificate: file.certificate(node: node, linkKey: link.publicKey),
-            nodeKey: node, linkKey: link, secret: secret, seeds: [])
+            nodeKey: node, linkKey: link, secrets: MeshSecrets(secret), seeds: [])
     }
 
     func store(_ path: String, _ identity: DataDirectory.Identity) throws -> Store {

@@ -62,7 +62,8 @@ enum StartBench {
             key: ticketKey.publicKey.id, serial: Sodium.random(16), site: "hq", node: "n",
             isCentral: true, groups: [], grants: Grant.central)
         let file = TicketFile(
-            root: bed.root, enrol: bed.enrol, secret: bed.secret, ticketSeed: ticketKey.seed,
+            root: bed.root, enrol: bed.enrol, secrets: MeshSecrets(bed.secret),
+            ticketSeed: ticketKey.seed,
             ticket: ticket, seeds: [])
         _ = try DataDirectory(data).join(file)
         return try DataDirectory(data).identity()

@@ -16,6 +16,7 @@ struct LinkState {
     var strikes = Strikes()
     var introductions = Introductions()
     var revocationsShown = 0
+    var secretsShown = 0
     /// The peer said goodbye.
     var isLeaving = false
 

@@ -105,4 +105,13 @@ extension Engine {
         links[id]?.revocationsShown += 1
         emit(.heed(id, bytes))
     }
+
+    /// A peer shows a change of the mesh's secret: the shell verifies it and begins anew by it.
+    mutating func receive(_ id: LinkID, secret bytes: [UInt8]) {
+        guard let link = links[id], link.secretsShown < MeshSecrets.epochsMax else {
+            return counters.add(.secretOverLimit)
+        }
+        links[id]?.secretsShown += 1
+        emit(.adopt(bytes))
+    }
 }

@@ -31,12 +31,15 @@ package struct LinkMachine: ~Copyable {
         package let version: String
         /// The salt under which both ends compare short hashes.
         package let salt: Salt
+        /// The newest epoch of the mesh's secret that it knows.
+        package let epoch: UInt32
 
         /// Describes a peer to an engine that is run without links, as in a simulation.
-        package init(certificate: Certificate, version: String, salt: Salt) {
+        package init(certificate: Certificate, version: String, salt: Salt, epoch: UInt32 = 1) {
             self.certificate = certificate
             self.version = version
             self.salt = salt
+            self.epoch = epoch
         }
     }
 
@@ -64,6 +67,7 @@ package struct LinkMachine: ~Copyable {
     private var handshake: NoiseHandshake?
     private let ephemeral: AgreementKey
     private var phase = Phase.preamble
+    private var peerEpoch: UInt32 = 0
     private var received: [UInt8] = []
     private var consumed = 0
     private var sending: CipherState?
@@ -93,7 +97,7 @@ package struct LinkMachine: ~Copyable {
         writer.append(LinkSpecification.magic)
         writer.u8(LinkSpecification.versions.lowerBound)
         writer.u8(LinkSpecification.versions.upperBound)
-        writer.u32(identity.secret.epoch)
+        writer.u32(identity.secrets.newest.epoch)
         writer.u16(0)
         return writer.bytes
     }
@@ -143,14 +147,18 @@ package struct LinkMachine: ~Copyable {
         }
         var reader = WireReader(Array(bytes[6..<10]))
         let epoch = (try? reader.u32()) ?? 0
-        guard epoch == identity.secret.epoch else { throw .unknownEpoch(epoch) }
+        // The newest that both may know; a change of either preamble on the way fails below.
+        guard let secret = identity.secrets[min(epoch, identity.secrets.newest.epoch)] else {
+            throw .unknownEpoch(epoch)
+        }
+        peerEpoch = epoch
         // Both preambles are part of what the handshake proves, so neither can be changed on the
         // way.
         let own = preamble()
         var prologue = SigningContext.link.label + identity.root.meshID.array
         prologue += isInitiator ? own + bytes : bytes + own
         handshake = NoiseHandshake(
-            isInitiator: isInitiator, prologue: prologue, psk: identity.secret.linkKey,
+            isInitiator: isInitiator, prologue: prologue, psk: secret.linkKey,
             longTerm: identity.key, ephemeral: ephemeral)
         if isInitiator {
             try send(&events) { handshake throws(NoiseError) in try handshake.writeFirst([]) }
@@ -225,7 +233,8 @@ package struct LinkMachine: ~Copyable {
         guard let salt = split() else { return }
         if let certificate {
             phase = .open
-            let peer = Peer(certificate: certificate, version: hello.version, salt: salt)
+            let peer = Peer(
+                certificate: certificate, version: hello.version, salt: salt, epoch: peerEpoch)
             return events.append(.established(peer))
         }
         guard givesRoot else { return phase = .waitingForRoot }

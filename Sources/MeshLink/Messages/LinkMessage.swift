@@ -45,6 +45,8 @@ package enum LinkMessage: Hashable, Sendable {
     case revocation([UInt8])
     /// The root document with its list, for a peer that has an older one.
     case root([UInt8])
+    /// A change of the mesh's secret that the receiver has not heard of.
+    case secret([UInt8])
     /// A type of a later version that may be skipped.
     case unknown(UInt8)
 
@@ -68,6 +70,7 @@ package enum LinkMessage: Hashable, Sendable {
         case graft = 32
         case revocation = 40
         case root = 42
+        case secret = 44
     }
 
     /// The type byte and the fields.
@@ -98,6 +101,7 @@ package enum LinkMessage: Hashable, Sendable {
         case .graft: Self.put(&writer, .graft) { _ in }
         case .revocation(let bytes): Self.put(&writer, .revocation) { $0.append(bytes) }
         case .root(let bytes): Self.put(&writer, .root) { $0.append(bytes) }
+        case .secret(let bytes): Self.put(&writer, .secret) { $0.append(bytes) }
         case .unknown(let tag): writer.u8(tag)
         }
         return writer.bytes
@@ -143,6 +147,7 @@ package enum LinkMessage: Hashable, Sendable {
         case .graft: self = .graft
         case .revocation: self = .revocation(try reader.take(reader.left))
         case .root: self = .root(try reader.take(reader.left))
+        case .secret: self = .secret(try reader.take(reader.left))
         }
         try reader.finish()
     }

@@ -28,19 +28,19 @@ package struct DataDirectory: Sendable {
         package let certificate: Certificate
         package let nodeKey: SigningKey
         package let linkKey: AgreementKey
-        package let secret: MeshSecret
+        package let secrets: MeshSecrets
         package let seeds: [String]
 
         /// Joins the pieces; the caller has checked that they belong together.
         package init(
             root: RootDocument, certificate: Certificate, nodeKey: SigningKey,
-            linkKey: AgreementKey, secret: MeshSecret, seeds: [String]
+            linkKey: AgreementKey, secrets: MeshSecrets, seeds: [String]
         ) {
             self.root = root
             self.certificate = certificate
             self.nodeKey = nodeKey
             self.linkKey = linkKey
-            self.secret = secret
+            self.secrets = secrets
             self.seeds = seeds
         }
     }
@@ -76,9 +76,10 @@ package struct DataDirectory: Sendable {
         try Self.write(nodeSeed.array, to: file("node.key"), mode: 0o600)
         try Self.write(linkSeed.array, to: file("link.key"), mode: 0o600)
         var secret = WireWriter()
-        secret.u32(ticket.secret.epoch)
-        secret.append(ticket.secret.value)
+        secret.u32(ticket.secrets.first.epoch)
+        secret.append(ticket.secrets.first.value)
         try Self.write(secret.bytes, to: file("mesh.secret"), mode: 0o600)
+        try write(changes: ticket.unjudgedChanges)
         try Self.write(ticket.root.encoded, to: file("root"), mode: 0o600)
         let seeds = ticket.seeds.joined(separator: "\n")
         try Self.write(Array(seeds.utf8), to: file("seeds"), mode: 0o600)
@@ -99,14 +100,11 @@ package struct DataDirectory: Sendable {
         let linkKey = AgreementKey(secret: try secret("link.key"), isGuarded: true)
         guard nodeKey.publicKey.node == certificate.node, linkKey.publicKey == certificate.linkKey
         else { throw StoreError.unusable("the keys in \(path) do not belong to its certificate") }
-        var reader = WireReader(try Self.readSecret(file("mesh.secret")))
-        let meshSecret = MeshSecret(epoch: try reader.u32(), value: try reader.bytes32())
-        try reader.finish()
         let seeds = String(decoding: try Self.read(file("seeds")), as: UTF8.self)
             .split(separator: "\n").map(String.init)
         return Identity(
             root: root, certificate: certificate, nodeKey: nodeKey, linkKey: linkKey,
-            secret: meshSecret, seeds: seeds)
+            secrets: try secrets(root), seeds: seeds)
     }
 
     /// The root document, with the list of what stands of retired keys where one has come.
@@ -126,6 +124,42 @@ package struct DataDirectory: Sendable {
         // A list without its document, or the other way round, comes anew with the next link.
         try Self.write(root.honours.encoded, to: file("honours"), mode: 0o600)
         try Self.write(root.encoded, to: file("root"), mode: 0o600)
+        return true
+    }
+
+    /// The mesh's secret with its changes; those by keys that were retired since open nothing.
+    private func secrets(_ root: RootDocument) throws -> MeshSecrets {
+        var reader = WireReader(try Self.readSecret(file("mesh.secret")))
+        let first = MeshSecret(epoch: try reader.u32(), value: try reader.bytes32())
+        try reader.finish()
+        return MeshSecrets(
+            first,
+            changes: try changes().compactMap { try? SecretDocument(decoding: $0, root: root) })
+    }
+
+    private func changes() throws -> [[UInt8]] {
+        guard FileManager.default.fileExists(atPath: file("secrets")) else { return [] }
+        var reader = WireReader(try Self.readSecret(file("secrets")))
+        var list: [[UInt8]] = []
+        while reader.left > 0 {
+            list.append(try reader.medium("mesh secret", limit: SecretDocument.byteCount))
+        }
+        return list
+    }
+
+    private func write(changes: [[UInt8]]) throws {
+        if changes.isEmpty { return }
+        var writer = WireWriter()
+        for change in changes { writer.medium(change) }
+        try Self.write(writer.bytes, to: file("secrets"), mode: 0o600)
+    }
+
+    /// Keeps a change of the mesh's secret.
+    ///
+    /// - Returns: false where it is known, or too old to be of use; then nothing is changed.
+    package func adopt(_ change: SecretDocument, root: RootDocument) throws -> Bool {
+        guard let next = try secrets(root).taking(change) else { return false }
+        try write(changes: next.changes.map(\.encoded))
         return true
     }
 
