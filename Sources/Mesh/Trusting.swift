@@ -24,7 +24,7 @@ extension MeshNode {
         }
     }
 
-    /// Keeps a change of the mesh's secret that an enrol key has signed; the node ends soon, to begin
+    /// Keeps a change of the mesh's secret that an enrol key signed; the node ends soon, to begin
     /// again by it.
     ///
     /// - Returns: whether it is new here.

@@ -71,6 +71,16 @@ extension Simulation {
         }
     }
 
+    /// A policy that the centre has lost, and that nobody could bring it, is signed again by the
+    /// operator, whose keys are elsewhere: its only record rotted, or went with a disk.
+    func signLostPolicies() {
+        var policies = Apps.namespaces
+        for (name, ways) in definitions { policies[name] = ways.count == 1 ? ways.first : nil }
+        for (name, policy) in policies.sorted(by: { $0.key < $1.key }) {
+            define(name, policy, at: nodes[0])
+        }
+    }
+
     private func performOnNode(_ action: Scenario.Action) {
         switch action {
         case .kill(let name): if let node = named(name) { crash(node, power: false) }

@@ -238,6 +238,8 @@ package final class Simulation {
         while failure == nil, now < end {
             runUntil(now.advanced(by: .milliseconds(500)))
             guard failure == nil else { return }
+            // An operator looks at the centre once there was time for others to bring it theirs.
+            if now.since(begin) > pause * 2 { signLostPolicies() }
             let difference: String?
             do { difference = try Apps.difference(members) } catch let error as Unreadable {
                 failed(nodes[error.node], error.why)
