@@ -37,11 +37,14 @@ public struct RevocationsView: Codable, Sendable {
     public var meshId: String
     /// One a document: a server that was revoked twice stands here twice.
     public var revocations: [RevocationView]
+    /// The root document by which they were judged, as it is carried, hexadecimal; in files alone.
+    public var root: String?
 
     /// Fills in the list.
-    public init(meshId: String, revocations: [RevocationView]) {
+    public init(meshId: String, revocations: [RevocationView], root: String? = nil) {
         self.meshId = meshId
         self.revocations = revocations
+        self.root = root
     }
 }
 

@@ -183,7 +183,7 @@ extension KeysCommand {
             let client = try connection.client()
             try Self.compare(root, try await client.root())
             if role == .secret { return try await changeSecret(folder, root, client) }
-            var survey = Survey(root: root, issued: Set(try folder.issuedTickets().map(\.serial)))
+            var survey = Survey(root: root, issued: try folder.issuedTickets())
             survey.takesAll = all
             survey.also = Set(also)
             try await survey.look(client, folder)

@@ -12,13 +12,14 @@ import MeshTrust
 /// it is to stand once they are retired.
 struct Survey {
     let root: RootDocument
-    /// The serials of the tickets that the folder's note names.
-    let issued: Set<[UInt8]>
+    /// The tickets that the folder's note names.
+    let issued: [IssuedTicket]
     var takesAll = false
     /// Servers whose certificates stand all the same.
     var also: Set<String> = []
 
     private(set) var stands: Set<Digest>
+    private var used: Set<[UInt8]> = []
     private var kept: [String] = []
     private var dropped: [String] = []
     private var policies: [String] = []
@@ -26,7 +27,7 @@ struct Survey {
     private var charters: [String] = []
     private var found: Set<String> = []
 
-    init(root: RootDocument, issued: Set<[UInt8]>) {
+    init(root: RootDocument, issued: [IssuedTicket]) {
         self.root = root
         self.issued = issued
         stands = root.honours.adding([])
@@ -87,7 +88,9 @@ struct Survey {
         let line = "\(name) (\(certificate.node.description.prefix(8)))"
         let isNamed = also.contains(name)
         if isNamed { found.insert(name) }
-        guard takesAll || isNamed || issued.contains(ticket.serial) else {
+        used.insert(ticket.serial)
+        let isIssued = issued.contains { $0.serial == ticket.serial }
+        guard takesAll || isNamed || isIssued else {
             return dropped.append(line)
         }
         if stands.insert(Honours.name(of: ticket.body, for: .ticket)).inserted {
@@ -107,6 +110,9 @@ struct Survey {
             list("servers that stay", kept)
             list("policies that stand", policies)
             list("! servers that are out, with all that they wrote", dropped)
+            list(
+                "! tickets that nobody has used, the server says: they end, and who joined by one is out",
+                issued.filter { !used.contains($0.serial) }.map { "\($0.site)/\($0.node)" })
         case .revoke: list("revocations that stand", revocations)
         case .root: list("channels that go on", charters)
         case .secret: break

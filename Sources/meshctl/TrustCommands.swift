@@ -141,7 +141,8 @@ struct Revoke: AsyncParsableCommand {
 /// Revocations by hand: for sites that no line reaches.
 struct TrustCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "trust", abstract: "Shows revocations, and carries them by hand.",
+        commandName: "trust",
+        abstract: "Shows revocations, and carries them and the root document by hand.",
         subcommands: [ListAll.self, ExportAll.self, ImportAll.self])
 
     struct ListAll: AsyncParsableCommand {
@@ -173,25 +174,30 @@ struct TrustCommand: AsyncParsableCommand {
     struct ExportAll: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             commandName: "export",
-            abstract: "Writes all revocations to a file; nothing in it is secret.")
+            abstract: "Writes the root document and all revocations to a file; nothing is secret.")
 
         @OptionGroup var connection: Connection
         @Argument(help: "The file to write.") var file: String
 
         func run() async throws {
-            let view = try await connection.client().revocations()
+            let client = try connection.client()
+            var view = try await client.revocations()
+            let root = try await client.root()
+            view.root = root.document
             let data = try MeshJSON.encode(view) + [10]
             guard FileManager.default.createFile(atPath: file, contents: Data(data)) else {
                 throw Failure("\(file) cannot be written")
             }
-            Console.complain("\(view.revocations.count) revocations are in \(file)")
+            Console.complain(
+                "version \(root.version) of the root document and \(view.revocations.count) revocations are in \(file)"
+            )
         }
     }
 
     struct ImportAll: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             commandName: "import",
-            abstract: "Hands the revocations of a file to a node, which verifies each.")
+            abstract: "Hands what is in a file to a node, which verifies each document.")
 
         @OptionGroup var connection: Connection
         @Argument(help: "The file.") var file: String
@@ -204,6 +210,8 @@ struct TrustCommand: AsyncParsableCommand {
                 throw Failure("\(file) is not a file of 'meshctl trust export'")
             }
             let client = try connection.client()
+            try Sodium.start()
+            if let root = view.root { try await bring(root, client) }
             var count = 0
             for (index, one) in view.revocations.enumerated() {
                 guard let document = Hex.decode(one.document) else {
@@ -216,6 +224,17 @@ struct TrustCommand: AsyncParsableCommand {
                 }
             }
             Console.complain("\(count) of \(view.revocations.count) revocations were new")
+        }
+
+        /// First of all, since later documents may be by keys that only it names.
+        private func bring(_ text: String, _ client: NodeClient) async throws {
+            guard let bytes = Hex.decode(text), let root = try? RootDocument(carried: bytes) else {
+                throw Failure("\(file): the root document in it is malformed")
+            }
+            guard root.version > 1 else { return }
+            do { try await client.take(root) } catch let problem as Problem {
+                throw Failure("\(file): the root document: \(problem.detail)")
+            }
         }
     }
 }

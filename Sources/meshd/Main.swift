@@ -8,6 +8,7 @@ import MeshCrypto
 import MeshHTTP
 import MeshStore
 import ServiceLifecycle
+import Synchronization
 import UnixSignals
 
 /// The node: a server of the mesh, in the foreground, until SIGTERM.
@@ -143,16 +144,17 @@ struct Main: AsyncParsableCommand {
                 services: [
                     .init(service: service, successTerminationBehavior: .gracefullyShutdownGroup)
                 ], gracefulShutdownSignals: [.sigterm, .sigint], logger: logger))
+        let endings = EndRequests()
+        await endings.hear()
         try await services.run()
-        if node.wantsToBeginAnew { Self.beginAnew() }
+        if node.wantsToBeginAnew { Self.beginAnew(unless: endings) }
     }
 
     /// Becomes a new process under the same number: whatever judged by the old keys is gone.
-    private static func beginAnew() {
-        // The new process inherits what this thread holds back.
-        var none = sigset_t()
-        sigemptyset(&none)
-        pthread_sigmask(SIG_SETMASK, &none, nil)
+    private static func beginAnew(unless endings: EndRequests) {
+        // What comes from here on waits for the new process.
+        endings.holdBack()
+        guard !endings.hasCome else { return }
         let words = CommandLine.arguments.map { strdup($0) } + [nil]
         execv("/proc/self/exe", words)
     }
@@ -197,5 +199,28 @@ actor Readiness {
     func reach() {
         missing -= 1
         if missing == 0 { announce() }
+    }
+}
+
+/// Hears of signals that ask the process to end, beside those who shut it down by them: a process
+/// that was asked does not begin anew.
+final class EndRequests: Sendable {
+    private let count = Atomic(0)
+
+    /// Hears from now on, for as long as the process lives.
+    func hear() async {
+        let signals = await UnixSignalsSequence(trapping: .sigterm, .sigint)
+        Task { for await _ in signals { count.add(1, ordering: .relaxed) } }
+    }
+
+    /// Whether one has come.
+    var hasCome: Bool { count.load(ordering: .relaxed) > 0 }
+
+    /// Lets what comes to this thread wait.
+    func holdBack() {
+        var set = sigset_t()
+        sigemptyset(&set)
+        for number in [SIGTERM, SIGINT] { sigaddset(&set, number) }
+        pthread_sigmask(SIG_BLOCK, &set, nil)
     }
 }
