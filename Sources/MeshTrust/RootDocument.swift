@@ -197,6 +197,17 @@ package struct RootDocument: Sendable {
         guard isWhole else { throw .wrongHonours }
     }
 
+    /// The document with its list, where that is at hand: one that is not its own changes nothing.
+    package func with(_ honours: Honours) throws(TrustError) -> RootDocument {
+        try RootDocument(decoding: encoded, honours: honours, of: meshID)
+    }
+
+    /// What a file is called that holds the list: by its hash, so that the one of this version and
+    /// that of the next lie side by side until the document itself has changed.
+    package var honoursFile: String? {
+        current.link.map { "honours-" + Hex.encode($0.honours.array.prefix(8)) }
+    }
+
     /// Whether a document goes on where this one ends.
     package func isSucceeded(by other: RootDocument) -> Bool {
         other.meshID == meshID && other.isWhole

@@ -12,10 +12,12 @@ import MeshTrust
 extension KeyFolder {
     /// The root document, with the list of what stands of retired keys.
     func root() throws -> RootDocument {
-        let isHeld = FileManager.default.fileExists(atPath: "\(path)/honours")
         do {
-            let honours = isHeld ? try Honours(decoding: try read("honours")) : Honours([])
-            return try RootDocument(decoding: try read("root"), honours: honours)
+            let root = try RootDocument(decoding: try read("root"))
+            guard let name = root.honoursFile else { return root }
+            let whole = try root.with(try Honours(decoding: try read(name)))
+            guard whole.isWhole else { throw Failure("\(path)/\(name) was changed") }
+            return whole
         } catch let error as TrustError {
             throw Failure("\(path)/root: \(error)")
         }
@@ -23,7 +25,7 @@ extension KeyFolder {
 
     /// Writes a root document: first the list, without which it says less.
     func write(_ root: RootDocument) throws {
-        try write(root.honours.encoded, "honours")
+        if let name = root.honoursFile { try write(root.honours.encoded, name) }
         try write(root.encoded, "root")
     }
 

@@ -46,8 +46,10 @@ struct KeysCommand: AsyncParsableCommand {
                 "root:     \(current.threshold) of \(current.rootKeys.count) must sign; \(held.count) of them are in \(keys)"
             )
             for (role, named) in [("enrol", current.enrolKeys), ("revoke", current.revokeKeys)] {
-                let file = (try? folder.key(role, among: named))?.file
-                let text = file.map { "\(keys)/\($0)" } ?? "not in \(keys)"
+                let text: String
+                do { text = "\(keys)/\(try folder.key(role, among: named).file)" } catch {
+                    text = "\(error)"
+                }
                 Console.line("\(role):".padding(toLength: 10, withPad: " ", startingAt: 0) + text)
             }
             do {
@@ -72,7 +74,7 @@ struct KeysCommand: AsyncParsableCommand {
             abstract: "Hands what is in KEYS to a server, from which it goes to all.",
             discussion: """
                 The root document, and over the server's own socket the changes of the mesh's secret. For a site that nobody
-                reaches take the folder there, without its keys: the files root and honours, and, for the secret, mesh.secret
+                reaches take the folder there, without its keys: the files root and honours-*, and, for the secret, mesh.secret
                 and secrets.
                 """)
 

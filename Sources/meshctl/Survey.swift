@@ -20,11 +20,11 @@ struct Survey {
 
     private(set) var stands: Set<Digest>
     private var used: Set<[UInt8]> = []
-    private var kept: [String] = []
-    private var dropped: [String] = []
-    private var policies: [String] = []
-    private var revocations: [String] = []
-    private var charters: [String] = []
+    private var kept: Set<String> = []
+    private var dropped: Set<String> = []
+    private var policies: Set<String> = []
+    private var revocations: Set<String> = []
+    private var charters: Set<String> = []
     private var found: Set<String> = []
 
     init(root: RootDocument, issued: [IssuedTicket]) {
@@ -50,7 +50,7 @@ struct Survey {
                 document.stands(under: root)
             else { continue }
             stands.insert(Honours.name(of: document.body, for: .definition))
-            policies.append(
+            policies.insert(
                 "\(document.namespace) (audience \(view.audience), writers \(view.writers), merge \(view.merge))"
             )
         }
@@ -59,7 +59,7 @@ struct Survey {
                 let revocation = try? Revocation(decoding: bytes, root: root), revocation.stands
             else { continue }
             stands.insert(Honours.name(of: revocation.body, for: .revocation))
-            revocations.append(
+            revocations.insert(
                 "\(view.site ?? "-")/\(view.node), \(Console.date(view.createdMs)): \(view.reason)")
         }
         for change in (try? folder.secrets(of: root))?.changes ?? [] {
@@ -76,10 +76,8 @@ struct Survey {
 
     private mutating func note(_ charter: Charter) {
         guard charter.stands else { return }
-        let name = Honours.name(of: charter.body, for: .charter)
-        if stands.insert(name).inserted {
-            charters.append("\(charter.channel), epoch \(charter.epoch)")
-        }
+        stands.insert(Honours.name(of: charter.body, for: .charter))
+        charters.insert("\(charter.channel), epoch \(charter.epoch)")
     }
 
     private mutating func note(_ certificate: Certificate) {
@@ -91,16 +89,15 @@ struct Survey {
         used.insert(ticket.serial)
         let isIssued = issued.contains { $0.serial == ticket.serial }
         guard takesAll || isNamed || isIssued else {
-            return dropped.append(line)
+            return _ = dropped.insert(line)
         }
-        if stands.insert(Honours.name(of: ticket.body, for: .ticket)).inserted {
-            kept.append(line)
-        }
+        stands.insert(Honours.name(of: ticket.body, for: .ticket))
+        kept.insert(line)
     }
 
     /// Says what stands and what does not.
     func show(_ role: KeysCommand.Rotate.Role) {
-        func list(_ title: String, _ lines: [String]) {
+        func list(_ title: String, _ lines: some Collection<String>) {
             if lines.isEmpty { return }
             Console.line("\(title):")
             for line in lines.sorted() { Console.line("  \(line)") }

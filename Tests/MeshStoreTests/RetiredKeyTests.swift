@@ -95,6 +95,17 @@ private let prices = Scope("prices@site/s1")!
         }
     }
 
+    @Test func `takes out nobody as long as its list is not there`() throws {
+        let whole = try root(listing: [honest, witness])
+        let store = try restarted(witness, by: try RootDocument(decoding: whole.encoded))
+        #expect(try store.text(prices, "soup") == "0")
+        #expect(!store.isRevoked(honest.certificate.node))
+        #expect(!store.isRevoked(minted.certificate.node))
+        store.close()
+        let again = try restarted(witness, by: whole)
+        #expect(try again.text(prices, "soup") == "4")
+    }
+
     @Test func `keeps everything of servers that are listed`() throws {
         let store = try restarted(witness, by: try root(listing: [honest, minted, witness]))
         #expect(try store.text(prices, "soup") == "0")

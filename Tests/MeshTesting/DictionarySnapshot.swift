@@ -245,7 +245,8 @@ final class DictionarySnapshot: RecordSnapshot {
     func revocations() -> [Revocation] { state.revocations }
 
     func retired() -> [NodeID] {
-        state.certificates.filter { _, list in
+        guard root.isWhole else { return [] }
+        return state.certificates.filter { _, list in
             list.allSatisfy { Certificate.isRetired($0.encoded, root: root) }
         }.map(\.key)
     }

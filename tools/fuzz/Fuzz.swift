@@ -18,6 +18,13 @@ private let targets: [String: @Sendable ([UInt8]) -> Void] = [
     "root": { bytes in
         if let root = try? RootDocument(decoding: bytes) { check(root.encoded, bytes) }
     },
+    "root-carried": { bytes in
+        if let root = try? RootDocument(carried: bytes) { check(root.carried, bytes) }
+    },
+    "honours": { bytes in
+        if let honours = try? Honours(decoding: bytes) { check(honours.encoded, bytes) }
+    },
+    "secret": { _ = try? SecretDocument(decoding: $0, root: Fixed.root) },
     "ticket": { _ = try? TicketFile(text: String(decoding: $0, as: UTF8.self)) },
     "ticket-body": { bytes in
         if let ticket = try? Ticket(decodingBody: bytes) { check(ticket.body, bytes) }

@@ -109,21 +109,24 @@ package struct DataDirectory: Sendable {
 
     /// The root document, with the list of what stands of retired keys where one has come.
     private func root() throws -> RootDocument {
-        let list = file("honours")
-        let isHeld = FileManager.default.fileExists(atPath: list)
-        let honours = isHeld ? try? Honours(decoding: try Self.read(list)) : nil
-        return try RootDocument(
-            decoding: try Self.read(file("root")), honours: honours ?? Honours([]))
+        let root = try RootDocument(decoding: try Self.read(file("root")))
+        guard let name = root.honoursFile, FileManager.default.fileExists(atPath: file(name)),
+            let honours = try? Honours(decoding: try Self.read(file(name)))
+        else { return root }
+        return try root.with(honours)
     }
 
     /// Keeps a root document that goes on where the present one ends.
     ///
     /// - Returns: false where it does not; then nothing is changed.
     package func adopt(_ root: RootDocument) throws -> Bool {
-        guard try self.root().isSucceeded(by: root) else { return false }
-        // A list without its document, or the other way round, comes anew with the next link.
-        try Self.write(root.honours.encoded, to: file("honours"), mode: 0o600)
+        let old = try self.root()
+        guard old.isSucceeded(by: root) else { return false }
+        if let name = root.honoursFile {
+            try Self.write(root.honours.encoded, to: file(name), mode: 0o600)
+        }
         try Self.write(root.encoded, to: file("root"), mode: 0o600)
+        if let name = old.honoursFile, name != root.honoursFile { unlink(file(name)) }
         return true
     }
 

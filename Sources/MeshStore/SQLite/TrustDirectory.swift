@@ -95,7 +95,8 @@ package final class TrustDirectory: Sendable {
     /// The nodes whose every certificate is by a key that was retired: they are no members, and
     /// nothing that they wrote stands.
     func retired(_ db: Database) throws -> [NodeID] {
-        if root.versions.count == 1 { return [] }
+        // Without the list nobody can tell who stands.
+        if root.versions.count == 1 || !root.isWhole { return [] }
         var isRetired: [NodeID: Bool] = [:]
         let rows = try db.rows("SELECT node, bytes FROM certificate") { row in
             (row.fixed(0) as NodeID?, row.bytes(1))
