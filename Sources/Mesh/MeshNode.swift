@@ -54,7 +54,7 @@ public final class MeshNode: Sendable {
     private let changeHub = ChangeHub()
     let discoveryLog = Mutex(DiscoveryLog())
     let hasLeft = Mutex(false)
-    let hasNewTrust = Mutex(false)
+    let newTrust = Mutex(NewTrust.none)
     let datagramPort = Mutex<DatagramPort?>(nil)
     let datagramBudget = Mutex(Budget(perSecond: 2000))
     let backlog = Mutex<[LinkID: Backlog]>([:])
@@ -128,7 +128,7 @@ public final class MeshNode: Sendable {
             feed.finish()
         }
         store.observe(observers)
-        store.cutRetired()
+        store.judgeAnew()
         store.bringBackRevocations()
         content.open()
         let port = linkPort()

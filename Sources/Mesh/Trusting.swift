@@ -1,22 +1,35 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import Logging
+internal import MeshCore
 internal import MeshStore
 package import MeshTrust
 internal import Synchronization
 
-/// A new root document: everything that was judged is judged anew, by a new process.
+/// Whether the mesh's own keys have changed since this process began.
+enum NewTrust {
+    case none
+    /// A peer told a change of the secret, which may wait: whoever has an enrol key could have the
+    /// whole mesh begin anew without end.
+    case inTime
+    case now
+}
+
+/// A new root document, or a new secret: everything that was judged is judged anew, by a new
+/// process.
 extension MeshNode {
+    /// How long a process serves at least where a peer told a change of the secret.
+    private static let servesAtLeast = Duration.seconds(60)
+
     /// Keeps a root document that goes on where the present one ends; the node ends soon, to begin
     /// again by it.
     ///
     /// - Returns: whether it is new here.
     /// - Throws: where the files cannot be written.
     package func adopt(_ root: RootDocument) throws -> Bool {
-        try hasNewTrust.withLock { hasNewTrust in
-            let directory = DataDirectory(configuration.dataDirectory)
-            guard try directory.adopt(root) else { return false }
-            hasNewTrust = true
+        try newTrust.withLock { newTrust in
+            guard try DataDirectory(configuration.dataDirectory).adopt(root) else { return false }
+            newTrust = .now
             logger.notice(
                 "The mesh's keys have changed; this server begins anew",
                 metadata: ["root.version": "\(root.version)"])
@@ -24,16 +37,17 @@ extension MeshNode {
         }
     }
 
-    /// Keeps a change of the mesh's secret that an enrol key signed; the node ends soon, to begin
-    /// again by it.
+    /// Keeps a change of the mesh's secret that an enrol key signed; the node ends to begin again
+    /// by it.
     ///
-    /// - Returns: whether it is new here.
-    /// - Throws: why it is refused, or where the files cannot be written.
-    package func adopt(_ change: SecretDocument) throws -> Bool {
-        try hasNewTrust.withLock { hasNewTrust in
+    /// - Parameter when: how soon.
+    /// - Returns: whether it is new here, and follows the newest that is known.
+    /// - Throws: where the files cannot be written.
+    func adopt(_ change: SecretDocument, _ when: NewTrust = .now) throws -> Bool {
+        try newTrust.withLock { newTrust in
             let directory = DataDirectory(configuration.dataDirectory)
             guard try directory.adopt(change, root: store.identity.root) else { return false }
-            hasNewTrust = true
+            if newTrust != .now { newTrust = when }
             logger.notice(
                 "The mesh's secret has changed; this server begins anew",
                 metadata: ["secret.epoch": "\(change.secret.epoch)"])
@@ -41,11 +55,17 @@ extension MeshNode {
         }
     }
 
+    /// Keeps a change of the secret that the operator brought.
+    ///
+    /// - Returns: whether it is new here, and follows the newest that is known.
+    /// - Throws: where the files cannot be written.
+    package func bring(_ change: SecretDocument) throws -> Bool { try adopt(change) }
+
     /// A peer shows a change of the secret.
     func take(secret bytes: [UInt8]) {
         do {
             let change = try SecretDocument(decoding: bytes, root: store.identity.root)
-            if try !adopt(change) { count("secret_known") }
+            if try !adopt(change, .inTime) { count("secret_known") }
         } catch let error as TrustError {
             count("secret_refused")
             logger.debug("A change of the secret is refused: \(error)")
@@ -54,9 +74,15 @@ extension MeshNode {
         }
     }
 
-    /// Whether the node ended because the mesh's keys have changed: whoever runs it makes a new one
-    /// of the same directory.
-    public var wantsToBeginAnew: Bool { hasNewTrust.withLock { $0 } }
+    /// Whether the node ends, or has ended, because the mesh's keys have changed: whoever runs it
+    /// makes a new one of the same directory.
+    public var wantsToBeginAnew: Bool {
+        switch newTrust.withLock({ $0 }) {
+        case .none: false
+        case .inTime: uptime >= Self.servesAtLeast
+        case .now: true
+        }
+    }
 
     /// Whether `run` is to end in good order.
     var isDone: Bool { wantsToBeginAnew || hasLeft.withLock { $0 } }

@@ -118,7 +118,7 @@ extension Routes {
 
     func allCertificates() throws -> AllCertificatesView {
         AllCertificatesView(
-            certificates: try store.allCertificates().map { Hex.encode($0.encoded) })
+            certificates: try store.shownCertificates().map { Hex.encode($0.encoded) })
     }
 
     /// The signed proof of who a server is, for commands that hold keys.

@@ -41,7 +41,7 @@ extension Routes {
             throw Problem(
                 code: "secret_refused", title: "Secret refused", status: 422, detail: "\(error)")
         }
-        let isNew = try node.adopt(change)
+        let isNew = try node.bring(change)
         let newest = max(store.identity.secrets.newest.epoch, isNew ? change.secret.epoch : 0)
         return try Self.json(
             SecretView(epoch: newest, isNew: isNew), status: isNew ? .accepted : .ok)

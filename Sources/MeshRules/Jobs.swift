@@ -3,6 +3,7 @@
 package import MeshCore
 internal import MeshCrypto
 package import MeshReplication
+package import MeshTrust
 
 /// One write of an app.
 package struct Write: Sendable {
@@ -122,8 +123,9 @@ package enum RecordJob: Sendable {
     case ingest(CommitsMessage)
     /// Something was found rotten as it was read.
     case damaged(Set<Damage>)
-    /// Nodes are no members any more, since the root document has retired who enrolled them.
-    case recut(Set<NodeID>)
+    /// The root document has changed: nodes are no members any more, since who enrolled them was
+    /// retired, and revocations that are known count.
+    case judgeAnew(retired: Set<NodeID>, revocations: [Revocation])
     /// What is kept of superseded records is to fit its room again.
     case trim
 }

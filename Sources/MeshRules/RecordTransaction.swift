@@ -82,7 +82,7 @@ package struct RecordTransaction: Sendable {
         case ingest(CommitsMessage, [[Record]])
         case refused(Refusal)
         case damaged(Set<Damage>)
-        case recut(Set<NodeID>)
+        case judgeAnew(retired: Set<NodeID>, revocations: [Revocation])
         case trim
     }
 
@@ -96,7 +96,7 @@ package struct RecordTransaction: Sendable {
     var drafts: [Scope: Draft] = [:]
     var newlyRevoked: [Revocation] = []
     /// Nodes whose enrol keys were retired.
-    private var recut: Set<NodeID> = []
+    private(set) var retired: Set<NodeID> = []
     /// Ranges whose records are gone, so that what they had superseded may live again.
     var undone: [LogName: ClosedRange<UInt64>] = [:]
     /// Nodes of whose lives it is no longer known what they had inherited, or something else is.
@@ -119,7 +119,8 @@ package struct RecordTransaction: Sendable {
             switch job {
             case .write(let request): return .write(request)
             case .damaged(let damage): return .damaged(damage)
-            case .recut(let nodes): return .recut(nodes)
+            case .judgeAnew(let nodes, let revocations):
+                return .judgeAnew(retired: nodes, revocations: revocations)
             case .trim: return .trim
             case .ingest(let message):
                 guard let records = Self.decoded(message) else { return .refused(.malformed) }
@@ -147,7 +148,7 @@ package struct RecordTransaction: Sendable {
             case .damaged(let damage): add(damage, to: &needs)
             case .trim:
                 for undo in UndoClass.allCases { needs.oldest[undo] = RuleLimits.trimRows }
-            case .recut, .refused: break
+            case .judgeAnew, .refused: break
             }
         }
         return needs
@@ -191,8 +192,12 @@ package struct RecordTransaction: Sendable {
                 sealDrafts()
                 quarantine(damage)
                 conclusion.answers.append(.done)
-            case .recut(let nodes):
-                recut.formUnion(nodes)
+            case .judgeAnew(let nodes, let revocations):
+                retired.formUnion(nodes)
+                for revocation in revocations {
+                    work.add(revocation)
+                    newlyRevoked.append(revocation)
+                }
                 conclusion.answers.append(.done)
             case .trim:
                 trims = true
@@ -212,10 +217,10 @@ package struct RecordTransaction: Sendable {
 
     /// The next step after jobs were judged and lost commits signed again.
     mutating func proceed() -> Step {
-        if !newlyRevoked.isEmpty || !recut.isEmpty {
+        if !newlyRevoked.isEmpty || !retired.isEmpty {
             phase = .cutting
             var needs = Needs()
-            needs.logsOf = recut.union(newlyRevoked.map(\.node))
+            needs.logsOf = retired.union(newlyRevoked.map(\.node))
             return .more(work.takeChanges(), needs)
         }
         if !undone.isEmpty || !rewrites.isEmpty { return lookForUndo(cut: []) }

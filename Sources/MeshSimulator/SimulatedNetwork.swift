@@ -250,7 +250,7 @@ extension Simulation {
                 isLocal: other.site == end.node.site, host: other.host,
                 datagramKey: SimulatedTrust.bytes(&random))
             post(end.node, .linkUp(LinkID(end.number), peer, origin))
-        case .newRoot: preconditionFailure("no scenario changes the mesh's keys")
+        case .settling, .newRoot: preconditionFailure("no scenario changes the mesh's keys")
         case .ended(let error): close(end, "\(error)")
         }
     }

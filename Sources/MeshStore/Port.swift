@@ -197,6 +197,9 @@ package protocol RecordSnapshot: RecordIndex {
     /// The nodes whose every certificate is by a key that the mesh has retired.
     func retired() throws -> [NodeID]
 
+    /// The certificates by keys that the mesh has retired.
+    func retiredCertificates() throws -> [Certificate]
+
     /// Bytes that the store takes.
     func byteCount() throws -> Int
 

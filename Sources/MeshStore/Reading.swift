@@ -231,4 +231,9 @@ extension Store {
 
     /// Every certificate that was ever shown here.
     package func allCertificates() throws -> [Certificate] { try read { try $0.certificates() } }
+
+    /// Those, and those of nodes that the root document has taken out: for commands that hold keys.
+    package func shownCertificates() throws -> [Certificate] {
+        try read { try $0.certificates() + $0.retiredCertificates() }
+    }
 }

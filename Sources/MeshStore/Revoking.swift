@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+internal import MeshContent
 package import MeshCore
 internal import MeshReplication
 internal import MeshRules
@@ -47,13 +48,39 @@ extension Store {
         }
     }
 
-    /// Takes out what nodes wrote whose enrol keys the mesh has retired; asked for at each start,
-    /// as a root document may have come since the last. This node's own records stay: it takes no
-    /// more writes, and an operator may let it stand after all.
-    package func cutRetired() {
-        let retired = (try? read { try $0.retired() }) ?? []
-        let others = Set(retired).subtracting([identity.certificate.node])
-        if !others.isEmpty { submit(.recut(others)) }
+    /// Judges by the root document what was judged by an earlier one; asked for at each start, as one
+    /// may have come since the last.
+    ///
+    /// What nodes wrote goes whose enrol keys were retired; what stands by its own signatures is
+    /// brought anew. Revocations that are held and count, cut. This node's own records stay: where
+    /// it is out itself it takes no more writes, and an operator may let it stand after all.
+    package func judgeAnew() {
+        guard identity.root.version > 1, identity.root.isWhole else { return }
+        let nodes = (try? read { try $0.retired() }) ?? []
+        let retired = Set(nodes).subtracting([identity.certificate.node])
+        let revocations = documents(in: Revocation.scope).compactMap { record in
+            try? Revocation(decoding: record.record.body, root: identity.root)
+        }.filter(\.stands)
+        let releases = ((try? scopes()) ?? []).filter {
+            $0.namespace == ContentSpecification.namespace
+        }.flatMap { scope in
+            documents(in: scope).filter { retired.contains($0.dot.author.node) }.map {
+                (scope, $0.record)
+            }
+        }
+        submit(.judgeAnew(retired: retired, revocations: revocations))
+        settle()
+        bringBackRevocations()
+        for (scope, record) in releases {
+            let write = Write(
+                .put, record.key, contentType: record.contentType, body: record.body)
+            self.write(WriteRequest(scope: scope, writes: [write])) { _ in }
+        }
+    }
+
+    private func documents(in scope: Scope) -> [StoredVersion] {
+        let states = (try? list(scope, prefix: [], after: nil, limit: 10_000)) ?? []
+        return states.flatMap(\.versions)
     }
 
     /// The logs of a node as far as they are held here, and how far each goes.

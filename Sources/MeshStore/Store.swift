@@ -34,7 +34,7 @@ package final class Store: Sendable {
         case write(WriteRequest, @Sendable (Result<[Receipt], StoreError>) -> Void)
         case ingest([CommitsMessage], @Sendable (Result<[IngestOutcome], StoreError>) -> Void)
         case damaged(Set<Damage>)
-        case recut(Set<NodeID>)
+        case judgeAnew(retired: Set<NodeID>, revocations: [Revocation])
         case trim
 
         /// What the rules are asked.
@@ -43,7 +43,7 @@ package final class Store: Sendable {
             case .write(let request, _): [.write(request)]
             case .ingest(let messages, _): messages.map { .ingest($0) }
             case .damaged(let damage): [.damaged(damage)]
-            case .recut(let nodes): [.recut(nodes)]
+            case .judgeAnew(let nodes, let list): [.judgeAnew(retired: nodes, revocations: list)]
             case .trim: [.trim]
             }
         }
@@ -52,7 +52,7 @@ package final class Store: Sendable {
             switch self {
             case .write(_, let done): done(.failure(error))
             case .ingest(_, let done): done(.failure(error))
-            case .damaged, .recut, .trim: break
+            case .damaged, .judgeAnew, .trim: break
             }
         }
     }
@@ -351,7 +351,7 @@ package final class Store: Sendable {
                 return outcome
             }
             done(.success(outcomes))
-        case .damaged, .recut, .trim: _ = answers.popFirst()
+        case .damaged, .judgeAnew, .trim: _ = answers.popFirst()
         }
     }
 

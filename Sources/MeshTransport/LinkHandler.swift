@@ -37,6 +37,8 @@ package final class LinkConnection: Sendable {
     package struct Limits: Sendable {
         /// How long a peer may take to prove who it is, in all.
         package var handshake = TimeAmount.seconds(5)
+        /// How long a root document may take after that.
+        package var settling = TimeAmount.seconds(60)
         /// How long bytes may wait for a peer that does not read.
         package var write = TimeAmount.seconds(30)
         /// Bytes that may wait for a peer.
@@ -110,14 +112,20 @@ final class LinkHandler: ChannelDuplexHandler {
 
     func channelActive(context: ChannelHandlerContext) {
         connection = LinkConnection(number: number, channel: context.channel, dialled: dialled)
+        expect(within: limits.handshake, context)
+        write(machine.opening(), context)
+    }
+
+    /// The connection ends where the peer is not done by then.
+    private func expect(within time: TimeAmount, _ context: ChannelHandlerContext) {
+        deadline?.cancel()
         let loopBound = NIOLoopBound((self, context), eventLoop: context.eventLoop)
-        deadline = context.eventLoop.scheduleTask(in: limits.handshake) {
+        deadline = context.eventLoop.scheduleTask(in: time) {
             let (handler, context) = loopBound.value
             handler.reason = "the handshake took too long"
             handler.isLate = true
             context.close(promise: nil)
         }
-        write(machine.opening(), context)
     }
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
@@ -140,6 +148,7 @@ final class LinkHandler: ChannelDuplexHandler {
             deadline = nil
             callbacks.established(connection, peer)
         case .message(let bytes): callbacks.message(connection, bytes)
+        case .settling: expect(within: limits.settling, context)
         case .newRoot(let root): callbacks.newRoot(root)
         case .ended(let error):
             failure = error

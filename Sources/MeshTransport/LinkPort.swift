@@ -3,6 +3,7 @@
 package import MeshCore
 internal import MeshCrypto
 package import MeshLink
+internal import MeshTrust
 package import NIOCore
 internal import NIOPosix
 internal import Synchronization
@@ -28,6 +29,7 @@ package final class LinkPort: Sendable {
         var nextNumber: UInt64 = 1
         var halfOpen: [UInt64: String] = [:]
         var refused: UInt64 = 0
+        var epochs = EpochChoice()
     }
 
     private let group: any EventLoopGroup
@@ -110,10 +112,14 @@ package final class LinkPort: Sendable {
             self.state.withLock { $0.halfOpen[number] = nil }
         }
         let secret = Bytes32(Sodium.random(32)) ?? .zero
+        let known = identity.secrets.all.count
+        let back = dialled.map { address in
+            state.withLock { $0.epochs.back(address, of: known) }
+        } ?? 0
         return channel.eventLoop.makeCompletedFuture {
             let machine = LinkMachine(
                 identity: identity, isInitiator: dialled != nil, expecting: nil,
-                ephemeral: AgreementKey(secret: secret))
+                ephemeral: AgreementKey(secret: secret), epochsBack: back)
             let handler = LinkHandler(
                 machine: machine, number: number, dialled: dialled, callbacks: tracked(),
                 limits: limits.connection)
@@ -129,6 +135,11 @@ package final class LinkPort: Sendable {
                 self.callbacks.established(connection, peer)
             },
             message: callbacks.message,
-            closed: callbacks.closed, newRoot: callbacks.newRoot)
+            closed: { connection, error, reason in
+                if let address = connection.dialled {
+                    self.state.withLock { $0.epochs.ended(address, error) }
+                }
+                self.callbacks.closed(connection, error, reason)
+            }, newRoot: callbacks.newRoot)
     }
 }

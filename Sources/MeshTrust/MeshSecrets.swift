@@ -57,7 +57,17 @@ package struct SecretDocument: Hashable, Sendable {
         encoded = whole.bytes
     }
 
-    /// Decodes a document and verifies it; one by a retired key that no list names is refused.
+    /// Whether a key signed it that counts.
+    package func isGood(under root: RootDocument) -> Bool {
+        var reader = WireReader(encoded)
+        guard let body = try? reader.medium("mesh secret", limit: Self.bodyByteCount),
+            let key: Bytes32 = try? reader.bytes32()
+        else { return false }
+        return root.standing(of: key, as: .enrol, of: body, for: .secret) == .good
+    }
+
+    /// Decodes a document and verifies it. One by a retired key, which may have been a thief's, opens
+    /// links where it was taken before: it authenticates nobody, and by it others are reached.
     package init(decoding bytes: [UInt8], root: RootDocument) throws(TrustError) {
         let keyID: Bytes32
         let signature: Signature
@@ -75,10 +85,9 @@ package struct SecretDocument: Hashable, Sendable {
         } catch {
             throw .malformed("mesh secret", error)
         }
-        guard let standing = root.standing(of: keyID, as: .enrol, of: body, for: .secret) else {
+        guard root.standing(of: keyID, as: .enrol, of: body, for: .secret) != nil else {
             throw .unknownEnrolKey
         }
-        guard standing == .good else { throw .retiredEnrolKey }
         let key = VerifyingKey(keyID)
         guard key.isValid, key.verify(signature, of: body, for: .secret, in: root.meshID) else {
             throw .badSignature("mesh secret")
@@ -125,8 +134,15 @@ package struct MeshSecrets: Hashable, Sendable {
     /// The secret of an epoch, where it opens links still.
     package subscript(epoch: UInt32) -> MeshSecret? { all.first { $0.epoch == epoch } }
 
-    /// The secrets with a change that was not known; nil where it was, or is of no use.
-    package func taking(_ change: SecretDocument) -> MeshSecrets? {
+    /// The secrets with a change that was not known; nil where it was, or may not be taken.
+    ///
+    /// Epochs follow each other: a thief of an enrol key cannot jump to the last of them, and so
+    /// neither shut out whoever has not heard of it nor end all changes.
+    package func taking(_ change: SecretDocument, root: RootDocument) -> MeshSecrets? {
+        let (following, isOver) = newest.epoch.addingReportingOverflow(1)
+        guard !isOver, change.secret.epoch <= following, change.isGood(under: root) else {
+            return nil
+        }
         let next = MeshSecrets(first, changes: changes + [change])
         return next == self ? nil : next
     }

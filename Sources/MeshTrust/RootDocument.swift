@@ -197,6 +197,9 @@ package struct RootDocument: Sendable {
         guard isWhole else { throw .wrongHonours }
     }
 
+    /// What links tell the newest version by: the beginning of its hash.
+    package var tag: [UInt8] { Array(Self.hash(current, in: meshID).array.prefix(8)) }
+
     /// The document with its list, where that is at hand: one that is not its own changes nothing.
     package func with(_ honours: Honours) throws(TrustError) -> RootDocument {
         try RootDocument(decoding: encoded, honours: honours, of: meshID)

@@ -22,9 +22,6 @@ package struct TicketFile: Sendable {
     package let ticketSeed: Bytes32
     /// The mesh's shared secret, in its last epochs.
     package let secrets: MeshSecrets
-    /// The changes of the secret as the text has them: what is by a retired key can be judged only
-    /// with the list of what stands, which a box has not yet.
-    package let unjudgedChanges: [[UInt8]]
     /// Addresses to dial across the WAN, `host:port`.
     package let seeds: [String]
 
@@ -39,7 +36,6 @@ package struct TicketFile: Sendable {
         enrolSignature = enrol.sign(ticket.body, for: .ticket, in: root.meshID)
         self.ticketSeed = ticketSeed
         self.secrets = secrets
-        unjudgedChanges = secrets.changes.map(\.encoded)
         self.seeds = seeds
     }
 
@@ -107,11 +103,9 @@ package struct TicketFile: Sendable {
         guard root.standing(of: enrolKey, as: .enrol, of: ticketBody, for: .ticket) != nil else {
             throw .unknownEnrolKey
         }
-        // Which of them count the box knows once it has the whole root document.
-        let (known, own) = (root, secret)
-        secrets = MeshSecrets(
-            own, changes: changes.compactMap { try? SecretDocument(decoding: $0, root: known) })
-        unjudgedChanges = changes
+        var known: [SecretDocument] = []
+        for bytes in changes { known.append(try SecretDocument(decoding: bytes, root: root)) }
+        secrets = MeshSecrets(secret, changes: known)
         let key = VerifyingKey(enrolKey)
         guard key.isValid, SigningKey(seed: ticketSeed).publicKey.id == ticket.key,
             key.verify(enrolSignature, of: ticketBody, for: .ticket, in: root.meshID)

@@ -57,7 +57,7 @@ extension KeyFolder {
         guard known.newest.epoch < .max else { throw Failure("the secret has no further epoch") }
         let next = MeshSecret(epoch: known.newest.epoch + 1, value: try Self.randomBytes32())
         let change = SecretDocument(next, key: try enrolKey(of: root), mesh: root.meshID)
-        guard let secrets = known.taking(change) else {
+        guard let secrets = known.taking(change, root: root) else {
             throw Failure("the secret is there already")
         }
         var writer = WireWriter()

@@ -172,8 +172,10 @@ extension KeysCommand {
         @OptionGroup var connection: Connection
         @Argument(help: "enrol, revoke, root or secret.") var role: Role
         @Option(help: "The directory of 'mesh create', with root-*.key.") var keys: String
-        @Option(help: "A server whose certificate stands though KEYS/tickets does not name it.")
+        @Option(help: "A server that stays though KEYS/tickets does not name it: SITE/NAME, or an identity.")
         var also: [String] = []
+        @Option(help: "What does not stand: the beginning of a name that --dry-run shows.")
+        var except: [String] = []
         @Flag(help: "Let every certificate stand that the server shows.") var all = false
         @Flag(help: "Show what would stand, and stop.") var dryRun = false
         @Option(help: "The mesh's name, instead of typing it when asked.") var confirm: String?
@@ -185,23 +187,35 @@ extension KeysCommand {
             let client = try connection.client()
             try Self.compare(root, try await client.root())
             if role == .secret { return try await changeSecret(folder, root, client) }
-            var survey = Survey(root: root, issued: try folder.issuedTickets())
-            survey.takesAll = all
-            survey.also = Set(also)
-            try await survey.look(client, folder)
-            survey.show(role)
-            guard survey.missing.isEmpty else {
-                throw Failure(
-                    "the server knows no \(survey.missing.sorted().joined(separator: ", ")) (--also)"
-                )
-            }
+            var survey = try await look(client, folder, root)
+            survey.show()
             if dryRun { return }
             let signers = try folder.rootKeys(of: root, for: "a new root document")
-            try Console.demand(root.name, given: confirm, to: "retire the \(role.rawValue) key")
+            while true {
+                try Console.demand(root.name, given: confirm, to: "retire the \(role.rawValue) key")
+                // Somebody may have thought for long: what has come meanwhile is asked for too.
+                let now = try await look(client, folder, root)
+                if now.stands == survey.stands { break }
+                survey = now
+                Console.line("What the server knows has changed meanwhile:")
+                survey.show()
+                if confirm != nil { throw Failure("nothing was done; look at it, and ask again") }
+            }
             let next = try folder.next(role, after: root, survey.stands, signers)
             try folder.write(next)
             Console.complain("version \(next.version) of the root document is in \(keys)/root")
             try await client.take(next)
+        }
+
+        private func look(
+            _ client: NodeClient, _ folder: KeyFolder, _ root: RootDocument
+        ) async throws -> Survey {
+            var survey = Survey(
+                role, root: root, issued: try folder.issuedTickets(), takesAll: all, also: also,
+                except: except)
+            try await survey.look(client, folder)
+            if let fault = survey.fault { throw Failure(fault) }
+            return survey
         }
 
         private func changeSecret(
@@ -223,6 +237,12 @@ extension KeysCommand {
         private static func compare(_ root: RootDocument, _ view: RootView) throws {
             guard view.meshId == root.meshID.description else {
                 throw Failure("the server is of another mesh, '\(view.name)'; nothing was done")
+            }
+            let served = Hex.decode(view.document).flatMap { try? RootDocument(carried: $0) }
+            guard view.version != root.version || served?.encoded == root.encoded else {
+                throw Failure(
+                    "the server's version \(view.version) of the root document is another than that in KEYS; nothing was done"
+                )
             }
             guard view.version == root.version else {
                 throw Failure(

@@ -141,30 +141,40 @@ struct TicketCommand: AsyncParsableCommand {
 }
 
 /// A ticket that was made, as the key folder has noted it.
-struct IssuedTicket: Encodable {
+struct IssuedTicket {
     let serial: [UInt8]
     let created: UInt64
     let site: String
     let node: String
 
+    /// The hash of what was signed; a thief of the enrol key can make another of the same serial.
+    let document: Digest?
+
     /// What people call the ticket: the end of its serial, which is chance.
     var name: String { Hex.encode(serial.suffix(6)) }
 
     /// The line in the folder's note.
-    var line: String { "\(Hex.encode(serial)) \(created) \(site) \(node)" }
+    var line: String {
+        "\(Hex.encode(serial)) \(created) \(site) \(node)"
+            + (document.map { " \($0)" } ?? "")
+    }
 
     init(_ ticket: Ticket, created: UInt64) {
         (serial, self.created) = (ticket.serial, created)
         (site, node) = (ticket.site, ticket.node)
+        document = Honours.name(of: ticket.body, for: .ticket)
     }
 
     init?(line: Substring) {
         let parts = line.split(separator: " ")
-        guard parts.count == 4, let serial = Hex.decode(String(parts[0])),
+        guard (4...5).contains(parts.count), let serial = Hex.decode(String(parts[0])),
             serial.count == Ticket.serialByteCount, let created = UInt64(parts[1])
         else { return nil }
         (self.serial, self.created) = (serial, created)
         (site, node) = (String(parts[2]), String(parts[3]))
+        let hash = parts.count == 5 ? Hex.decode(String(parts[4])).flatMap { Digest($0) } : nil
+        guard parts.count == 4 || hash != nil else { return nil }
+        document = hash
     }
 }
 

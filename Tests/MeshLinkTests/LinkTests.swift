@@ -111,6 +111,7 @@ struct Pair: ~Copyable {
                     case .send(let reply): toDialler.append(reply)
                     case .established: established += 1
                     case .message(let message): heard.listener.append(message)
+                    case .settling: break
                     case .newRoot(let root): taken.listener = root
                     case .ended(let error): ended.listener = error
                     }
@@ -124,6 +125,7 @@ struct Pair: ~Copyable {
                     case .send(let reply): toListener.append(reply)
                     case .established: established += 1
                     case .message(let message): heard.dialler.append(message)
+                    case .settling: break
                     case .newRoot(let root): taken.dialler = root
                     case .ended(let error): ended.dialler = error
                     }

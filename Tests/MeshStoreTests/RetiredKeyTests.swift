@@ -53,7 +53,7 @@ private let prices = Scope("prices@site/s1")!
                     decoding: identity.certificate.encoded, root: root, takesRetired: true),
                 nodeKey: identity.nodeKey, linkKey: identity.linkKey, secrets: identity.secrets,
                 seeds: []))
-        store.cutRetired()
+        store.judgeAnew()
         store.settle()
         return store
     }

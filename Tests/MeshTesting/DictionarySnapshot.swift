@@ -244,6 +244,12 @@ final class DictionarySnapshot: RecordSnapshot {
     func certificates() -> [Certificate] { state.certificates.values.flatMap(\.self) }
     func revocations() -> [Revocation] { state.revocations }
 
+    func retiredCertificates() -> [Certificate] {
+        state.certificates.values.flatMap(\.self).filter {
+            root.isWhole && Certificate.isRetired($0.encoded, root: root)
+        }
+    }
+
     func retired() -> [NodeID] {
         guard root.isWhole else { return [] }
         return state.certificates.filter { _, list in

@@ -59,7 +59,7 @@ private final class DeafPeer: ChannelInboundHandler {
                     NIOAny(context.channel.allocator.buffer(bytes: bytes)), promise: nil)
             case .established:
                 _ = context.channel.setOption(.autoRead, value: false)
-            case .message, .newRoot, .ended: break
+            case .message, .settling, .newRoot, .ended: break
             }
         }
     }

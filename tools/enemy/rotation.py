@@ -110,7 +110,7 @@ def mint_with_a_stolen_key(bed):
     expect(until(lambda: till.http("GET", "/v1/records/notes/price")[2] == b"0"), "the till does not get it")
     bed.keys = honest
     done = centre.ctl("keys", "rotate", "enrol", "--keys", honest, "--confirm", "enemy")
-    expect(done.returncode == 0 and "s1/thief" in done.stdout, done.stdout + done.stderr)
+    expect(done.returncode == 0 and "s1/thief" in done.stdout.partition("! servers that do not")[2], done.stdout + done.stderr)
     for server in (centre, till):
         # Where the thief was its site's gateway, the till takes over first.
         expect(until(lambda: server.http("GET", "/v1/records/notes/price")[2] == b"4", seconds=90),
@@ -123,6 +123,47 @@ def mint_with_a_stolen_key(bed):
     fresh = bed.server("fresh", "s1", seed=centre.ports[0])
     expect(until(lambda: fresh.http("GET", "/v1/records/notes/price")[2] == b"4"), "a box by the new key does not join")
     expect("alive" not in centre.state("late") and late.http("GET", "/v1/records/notes/price")[0] == 404, "a box by the old key joined")
+
+
+def forge_a_ticket_of_a_known_serial(bed):
+    """With the stolen key a thief signs another ticket under the serial of one that nobody has used."""
+    centre, _ = mesh(bed)
+    bed.ticket("spare", "s2")
+    serial = next(line.split()[0] for line in (bed.keys / "tickets").read_text().splitlines() if line.split()[3] == "spare")
+    done = centre.ctl("keys", "rotate", "enrol", "--keys", bed.keys, "--dry-run")
+    expect("s2/spare" in done.stdout.partition("nobody has used")[2], done.stdout + done.stderr)
+    # The ticket that the thief makes takes the place of the note's other: what it is called is not what it says.
+    stolen = bed.scratch / "stolen"
+    shutil.copytree(bed.keys, stolen)
+    lines = (bed.keys / "tickets").read_text().splitlines()
+    honest, bed.keys = bed.keys, stolen
+    thief = bed.server("thief", "s2", seed=centre.ports[0])
+    expect(until(lambda: centre.state("thief") == ["alive"]), "the thief is no member")
+    minted = (stolen / "tickets").read_text().splitlines()[-1].split()
+    bed.keys = honest
+    # Under one serial the note has the honest ticket's hash, and the thief's certificate another.
+    (honest / "tickets").write_text("".join(f"{line}\n" for line in lines).replace(serial, minted[0]))
+    done = centre.ctl("keys", "rotate", "enrol", "--keys", honest, "--dry-run")
+    expect("s2/thief" in done.stdout.partition("! servers that do not")[2], done.stdout + done.stderr)
+    expect(done.returncode == 0 and thief.name, done.stderr)
+
+
+def revoke_with_a_stolen_key(bed):
+    """With a copy of the revoke key a thief revokes the till; the operator leaves that out and has the till back."""
+    centre, till = mesh(bed)
+    stolen = bed.scratch / "stolen"
+    shutil.copytree(bed.keys, stolen)
+    done = centre.ctl("revoke", "s1/till", "--keys", stolen, "--confirm", "till", "--erase", "--keep-ticket", "--reason", "a thief")
+    expect(done.returncode == 0 and until(lambda: centre.state("till") == ["revoked"]), done.stderr)
+    done = centre.ctl("keys", "rotate", "revoke", "--keys", bed.keys, "--dry-run")
+    name = next(line.split()[0] for line in done.stdout.splitlines() if "a thief" in line)
+    done = centre.ctl("keys", "rotate", "revoke", "--keys", bed.keys, "--except", "00000000", "--confirm", "enemy")
+    expect(done.returncode == 1 and "00000000" in done.stderr, done.stdout + done.stderr)
+    done = centre.ctl("keys", "rotate", "revoke", "--keys", bed.keys, "--except", name, "--confirm", "enemy")
+    expect(done.returncode == 0, done.stdout + done.stderr)
+    expect(serves(centre, b'"version":2'), "the server does not serve by it")
+    expect(until(lambda: till.http("PUT", "/v1/records/notes/b", b"2", TEXT)[0] in (200, 201), seconds=90), "the till takes no writes")
+    expect(until(lambda: centre.http("GET", "/v1/records/notes/b")[2] == b"2", seconds=90), "the centre does not get them")
 
 
 def hide_a_server_from_a_rotation(bed):
@@ -166,5 +207,5 @@ def invent_a_secret(bed):
     expect(serves(centre, b'"secret_epoch":2'), "the server does not serve by it")
 
 
-CASES = [forge_a_root_document, mint_with_a_stolen_key, hide_a_server_from_a_rotation,
+CASES = [forge_a_root_document, mint_with_a_stolen_key, forge_a_ticket_of_a_known_serial, revoke_with_a_stolen_key, hide_a_server_from_a_rotation,
          swap_the_root_document_of_a_rotation, invent_a_secret]

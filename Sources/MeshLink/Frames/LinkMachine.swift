@@ -17,6 +17,9 @@ package struct LinkMachine: ~Copyable {
         case established(Peer)
         /// A whole message.
         case message([UInt8])
+        /// The peer holds the mesh's secret, and one end has a root document for the other: it may
+        /// take its time over a thin line.
+        case settling
         /// The peer has sent a root document that goes on where this node's ends.
         case newRoot(RootDocument)
         /// Nothing more comes; what was to be sent is sent first.
@@ -31,7 +34,8 @@ package struct LinkMachine: ~Copyable {
         package let version: String
         /// The salt under which both ends compare short hashes.
         package let salt: Salt
-        /// The newest epoch of the mesh's secret that it knows.
+        /// The epoch of the mesh's secret by which the link stands: later ones may be unknown to
+        /// the peer, or others than here.
         package let epoch: UInt32
 
         /// Describes a peer to an engine that is run without links, as in a simulation.
@@ -53,21 +57,16 @@ package struct LinkMachine: ~Copyable {
         case closed
     }
 
-    /// What a peer says of itself in the handshake.
-    private struct Hello {
-        var certificate: [UInt8]
-        var version: String
-        var rootVersion: UInt32 = 1
-        var isRootWhole = true
-    }
-
     private let identity: LinkIdentity
     private let isInitiator: Bool
     private let expected: NodeID?
     private var handshake: NoiseHandshake?
     private let ephemeral: AgreementKey
     private var phase = Phase.preamble
-    private var peerEpoch: UInt32 = 0
+    /// How many epochs of the mesh's secret before the newest a dialler names.
+    private let epochsBack: Int
+    /// The epoch whose secret the two ends use.
+    private var epoch: UInt32 = 0
     private var received: [UInt8] = []
     private var consumed = 0
     private var sending: CipherState?
@@ -79,10 +78,12 @@ package struct LinkMachine: ~Copyable {
     /// - Parameters:
     ///   - expected: the node that was dialled, where it is known.
     ///   - ephemeral: a key pair for this link alone.
+    ///   - epochsBack: see `EpochChoice`.
     package init(
         identity: LinkIdentity, isInitiator: Bool, expecting expected: NodeID?,
-        ephemeral: AgreementKey
+        ephemeral: AgreementKey, epochsBack: Int = 0
     ) {
+        self.epochsBack = epochsBack
         self.identity = identity
         self.isInitiator = isInitiator
         self.expected = expected
@@ -92,12 +93,18 @@ package struct LinkMachine: ~Copyable {
     /// What to send as soon as the connection stands.
     package func opening() -> [UInt8] { isInitiator ? preamble() : [] }
 
+    private var named: UInt32 {
+        let all = identity.secrets.all
+        let place = isInitiator ? min(max(0, epochsBack), all.count - 1) : 0
+        return all.indices.contains(place) ? all[place].epoch : identity.secrets.newest.epoch
+    }
+
     private func preamble() -> [UInt8] {
         var writer = WireWriter(reserving: LinkSpecification.preambleByteCount)
         writer.append(LinkSpecification.magic)
         writer.u8(LinkSpecification.versions.lowerBound)
         writer.u8(LinkSpecification.versions.upperBound)
-        writer.u32(identity.secrets.newest.epoch)
+        writer.u32(named)
         writer.u16(0)
         return writer.bytes
     }
@@ -148,10 +155,8 @@ package struct LinkMachine: ~Copyable {
         var reader = WireReader(Array(bytes[6..<10]))
         let epoch = (try? reader.u32()) ?? 0
         // The newest that both may know; a change of either preamble on the way fails below.
-        guard let secret = identity.secrets[min(epoch, identity.secrets.newest.epoch)] else {
-            throw .unknownEpoch(epoch)
-        }
-        peerEpoch = epoch
+        self.epoch = min(epoch, named)
+        guard let secret = identity.secrets[self.epoch] else { throw .unknownEpoch(epoch) }
         // Both preambles are part of what the handshake proves, so neither can be changed on the
         // way.
         let own = preamble()
@@ -204,12 +209,12 @@ package struct LinkMachine: ~Copyable {
             throw .handshake(error)
         }
         handshake = current
-        let card = self.card
+        let card = LinkHello(identity).encoded
         switch phase {
         case .first:
             try send(&events) { handshake throws(NoiseError) in try handshake.writeSecond(card) }
             phase = .third
-        default: try conclude(try Self.hello(payload), current.peerKey, &events)
+        default: try conclude(try LinkHello(decoding: payload), current.peerKey, &events)
         }
         return true
     }
@@ -218,25 +223,29 @@ package struct LinkMachine: ~Copyable {
     /// judged is settled before it is judged: a certificate may be by a key that only the newer
     /// one names, or may have ceased to stand with it.
     private mutating func conclude(
-        _ hello: Hello, _ provenKey: Bytes32?, _ events: inout [Event]
+        _ hello: LinkHello, _ provenKey: Bytes32?, _ events: inout [Event]
     ) throws(LinkError) {
         let certificate: Certificate?
         let root = identity.root
+        if hello.rootVersion == root.version, let tag = hello.rootTag, tag != root.tag {
+            throw .root("it is another version \(root.version) than this node's")
+        }
         let isOlder = (hello.rootVersion, hello.isRootWhole ? 1 : 0) < (root.version, 1)
         let isNewer = (root.version, root.isWhole ? 1 : 0) < (hello.rootVersion, 1)
         let (givesRoot, takesRoot) = (isOlder && root.isWhole, isNewer && hello.isRootWhole)
         certificate = givesRoot || takesRoot ? nil : try judge(hello, provenKey)
         if phase == .second {
-            let card = card
+            let card = LinkHello(identity).encoded
             try send(&events) { handshake throws(NoiseError) in try handshake.writeThird(card) }
         }
         guard let salt = split() else { return }
         if let certificate {
             phase = .open
             let peer = Peer(
-                certificate: certificate, version: hello.version, salt: salt, epoch: peerEpoch)
+                certificate: certificate, version: hello.version, salt: salt, epoch: epoch)
             return events.append(.established(peer))
         }
+        events.append(.settling)
         guard givesRoot else { return phase = .waitingForRoot }
         phase = .open
         events.append(.send(try seal(LinkMessage.root(root.carried).encoded)))
@@ -266,47 +275,8 @@ package struct LinkMachine: ~Copyable {
         return false
     }
 
-    private var card: [UInt8] {
-        var writer = WireWriter()
-        writer.medium(identity.certificate.encoded)
-        writer.short(identity.version.utf8.prefix(31))
-        let root = identity.root
-        writer.u8(root.version == 1 ? 0 : 1)
-        if root.version > 1 {
-            writer.u8(LinkSpecification.rootTag)
-            writer.u32(root.version)
-            writer.u8(root.isWhole ? 1 : 0)
-        }
-        return writer.bytes
-    }
-
-    private static func hello(_ payload: [UInt8]) throws(LinkError) -> Hello {
-        do throws(WireError) {
-            var reader = WireReader(payload)
-            let certificate = try reader.medium("certificate", limit: Certificate.byteCountMax)
-            let text = try reader.short()
-            guard text.allSatisfy({ (0x21...0x7e).contains($0) }) else { throw .invalid("version") }
-            var hello = Hello(
-                certificate: certificate, version: String(decoding: text, as: UTF8.self))
-            let extensions = try reader.u8()
-            if extensions > 0 {
-                guard extensions == 1, try reader.u8() == LinkSpecification.rootTag else {
-                    throw .invalid("extension")
-                }
-                hello.rootVersion = try reader.u32()
-                let flag = try reader.u8()
-                guard hello.rootVersion > 1, flag <= 1 else { throw .invalid("root version") }
-                hello.isRootWhole = flag == 1
-            }
-            try reader.finish()
-            return hello
-        } catch {
-            throw .badMessage(error)
-        }
-    }
-
     private func judge(
-        _ hello: Hello, _ provenKey: Bytes32?
+        _ hello: LinkHello, _ provenKey: Bytes32?
     ) throws(LinkError) -> Certificate {
         let certificate: Certificate
         do throws(TrustError) {

@@ -79,7 +79,7 @@ package struct DataDirectory: Sendable {
         secret.u32(ticket.secrets.first.epoch)
         secret.append(ticket.secrets.first.value)
         try Self.write(secret.bytes, to: file("mesh.secret"), mode: 0o600)
-        try write(changes: ticket.unjudgedChanges)
+        try write(changes: ticket.secrets.changes.map(\.encoded))
         try Self.write(ticket.root.encoded, to: file("root"), mode: 0o600)
         let seeds = ticket.seeds.joined(separator: "\n")
         try Self.write(Array(seeds.utf8), to: file("seeds"), mode: 0o600)
@@ -130,7 +130,7 @@ package struct DataDirectory: Sendable {
         return true
     }
 
-    /// The mesh's secret with its changes; those by keys that were retired since open nothing.
+    /// The mesh's secret with its changes.
     private func secrets(_ root: RootDocument) throws -> MeshSecrets {
         var reader = WireReader(try Self.readSecret(file("mesh.secret")))
         let first = MeshSecret(epoch: try reader.u32(), value: try reader.bytes32())
@@ -161,7 +161,7 @@ package struct DataDirectory: Sendable {
     ///
     /// - Returns: false where it is known, or too old to be of use; then nothing is changed.
     package func adopt(_ change: SecretDocument, root: RootDocument) throws -> Bool {
-        guard let next = try secrets(root).taking(change) else { return false }
+        guard let next = try secrets(root).taking(change, root: root) else { return false }
         try write(changes: next.changes.map(\.encoded))
         return true
     }
@@ -216,7 +216,7 @@ package struct DataDirectory: Sendable {
     }
 
     /// Longest file of a key or a ticket, in bytes.
-    private static let secretBytesMax = 65_536
+    private static let secretBytesMax = 131_072
 
     private static func read(_ path: String) throws -> [UInt8] {
         guard let data = FileManager.default.contents(atPath: path) else {

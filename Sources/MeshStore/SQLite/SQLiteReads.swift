@@ -121,6 +121,8 @@ extension SQLiteSnapshot {
 
     func retired() throws -> [NodeID] { try trust.retired(db) }
 
+    func retiredCertificates() throws -> [Certificate] { try trust.retiredCertificates(db) }
+
     func byteCount() throws -> Int {
         try db.first(
             "SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()"

@@ -103,10 +103,22 @@ package final class TrustDirectory: Sendable {
         }
         for (node, bytes) in rows {
             guard let node else { continue }
-            let isOne = Certificate.isRetired(bytes, root: root)
+            // A row that has rotted says nothing of its node: the whole chain is verified.
+            let isOne =
+                Certificate.isRetired(bytes, root: root)
+                && (try? Certificate(decoding: bytes, root: root, takesRetired: true)) != nil
             isRetired[node] = (isRetired[node] ?? true) && isOne
         }
         return isRetired.filter(\.value).map(\.key)
+    }
+
+    /// The certificates by keys that were retired, whose nodes are no members: for an operator who
+    /// lets one stand after all.
+    func retiredCertificates(_ db: Database) throws -> [Certificate] {
+        if root.versions.count == 1 || !root.isWhole { return [] }
+        return try db.rows("SELECT bytes FROM certificate") { $0.bytes(0) }
+            .filter { Certificate.isRetired($0, root: root) }
+            .compactMap { try? Certificate(decoding: $0, root: root, takesRetired: true) }
     }
 
     func forgetRevocations() { known.withLock { $0.revokedLogs = nil } }
