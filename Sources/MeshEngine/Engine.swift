@@ -36,6 +36,8 @@ package struct Engine: ~Copyable {
     var losersTold: [NodeID: Int] = [:]
     var farPath = FarPath()
     private var beacons: BeaconTimer
+    /// When a revoked node dials again.
+    var nextAsk: Instant?
     var effects: [Effect] = []
     /// What was dropped, refused or late.
     package internal(set) var counters = EngineCounters()
@@ -153,7 +155,10 @@ package struct Engine: ~Copyable {
     }
 
     private mutating func tick(_ now: Instant) {
-        if isRevoked { return membership.tick(now) }
+        if isRevoked {
+            askAgain(now)
+            return membership.tick(now)
+        }
         steer(now)
         dial(now)
         trim(now)

@@ -39,6 +39,10 @@ package struct EngineLimits: Sendable {
 package struct EngineTuning: Sendable {
     /// The pause between comparisons with one peer, give or take 30 %.
     package var syncInterval = Duration.seconds(15)
+    /// How long after its start, or after it heard of it, a revoked node dials for the first time.
+    package var revokedAskFirst = Duration.seconds(30)
+    /// And how often from then on.
+    package var revokedAsk = Duration.seconds(600)
     /// The least pause between comparisons that are wanted because something is missing.
     package var syncPause = Duration.milliseconds(500)
     /// Silence in a comparison after which it is given up, so that another can begin.

@@ -14,8 +14,8 @@ extension RecordTransaction {
     mutating func findCuts() -> Step {
         var ends: [LogName: UInt64] = [:]
         for logs in work.logsOf.values {
-            // What stands by its own signatures is not cut; but the log of a retired node goes whole,
-            // since nobody takes its certificate any more: what is in it is brought anew.
+            // What stands by its own signatures is not cut. But the log of a retired node goes
+            // whole, since nobody takes its certificate any more: its records are brought anew.
             for (log, frontier) in logs
             where !DocumentAdmission.appliesTo(log.scope) || retired.contains(log.author.node) {
                 if let end = work.revoked.end(of: log.author, in: log.scope), frontier > end {

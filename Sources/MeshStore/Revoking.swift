@@ -48,8 +48,8 @@ extension Store {
         }
     }
 
-    /// Judges by the root document what was judged by an earlier one; asked for at each start, as one
-    /// may have come since the last.
+    /// Judges by the root document what was judged by an earlier one; asked for at each start, as
+    /// one may have come since the last.
     ///
     /// What nodes wrote goes whose enrol keys were retired; what stands by its own signatures is
     /// brought anew. Revocations that are held and count, cut. This node's own records stay: where

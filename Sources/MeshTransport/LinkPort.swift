@@ -113,9 +113,10 @@ package final class LinkPort: Sendable {
         }
         let secret = Bytes32(Sodium.random(32)) ?? .zero
         let known = identity.secrets.all.count
-        let back = dialled.map { address in
-            state.withLock { $0.epochs.back(address, of: known) }
-        } ?? 0
+        let back =
+            dialled.map { address in
+                state.withLock { $0.epochs.back(address, of: known) }
+            } ?? 0
         return channel.eventLoop.makeCompletedFuture {
             let machine = LinkMachine(
                 identity: identity, isInitiator: dialled != nil, expecting: nil,

@@ -66,8 +66,8 @@ package struct SecretDocument: Hashable, Sendable {
         return root.standing(of: key, as: .enrol, of: body, for: .secret) == .good
     }
 
-    /// Decodes a document and verifies it. One by a retired key, which may have been a thief's, opens
-    /// links where it was taken before: it authenticates nobody, and by it others are reached.
+    /// Decodes a document and verifies it. One by a retired key, which may have been a thief's,
+    /// opens links where it was taken before: it authenticates nobody, and others are reached by it.
     package init(decoding bytes: [UInt8], root: RootDocument) throws(TrustError) {
         let keyID: Bytes32
         let signature: Signature

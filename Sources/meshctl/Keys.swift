@@ -172,7 +172,10 @@ extension KeysCommand {
         @OptionGroup var connection: Connection
         @Argument(help: "enrol, revoke, root or secret.") var role: Role
         @Option(help: "The directory of 'mesh create', with root-*.key.") var keys: String
-        @Option(help: "A server that stays though KEYS/tickets does not name it: SITE/NAME, or an identity.")
+        @Option(
+            help:
+                "A server that stays though KEYS/tickets does not name it: SITE/NAME, or an identity."
+        )
         var also: [String] = []
         @Option(help: "What does not stand: the beginning of a name that --dry-run shows.")
         var except: [String] = []

@@ -61,7 +61,12 @@ import Testing
         _ = bench.give(.linkDown(id, reason: "closed"))
         let late = bench.wait(60)
         #expect(!late.contains { if case .beacon = $0 { true } else { false } })
-        #expect(!late.contains { if case .dial = $0 { true } else { false } })
+        // It asks now and then whether a newer root document has taken that back.
+        func dials(_ effects: [Effect]) -> Int {
+            effects.count { if case .dial = $0 { true } else { false } }
+        }
+        #expect(dials(late) <= 1)
+        #expect((1...8).contains(dials(bench.wait(3600))))
         let (again, effects) = bench.link(third, dialled: false)
         #expect(effects.sent.map(\.message) == [.revocation(document.encoded)])
         #expect(effects.closed == [again])

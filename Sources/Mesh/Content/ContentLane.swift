@@ -29,6 +29,8 @@ package final class ContentLane: Sendable {
         /// Every release known, by number.
         var releases: [ReleaseNumber: SignedRelease] = [:]
         var active: ReleaseNumber?
+        /// Releases whose charter is by root keys that were retired, and is not listed.
+        var retired: Set<ReleaseNumber> = []
         var target: ReleaseNumber?
         var readySince: Instant?
         var failure: String?

@@ -31,9 +31,13 @@ extension ContentLane {
         case ContentSpecification.namespace:
             guard
                 let signed = try? SignedRelease(
-                    decoding: version.record.body, root: identity.root), signed.charter.stands
+                    decoding: version.record.body, root: identity.root)
             else { return }
             let (name, number) = (signed.release.channel, signed.release.number)
+            guard signed.charter.stands else {
+                state.channels[name, default: Channel()].retired.insert(number)
+                return
+            }
             // Two releases of one number are their publishers' fault; all choose the same.
             if let other = state.channels[name]?.releases[number], other != signed {
                 count("content_release_twice")
@@ -100,8 +104,9 @@ extension ContentLane {
         }
         let open = channel.releases.filter { isOpen($0.value.release, state) }
         guard let target = open.keys.max(), let signed = open[target] else { return }
-        // Never backwards: what is served was the highest once.
-        let active = channel.active ?? .zero
+        // Never backwards: what is served was the highest once. But for one by root keys that were
+        // retired since: any that stands takes its place.
+        let active = channel.active.flatMap { channel.retired.contains($0) ? nil : $0 } ?? .zero
         let isOther =
             target == active && state.shelf.activeTree(name) != signed.release.manifest
         guard target > active || isOther else { return }

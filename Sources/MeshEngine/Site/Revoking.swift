@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import MeshCore
+internal import MeshDiscovery
 internal import MeshLink
 internal import MeshMembership
 internal import MeshTrust
@@ -37,6 +38,17 @@ extension Engine {
             send(id, .revocation(revocation.encoded))
             close(id, .selfRevoked)
         }
+    }
+
+    /// A revoked node dials one address now and then: a newer root document may have taken the
+    /// revocation back, and is shown at the start of a link.
+    mutating func askAgain(_ now: Instant) {
+        guard let next = nextAsk else {
+            return nextAsk = now.advanced(by: tuning.revokedAskFirst)
+        }
+        guard next <= now else { return }
+        nextAsk = now.advanced(by: entropy.jittered(tuning.revokedAsk, by: 0.2))
+        for address in dials.due(now: now, linked: [], atMost: 1) { emit(.dial(address)) }
     }
 
     private mutating func takeOut(

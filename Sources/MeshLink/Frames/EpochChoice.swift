@@ -4,9 +4,9 @@ package import MeshCore
 
 /// By which epoch of the mesh's secret an address is dialled.
 ///
-/// The newest at first. Where that came to nothing, the next time one before it, round and round: the
-/// other side may know another secret of that epoch, or none. Whoever answers is told by a link what
-/// it has not heard of.
+/// The newest at first. Where that came to nothing, the next time one before it, round and round:
+/// the other side may know another secret of that epoch, or none. Whoever answers is told by a link
+/// what it has not heard of.
 package struct EpochChoice: Sendable {
     /// Most addresses that are remembered; beyond it all begin with the newest again.
     package static let addressesMax = 1024
