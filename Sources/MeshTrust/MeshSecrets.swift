@@ -67,7 +67,7 @@ package struct SecretDocument: Hashable, Sendable {
     }
 
     /// Decodes a document and verifies it. One by a retired key, which may have been a thief's,
-    /// opens links where it was taken before: it authenticates nobody, and others are reached by it.
+    /// opens links where it was taken before: it authenticates nobody, and reaches others.
     package init(decoding bytes: [UInt8], root: RootDocument) throws(TrustError) {
         let keyID: Bytes32
         let signature: Signature

@@ -16,14 +16,16 @@ struct Bench: ~Copyable {
     private var nextLink: UInt64 = 1
     static let mesh: MeshID = TestMesh.bytes(8, 8)
 
-    init(_ own: Certificate, limits: EngineLimits = EngineLimits()) {
+    init(
+        _ own: Certificate, limits: EngineLimits = EngineLimits(), seeds: [Address] = []
+    ) {
         let identity = Membership.Identity(
             key: TestMesh.key(7, 7), mesh: Self.mesh, site: own.ticket.site,
             isCentral: own.ticket.isCentral)
         let membership = Membership(
             identity, incarnation: Incarnation(1), port: 7374, seed: 1, now: now)
         engine = Engine(
-            own: own, membership: membership, seeds: [], limits: limits, seed: 1, now: now)
+            own: own, membership: membership, seeds: seeds, limits: limits, seed: 1, now: now)
     }
 
     mutating func give(_ input: Input) -> [Effect] { engine.step(input, at: now) }

@@ -66,6 +66,19 @@ import Testing
         #expect(pair.taken.dialler == nil)
     }
 
+    @Test func `of one number and other bytes is none`() throws {
+        let mesh = try TestMesh()
+        var pair = Pair(
+            mesh,
+            roots: (
+                try mesh.rotated(enrol: [TestMesh.key(90, 1)], honours: listed(mesh)),
+                try mesh.rotated(enrol: [TestMesh.key(90, 2)], honours: listed(mesh))
+            ))
+        #expect(throws: LinkError.root("it is another version 2 than this node's")) {
+            try pair.run()
+        }
+    }
+
     @Test func `takes none that was changed on the way`() throws {
         let mesh = try TestMesh()
         let new = try mesh.rotated(enrol: [TestMesh.key(90, 1)])
@@ -74,5 +87,83 @@ import Testing
             try pair.run { number, bytes in if number == 5 { bytes[40] ^= 1 } }
         }
         #expect(pair.taken.dialler == nil)
+    }
+}
+
+@Suite struct `A link between two epochs of the mesh's secret` {
+    private let mesh: TestMesh
+
+    init() throws { mesh = try TestMesh() }
+
+    private func secrets(_ changes: [(UInt32, UInt8)]) -> MeshSecrets {
+        MeshSecrets(
+            mesh.secret,
+            changes: changes.map { epoch, value in
+                SecretDocument(
+                    MeshSecret(epoch: epoch, value: TestMesh.bytes(70, value)), key: mesh.enrol,
+                    mesh: mesh.root.meshID)
+            })
+    }
+
+    /// Runs a handshake.
+    ///
+    /// - Returns: the epoch by which each end says that the link stands.
+    private func epochs(
+        _ dialling: MeshSecrets, _ listening: MeshSecrets, back: Int = 0
+    ) throws(LinkError) -> [UInt32] {
+        let (a, b) = (mesh.identity("a"), mesh.identity("b", site: "s2"))
+        func end(_ identity: DataDirectory.Identity, _ secrets: MeshSecrets, _ dials: Bool)
+            -> LinkMachine
+        {
+            LinkMachine(
+                identity: LinkIdentity(
+                    certificate: identity.certificate, key: identity.linkKey,
+                    root: identity.root, secrets: secrets, version: "9"),
+                isInitiator: dials, expecting: nil,
+                ephemeral: AgreementKey(secret: TestMesh.bytes(50, dials ? 1 : 2)),
+                epochsBack: back)
+        }
+        var dialler = end(a, dialling, true)
+        var listener = end(b, listening, false)
+        var (toListener, toDialler, found): ([UInt8], [UInt8], [UInt32]) = (
+            dialler.opening(), [], []
+        )
+        func carry(_ events: [LinkMachine.Event], _ bytes: inout [UInt8]) {
+            for event in events {
+                if case .send(let more) = event { bytes += more }
+                if case .established(let peer) = event { found.append(peer.epoch) }
+            }
+        }
+        while !toListener.isEmpty || !toDialler.isEmpty {
+            let (right, left) = (toListener, toDialler)
+            (toListener, toDialler) = ([], [])
+            if !right.isEmpty { carry(try listener.receive(right), &toDialler) }
+            if !left.isEmpty { carry(try dialler.receive(left), &toListener) }
+        }
+        return found
+    }
+
+    @Test func `stands by the newest that both know, whoever dials`() throws {
+        let (old, new) = (secrets([]), secrets([(2, 2), (3, 3)]))
+        #expect(try epochs(old, new) == [1, 1])
+        #expect(try epochs(new, old) == [1, 1])
+        #expect(try epochs(new, new) == [3, 3])
+        #expect(try epochs(secrets([(2, 2)]), new) == [2, 2])
+    }
+
+    @Test func `stands by one before where each has another secret of one epoch`() throws {
+        let (one, other) = (secrets([(2, 2)]), secrets([(2, 9)]))
+        #expect(throws: LinkError.handshake(.notAuthentic)) { try epochs(one, other) }
+        let address = try #require(Address(host: "10.0.0.1", port: 7374))
+        var choice = EpochChoice()
+        #expect(choice.back(address, of: 2) == 0)
+        choice.ended(address, .turnedAway)
+        #expect(choice.back(address, of: 2) == 1)
+        #expect(try epochs(one, other, back: 1) == [1, 1])
+        choice.ended(address, .turnedAway)
+        #expect(choice.back(address, of: 2) == 0)
+        choice.ended(address, .turnedAway)
+        choice.ended(address, nil)
+        #expect(choice.back(address, of: 2) == 0)
     }
 }

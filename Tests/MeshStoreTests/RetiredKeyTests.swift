@@ -106,6 +106,44 @@ private let prices = Scope("prices@site/s1")!
         #expect(try again.text(prices, "soup") == "4")
     }
 
+    @Test func `takes out nobody whose certificate has rotted`() throws {
+        let all = [honest, minted, witness]
+        let node = honest.certificate.node
+        // One bit of the ticket's serial, which is within what its enrol key has signed.
+        try mesh.rot(
+            witness,
+            """
+            UPDATE certificate SET bytes = CAST(substr(bytes, 1, 110) || x'ff' || substr(bytes, 112)
+                AS BLOB) WHERE node = x'\(node)'
+            """)
+        let store = try restarted(witness, by: try root(listing: all))
+        #expect(!store.isRevoked(node))
+        #expect(try store.consult { try $0.logs(of: prices) }.contains { $0.author.node == node })
+    }
+
+    @Test func `brings anew what stands by its own signature and an unlisted server had carried`()
+        async throws
+    {
+        let third: NodeID = TestMesh.bytes(5, 5)
+        let revocation = Revocation(
+            of: third, created: 1, reason: "", cuts: [], key: mesh.revoke,
+            mesh: mesh.root.meshID)
+        let (thief, other) = (try mesh.store(minted), try mesh.store(witness))
+        _ = try await withCheckedThrowingContinuation { continuation in
+            thief.revoke(revocation) { continuation.resume(with: $0) }
+        }
+        #expect(try await other.reconcile(with: thief) != nil)
+        #expect(other.isRevoked(third))
+        other.close()
+        let root = try root(listing: [honest, witness])
+        let store = try restarted(witness, by: root)
+        let authors = try store.consult { try $0.logs(of: Revocation.scope) }.map(\.author.node)
+        #expect(authors == [witness.certificate.node])
+        let fresh = try restarted(honest, by: root)
+        #expect(try await fresh.reconcile(with: store) != nil)
+        #expect(fresh.isRevoked(third))
+    }
+
     @Test func `keeps everything of servers that are listed`() throws {
         let store = try restarted(witness, by: try root(listing: [honest, minted, witness]))
         #expect(try store.text(prices, "soup") == "0")

@@ -158,3 +158,56 @@ import Testing
         #expect(try !Revocation(decoding: honest.encoded, root: mixed).stands)
     }
 }
+
+@Suite struct `The mesh's secret` {
+    private let mesh: TestMesh
+
+    init() throws { mesh = try TestMesh() }
+
+    private func change(
+        _ epoch: UInt32, _ value: UInt8 = 1, by key: SigningKey? = nil
+    ) -> SecretDocument {
+        SecretDocument(
+            MeshSecret(epoch: epoch, value: TestMesh.bytes(70, value)), key: key ?? mesh.enrol,
+            mesh: mesh.root.meshID)
+    }
+
+    @Test func `changes one epoch at a time, and the last eight open links`() throws {
+        var secrets = MeshSecrets(mesh.secret)
+        #expect(secrets.taking(change(3), root: mesh.root) == nil)
+        #expect(secrets.taking(change(.max), root: mesh.root) == nil)
+        for epoch in 2...9 {
+            let next = secrets.taking(change(UInt32(epoch)), root: mesh.root)
+            secrets = try #require(next)
+        }
+        #expect(secrets.newest.epoch == 9)
+        #expect(secrets.all.map(\.epoch) == (2...9).reversed())
+        #expect(secrets[1] == nil)
+        #expect(secrets.taking(change(9), root: mesh.root) == nil)
+    }
+
+    @Test func `of one epoch is the same everywhere, whichever change came first`() throws {
+        let (one, other) = (change(2, 1), change(2, 2))
+        let both = [one, other].map { first in
+            [one, other].reduce(MeshSecrets(mesh.secret, changes: [first])) { secrets, change in
+                secrets.taking(change, root: mesh.root) ?? secrets
+            }.newest
+        }
+        #expect(both[0] == both[1])
+    }
+
+    @Test func `is changed by no retired key, and by no stranger; what it had changed opens links`()
+        throws
+    {
+        let enrol = TestMesh.key(90, 1)
+        let root = try mesh.rotated(enrol: [enrol])
+        let secrets = MeshSecrets(mesh.secret, changes: [change(2)])
+        #expect(secrets.taking(change(3), root: root) == nil)
+        #expect(try SecretDocument(decoding: change(2).encoded, root: root) == change(2))
+        #expect(secrets.taking(change(3, by: enrol), root: root)?.newest.epoch == 3)
+        #expect(throws: TrustError.unknownEnrolKey) {
+            try SecretDocument(
+                decoding: change(2, by: TestMesh.key(9, 9)).encoded, root: mesh.root)
+        }
+    }
+}
