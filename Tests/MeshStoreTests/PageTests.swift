@@ -92,6 +92,58 @@ private let menu = Scope("menu@all")!
         }
     }
 
+    /// A number as SQLite writes that of a row: seven bits a byte, the highest first (file format,
+    /// section 1.6).
+    private static func varint(_ number: UInt64) -> [UInt8] {
+        var (rest, bytes) = (number >> 7, [UInt8(number & 0x7f)])
+        while rest > 0 {
+            bytes.insert(UInt8(rest & 0x7f) | 0x80, at: 0)
+            rest >>= 7
+        }
+        return bytes
+    }
+
+    @Test func `keeps no follower from what is written next, whatever number of a row has rotted`()
+        async throws
+    {
+        try write(whole)
+        let before = try mesh.store(identity)
+        let numbers = try before.changes(after: .beginning, limit: 1000).changes.map(
+            \.position.number)
+        before.close()
+        var tried = 0
+        for number in numbers where number % 29 == 0 {
+            let bytes = Data(Self.varint(number))
+            var place = whole.startIndex
+            while let found = whole.range(of: bytes, in: place..<whole.endIndex) {
+                place = found.upperBound
+                for bit: UInt8 in [0x08, 0x40] {
+                    var rotten = whole
+                    rotten[found.lowerBound] ^= bit
+                    try write(rotten)
+                    let store = try mesh.store(identity)
+                    defer { store.close() }
+                    tried += 1
+                    var follower = FeedPosition.beginning
+                    func told() throws -> Set<String> {
+                        var keys: Set<String> = []
+                        while case let (changes, position) = try store.changes(
+                            after: follower, limit: 50), position > follower
+                        {
+                            keys.formUnion(changes.map(\.key.description))
+                            follower = position
+                        }
+                        return keys
+                    }
+                    #expect(try told().count >= Self.count)
+                    try await store.put(menu, "next", "1")
+                    #expect(try told() == ["next"], "\(number), bit \(bit)")
+                }
+            }
+        }
+        #expect(tried > 6)
+    }
+
     @Test func `carries its sum again once everything that depends on it was looked at`() throws {
         // In the last page, a part that holds nothing: SQLite fills pages from their end.
         var rotten = whole

@@ -162,6 +162,13 @@ struct StoredCounters {
         return counters
     }
 
+    /// The last position that was given, as it was noted; nothing is asked of the tables.
+    static func last(_ db: Database) throws -> UInt64 {
+        var counters = StoredCounters()
+        if let bytes = try Meta.get(db, "counters") { counters.fill(bytes) }
+        return max(1, counters.arrival)
+    }
+
     mutating func add(rows: Int, bytes: Int, to undo: UndoClass) {
         self.undo[undo, default: UndoUsage()].rows += rows
         self.undo[undo, default: UndoUsage()].bytes += bytes

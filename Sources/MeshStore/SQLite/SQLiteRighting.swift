@@ -48,10 +48,41 @@ struct SQLiteRighting {
     }
 
     func right() throws {
+        try number()
         let rotten = try rottenRows()
         if !rotten.isEmpty { try move(rotten) }
         for twin in try twins() {
             try db.run("DELETE FROM record WHERE arrival = ?", .int(twin))
+        }
+    }
+
+    /// Gives rows the numbers that the old index of places has for them.
+    ///
+    /// A row's number is its position in the feed and in no sum. One that has rotted upwards would
+    /// carry followers past all that comes after it, and one that has rotted downwards would not
+    /// be told. Of the two numbers the index's is taken if a row was ever given it; if both may be,
+    /// the higher: told twice is told.
+    private func number() throws {
+        let last = Int64(clamping: try StoredCounters.last(db))
+        var numbers: [(row: Int64, index: Int64)] = []
+        try passingOver {
+            try db.each(
+                """
+                SELECT record.arrival, salvage.arrival FROM record NOT INDEXED
+                JOIN salvage INDEXED BY record_dot ON salvage.scope = record.scope
+                AND salvage.author = record.author AND salvage.sequence = record.sequence
+                WHERE salvage.arrival <> record.arrival
+                """
+            ) {
+                numbers.append(($0.int(0), $0.int(1)))
+                return true
+            }
+        }
+        for (row, index) in numbers
+        where (1...last).contains(index) && (index > row || !(1...last).contains(row)) {
+            try db.run(
+                "UPDATE OR IGNORE record SET arrival = ? WHERE arrival = ?", .int(index),
+                .int(row))
         }
     }
 
