@@ -153,8 +153,9 @@ extension KeysCommand {
                 Nobody can tell when a signature was made. So what the old key had signed is listed: what is on the list
                 stands, anything else of that key counts nowhere from now on, and servers that joined by it are out with all
                 that they wrote. 'rotate enrol' lists the certificates of the tickets that KEYS/tickets names, and those of
-                --also SITE/NAME; --all takes every one that the server shows. Make sure that the server that is asked knows
-                all servers: ask the centre. Tickets that nobody has used are not listed: make new ones.
+                --also; --all takes every one that the server shows. --except leaves something out, such as what a thief has
+                signed: look at each line. Make sure that the server that is asked knows all servers: ask the centre.
+                Tickets that nobody has used are not listed: make new ones.
 
                 enrol    signs tickets and policies: after the theft of the operator's laptop
                 revoke   signs revocations
