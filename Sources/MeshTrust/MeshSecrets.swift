@@ -38,6 +38,7 @@ package struct SecretDocument: Hashable, Sendable {
     package let secret: MeshSecret
     /// The signed bytes.
     package let body: [UInt8]
+    private let key: Bytes32
     /// The document as it came.
     package let encoded: [UInt8]
 
@@ -49,50 +50,34 @@ package struct SecretDocument: Hashable, Sendable {
         writer.u32(secret.epoch)
         writer.append(secret.value)
         writer.u8(0)
-        body = writer.bytes
-        var whole = WireWriter()
-        whole.medium(body)
-        whole.append(key.publicKey.id)
-        whole.append(key.sign(body, for: .secret, in: mesh).bytes)
-        encoded = whole.bytes
+        let document = SignedDocument(writer.bytes, .secret, key: key, mesh: mesh)
+        (body, self.key, encoded) = (document.body, document.key, document.encoded)
     }
 
     /// Whether a key signed it that counts.
     package func isGood(under root: RootDocument) -> Bool {
-        var reader = WireReader(encoded)
-        guard let body = try? reader.medium("mesh secret", limit: Self.bodyByteCount),
-            let key: Bytes32 = try? reader.bytes32()
-        else { return false }
-        return root.standing(of: key, as: .enrol, of: body, for: .secret) == .good
+        root.standing(of: key, as: .enrol, of: body, for: .secret) == .good
     }
 
     /// Decodes a document and verifies it. One by a retired key, which may have been a thief's,
     /// opens links where it was taken before: it authenticates nobody, and reaches others.
     package init(decoding bytes: [UInt8], root: RootDocument) throws(TrustError) {
-        let keyID: Bytes32
-        let signature: Signature
+        let name = "mesh secret"
+        let document: SignedDocument
         do throws(WireError) {
-            var reader = WireReader(bytes)
-            body = try reader.medium("mesh secret", limit: Self.bodyByteCount)
-            keyID = try reader.bytes32()
-            signature = try reader.signature()
-            try reader.finish()
-            var fields = WireReader(body)
+            document = try SignedDocument(
+                decoding: bytes, name: name, limit: Self.bodyByteCount)
+            var fields = WireReader(document.body)
             guard try fields.u8() == 1 else { throw .invalid("mesh secret version") }
             secret = MeshSecret(epoch: try fields.u32(), value: try fields.bytes32())
             guard try fields.u8() == 0 else { throw .invalid("extension") }
             try fields.finish()
         } catch {
-            throw .malformed("mesh secret", error)
+            throw .malformed(name, error)
         }
-        guard root.standing(of: keyID, as: .enrol, of: body, for: .secret) != nil else {
-            throw .unknownEnrolKey
-        }
-        let key = VerifyingKey(keyID)
-        guard key.isValid, key.verify(signature, of: body, for: .secret, in: root.meshID) else {
-            throw .badSignature("mesh secret")
-        }
-        encoded = bytes
+        _ = try document.verify(
+            name, .secret, by: .enrol, root: root, unknown: .unknownEnrolKey)
+        (body, key, encoded) = (document.body, document.key, bytes)
     }
 }
 

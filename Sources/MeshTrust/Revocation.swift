@@ -83,12 +83,8 @@ package struct Revocation: Hashable, Sendable {
         self.serials = serials.sorted { $0.lexicographicallyPrecedes($1) }
         body = Self.body(
             of: node, created: created, reason: reason, cuts: self.cuts, serials: self.serials)
-        var whole = WireWriter()
-        whole.medium(body)
-        whole.append(key.publicKey.id)
-        whole.append(key.sign(body, for: .revocation, in: mesh).bytes)
         stands = true
-        encoded = whole.bytes
+        encoded = SignedDocument(body, .revocation, key: key, mesh: mesh).encoded
     }
 
     /// Whether a revocation with these parts keeps to the limits.
@@ -128,15 +124,11 @@ package struct Revocation: Hashable, Sendable {
     /// One by a retired key is a document still, since every server must keep the same records.
     /// What it says counts only if it `stands`.
     package init(decoding bytes: [UInt8], root: RootDocument) throws(TrustError) {
-        let keyID: Bytes32
-        let signature: Signature
+        let document: SignedDocument
         do throws(WireError) {
-            var reader = WireReader(bytes)
-            body = try reader.medium("revocation", limit: Self.byteCountMax)
-            keyID = try reader.bytes32()
-            signature = try reader.signature()
-            try reader.finish()
-            var fields = WireReader(body)
+            document = try SignedDocument(
+                decoding: bytes, name: "revocation", limit: Self.byteCountMax)
+            var fields = WireReader(document.body)
             guard try fields.u8() == 1 else { throw .invalid("revocation version") }
             node = try fields.bytes32()
             created = try fields.u64()
@@ -147,12 +139,10 @@ package struct Revocation: Hashable, Sendable {
         } catch {
             throw .malformed("revocation", error)
         }
-        let standing = root.standing(of: keyID, as: .revoke, of: body, for: .revocation)
-        guard let standing else { throw .unknownRevokeKey }
+        let standing = try document.verify(
+            "revocation", .revocation, by: .revoke, root: root, unknown: .unknownRevokeKey)
         stands = standing == .good
-        let key = VerifyingKey(keyID)
-        guard key.isValid, key.verify(signature, of: body, for: .revocation, in: root.meshID)
-        else { throw .badSignature("revocation") }
+        body = document.body
         encoded = bytes
     }
 

@@ -20,6 +20,9 @@ package struct PolicyDocument: Hashable, Sendable {
     package let created: UInt64
     /// The policy.
     package let policy: NamespacePolicy
+    /// The signed bytes.
+    package let body: [UInt8]
+    private let key: Bytes32
     /// The document as it came.
     package let encoded: [UInt8]
 
@@ -32,48 +35,31 @@ package struct PolicyDocument: Hashable, Sendable {
         self.namespace = namespace
         self.created = created
         self.policy = policy
-        var body = WireWriter()
-        body.u8(1)
-        body.short(namespace.utf8)
-        body.u64(created)
-        body.medium(policy.encoded)
-        body.u8(0)
-        var whole = WireWriter()
-        whole.medium(body.bytes)
-        whole.append(key.publicKey.id)
-        whole.append(key.sign(body.bytes, for: .definition, in: mesh).bytes)
-        encoded = whole.bytes
+        var writer = WireWriter()
+        writer.u8(1)
+        writer.short(namespace.utf8)
+        writer.u64(created)
+        writer.medium(policy.encoded)
+        writer.u8(0)
+        let document = SignedDocument(writer.bytes, .definition, key: key, mesh: mesh)
+        (body, self.key, encoded) = (document.body, document.key, document.encoded)
     }
 
-    private struct Envelope {
-        let body: [UInt8]
-        let key: Bytes32
-        let signature: Signature
-
-        init(_ bytes: [UInt8]) throws(WireError) {
-            var reader = WireReader(bytes)
-            body = try reader.medium("policy document", limit: PolicyDocument.byteCountMax)
-            key = try reader.bytes32()
-            signature = try reader.signature()
-            try reader.finish()
-        }
+    private static func envelope(_ bytes: [UInt8]) throws(WireError) -> SignedDocument {
+        try SignedDocument(decoding: bytes, name: "policy document", limit: byteCountMax)
     }
 
     /// Decodes a document and verifies it against the root document.
     package init(decoding bytes: [UInt8], root: RootDocument) throws(TrustError) {
-        let envelope: Envelope
+        let envelope: SignedDocument
         do throws(WireError) {
-            envelope = try Envelope(bytes)
+            envelope = try Self.envelope(bytes)
             try self.init(verified: bytes)
         } catch {
             throw .malformed("policy document", error)
         }
-        guard Self.standing(envelope, root) != nil else { throw .unknownEnrolKey }
-        let key = VerifyingKey(envelope.key)
-        guard key.isValid,
-            key.verify(
-                envelope.signature, of: envelope.body, for: .definition, in: root.meshID)
-        else { throw .badSignature("policy document") }
+        _ = try envelope.verify(
+            "policy document", .definition, by: .enrol, root: root, unknown: .unknownEnrolKey)
     }
 
     /// Decodes a document that was verified as its record was taken.
@@ -81,7 +67,9 @@ package struct PolicyDocument: Hashable, Sendable {
         guard bytes.count <= Self.byteCountMax else {
             throw .tooLong("policy document", bytes.count, limit: Self.byteCountMax)
         }
-        var fields = WireReader(try Envelope(bytes).body)
+        let envelope = try Self.envelope(bytes)
+        (body, key) = (envelope.body, envelope.key)
+        var fields = WireReader(body)
         guard try fields.u8() == 1 else { throw .invalid("policy document version") }
         let name = String(decoding: try fields.short(), as: UTF8.self)
         guard Name.isValidNamespace(name) else { throw .invalid("namespace") }
@@ -101,18 +89,9 @@ package struct PolicyDocument: Hashable, Sendable {
         return encoded.lexicographicallyPrecedes(other.encoded)
     }
 
-    /// The signed bytes.
-    package var body: [UInt8] { (try? Envelope(encoded))?.body ?? [] }
-
     /// Whether a key signed it that counts.
     package func stands(under root: RootDocument) -> Bool {
-        (try? Envelope(encoded)).map { Self.standing($0, root) == .good } ?? false
-    }
-
-    private static func standing(
-        _ envelope: Envelope, _ root: RootDocument
-    ) -> RootDocument.Standing? {
-        root.standing(of: envelope.key, as: .enrol, of: envelope.body, for: .definition)
+        root.standing(of: key, as: .enrol, of: body, for: .definition) == .good
     }
 
     /// The documents in the bodies of a namespace's records, the one for new writes first.
