@@ -2,6 +2,7 @@
 
 import ArgumentParser
 import Foundation
+import MeshAPI
 import MeshClient
 import MeshCore
 import MeshCrypto
@@ -36,9 +37,9 @@ struct KeysCommand: AsyncParsableCommand {
                 ? "no key was ever retired"
                 : "\(root.honours.count) documents by retired keys stand"
             Console.line("retired:  \(stands)")
-            let secrets = try? folder.secrets(of: root)
             Console.line(
-                "secret:   " + (secrets.map { "epoch \($0.newest.epoch)" } ?? "not in \(keys)"))
+                "secret:   "
+                    + Self.text { "epoch \(try folder.secrets(of: root).newest.epoch)" })
             let held = try folder.signingKeys("root-").filter {
                 current.rootKeys.contains($0.publicKey.id)
             }
@@ -46,10 +47,7 @@ struct KeysCommand: AsyncParsableCommand {
                 "root:     \(current.threshold) of \(current.rootKeys.count) must sign; \(held.count) of them are in \(keys)"
             )
             for (role, named) in [("enrol", current.enrolKeys), ("revoke", current.revokeKeys)] {
-                let text: String
-                do { text = "\(keys)/\(try folder.key(role, among: named).file)" } catch {
-                    text = "\(error)"
-                }
+                let text = Self.text { "\(keys)/\(try folder.key(role, among: named).file)" }
                 Console.line("\(role):".padding(toLength: 10, withPad: " ", startingAt: 0) + text)
             }
             do {
@@ -65,7 +63,16 @@ struct KeysCommand: AsyncParsableCommand {
                 if !isOther, view.version > root.version {
                     Console.line("! the server has a newer version than \(keys)/root")
                 }
-            } catch { Console.line("server:   unknown: \(error)") }
+            } catch { Console.line("server:   unknown: \(Self.reason(error))") }
+        }
+
+        /// What is so, or why it is not known.
+        private static func text(_ body: () throws -> String) -> String {
+            do { return try body() } catch { return reason(error) }
+        }
+
+        private static func reason(_ error: any Error) -> String {
+            Failure(of: error)?.message ?? "\(error)"
         }
     }
 
@@ -86,7 +93,10 @@ struct KeysCommand: AsyncParsableCommand {
             let (folder, client) = (KeyFolder(keys), try connection.client())
             let root = try folder.root()
             try await client.take(root)
-            if connection.url == nil { try await client.take(try folder.secrets(of: root)) }
+            let hasSecret = FileManager.default.fileExists(atPath: "\(keys)/mesh.secret")
+            if connection.url == nil, hasSecret {
+                try await client.take(try folder.secrets(of: root))
+            }
         }
     }
 }
@@ -98,20 +108,12 @@ extension NodeClient {
         guard answer.isNew == true else {
             return Console.complain("the server had version \(root.version) already")
         }
-        for _ in 0..<100 {
-            try await Task.sleep(for: .milliseconds(200))
-            if let view = try? await self.root(), view.version >= root.version {
-                return Console.complain(
-                    "the server has version \(view.version) of the root document now, and gives it to all that it links with"
-                )
-            }
-        }
-        throw Failure(
-            "the server took version \(root.version) and does not answer since; see its log")
+        try await wait("the server took version \(root.version)") { $0.version >= root.version }
+        Console.complain(
+            "the server has version \(root.version) of the root document now, and gives it to all that it links with"
+        )
     }
-}
 
-extension NodeClient {
     /// Hands the changes of the secret over that the server has not, and waits until it serves by
     /// the newest.
     func take(_ secrets: MeshSecrets) async throws {
@@ -121,23 +123,25 @@ extension NodeClient {
             return Console.complain("the server knows the secret of epoch \(epoch) already")
         }
         for change in news {
+            guard try await bring(secret: change.encoded).isNew else { continue }
             // It begins anew with each.
-            for attempt in 0... {
-                do {
-                    _ = try await bring(secret: change.encoded)
-                    break
-                } catch  where attempt < 50 { try await Task.sleep(for: .milliseconds(200)) }
+            let epoch = change.secret.epoch
+            try await wait("the server took the secret of epoch \(epoch)") {
+                $0.secretEpoch >= epoch
             }
         }
+        Console.complain(
+            "the server knows the secret of epoch \(secrets.newest.epoch) now, and tells all that it links with"
+        )
+    }
+
+    /// Asks a server that begins anew until it serves by what it took, for at most 20 seconds.
+    private func wait(_ done: String, _ holds: (RootView) -> Bool) async throws {
         for _ in 0..<100 {
             try await Task.sleep(for: .milliseconds(200))
-            if let view = try? await root(), view.secretEpoch >= secrets.newest.epoch {
-                return Console.complain(
-                    "the server knows the secret of epoch \(view.secretEpoch) now, and tells all that it links with"
-                )
-            }
+            if let view = try? await root(), holds(view) { return }
         }
-        throw Failure("the server took the secret and does not answer since; see its log")
+        throw Failure("\(done) and does not answer since; see its log")
     }
 }
 

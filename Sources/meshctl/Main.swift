@@ -37,20 +37,10 @@ struct Main: AsyncParsableCommand {
             } else {
                 try command.run()
             }
-        } catch let problem as Problem {
-            Console.complain(problem.detail)
-            Glibc.exit(problem.status == 404 ? 4 : problem.status == 507 ? 3 : 1)
-        } catch ClientError.unreachable(let why) {
-            Console.complain("no node answers: \(why)")
-            Glibc.exit(69)
-        } catch ClientError.unexpected(let why) {
-            Console.complain("the server's answer is not one of this API: \(why)")
-            Glibc.exit(1)
-        } catch let failure as Failure {
+        } catch {
+            guard let failure = Failure(of: error) else { exit(withError: error) }
             Console.complain(failure.message)
             Glibc.exit(failure.code)
-        } catch {
-            exit(withError: error)
         }
     }
 }
@@ -63,6 +53,20 @@ struct Failure: Error {
     init(_ message: String, code: Int32 = 1) {
         self.message = message
         self.code = code
+    }
+
+    /// What an error says to a person; nil for one of the command line itself.
+    init?(of error: any Error) {
+        switch error {
+        case let problem as Problem:
+            self.init(
+                problem.detail, code: problem.status == 404 ? 4 : problem.status == 507 ? 3 : 1)
+        case ClientError.unreachable(let why): self.init("no node answers: \(why)", code: 69)
+        case ClientError.unexpected(let why):
+            self.init("the server's answer is not one of this API: \(why)")
+        case let failure as Failure: self = failure
+        default: return nil
+        }
     }
 }
 
