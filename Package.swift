@@ -211,6 +211,10 @@ let package = Package(
                 "MeshMembership", "MeshStore", "MeshEngine",
             ], swiftSettings: settings),
         .testTarget(
+            name: "MeshHTTPTests",
+            dependencies: ["MeshHTTP", .product(name: "NIOCore", package: "swift-nio")],
+            swiftSettings: settings),
+        .testTarget(
             name: "MeshSimulatorTests", dependencies: ["MeshCore", "MeshCrypto", "MeshSimulator"],
             swiftSettings: settings),
         .testTarget(

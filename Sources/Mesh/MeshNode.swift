@@ -54,6 +54,8 @@ public final class MeshNode: Sendable {
     private let changeHub = ChangeHub()
     let discoveryLog = Mutex(DiscoveryLog())
     let hasLeft = Mutex(false)
+    /// Who waits to hear whether this node may leave; nil if nobody asked.
+    let leaving = Mutex<[CheckedContinuation<HandOver, Never>]?>(nil)
     let newTrust = Mutex(NewTrust.none)
     let datagramPort = Mutex<DatagramPort?>(nil)
     let datagramBudget = Mutex(Budget(perSecond: 2000))
@@ -159,6 +161,7 @@ public final class MeshNode: Sendable {
     private func shutDown(
         _ listeners: [any Channel], _ beacons: BeaconPort, _ datagrams: DatagramPort
     ) async {
+        handedOver(.refused)
         for listener in listeners { try? await listener.close().get() }
         for connection in connections.all {
             connection.send([LinkMessage.goodbye.encoded])
@@ -294,6 +297,7 @@ public final class MeshNode: Sendable {
                 "Peers agree on another time", metadata: ["seconds": "\(duration.seconds)"])
             store.correctClock(by: duration.nanoseconds / 1_000_000)
         case .adopt(let bytes): take(secret: bytes)
+        case .handedOver(let answer): handedOver(answer)
         case .note(let notice, let id):
             logger.notice("\(notice)", metadata: ["link.id": "\(id?.number ?? 0)"])
         case .compare, .ingest, .read, .keep, .show, .heed, .remember, .depart:

@@ -34,6 +34,7 @@ package struct Engine: ~Copyable {
     var losersOf: Set<NodeID> = []
     /// Of how many of them peers were told.
     var losersTold: [NodeID: Int] = [:]
+    var leaving = Leaving()
     var farPath = FarPath()
     private var beacons: BeaconTimer
     /// When a revoked node dials again.
@@ -103,6 +104,7 @@ package struct Engine: ~Copyable {
             beacons.hurry(now: now)
             dials.hurry(now: now)
             for id in links.keys.sorted() { links[id]?.liveness.hurry(now: now) }
+        case .handOver(let scopes, let isForced): handOver(scopes, isForced, now)
         case .leave: membership.declare(status: .left, now: now)
         case .syncNow: for id in links.keys.sorted() { wantSync(id) }
         case .tick(let wall):
@@ -155,6 +157,9 @@ package struct Engine: ~Copyable {
     }
 
     private mutating func tick(_ now: Instant) {
+        if let mayGo = leaving.tick(now: now) {
+            emit(.handedOver(mayGo ? .toNobody : .refused))
+        }
         if isRevoked {
             askAgain(now)
             return membership.tick(now)
@@ -175,6 +180,7 @@ package struct Engine: ~Copyable {
             keepAlive(id, now)
             graft(id, now)
             dropParked(id, now)
+            if leaving.isHandingOver { wantSync(id) }
             syncIfDue(id, now)
         }
     }

@@ -47,6 +47,8 @@ package struct EngineTuning: Sendable {
     package var syncPause = Duration.milliseconds(500)
     /// Silence in a comparison after which it is given up, so that another can begin.
     package var syncSilenceMax = Duration.seconds(30)
+    /// How long a node that leaves waits for a peer to hold all that it holds.
+    package var handOverMax = Duration.seconds(15)
     /// The longest pause where comparisons lead to nothing.
     package var syncIntervalMax = Duration.seconds(600)
     /// Rounds that follow each other at once.

@@ -58,7 +58,10 @@ package enum Input: Sendable {
     case syncNow
     /// An interface or an address of this host has come.
     case networkChanged
-    /// An operator takes this node out of the mesh.
+    /// An operator wants to take this node out of the mesh. From before this until it is answered
+    /// no app writes here. `scopes` is all of which something is held.
+    case handOver(scopes: [Scope], isForced: Bool)
+    /// This node is out of the mesh: all are told.
     case leave
     /// Time went by; the host's own clock shows so many milliseconds since 1970.
     case tick(wall: UInt64)
@@ -166,8 +169,20 @@ package enum Effect: Sendable {
     case beacon(counter: UInt64)
     /// Give stamps by a clock that is so much behind this host's.
     case correctClock(by: Duration)
+    /// The answer to `handOver`.
+    case handedOver(HandOver)
     /// Something an operator should see in the log.
     case note(Notice, LinkID?)
+}
+
+/// Whether a node may leave the mesh.
+package enum HandOver: Sendable, Equatable {
+    /// A peer was proven to hold everything that this node holds.
+    case to(NodeID)
+    /// No peer was, and the operator wants it to leave even so.
+    case toNobody
+    /// No peer was: what is only here would be lost.
+    case refused
 }
 
 /// Something an operator should see in the log.

@@ -158,7 +158,10 @@ public struct APIServer: Sendable {
             // The operator's socket is the operator's alone.
             (face == .operators ? [] : [ConnectionGuard(connections: connections)])
                 + (servesContent
-                    ? [ContentHandler(content: content, gate: gate, isOpen: isOpen)] : [])
+                    ? [
+                        ContentHandler(
+                            content: content, gate: gate, isOpen: isOpen, connections: connections)
+                    ] : [])
         }
         let channel = HTTP1Channel.Configuration(
             additionalChannelHandlers: handlers(),
@@ -182,6 +185,7 @@ public struct APIServer: Sendable {
                 return Response(status: .noContent, headers: fields)
             }
             let access = try gate.access(request.head, from: context.remoteAddress)
+            guard limits.connections.greet(context.remoteAddress) else { throw Problem.overLimit }
             let bodies = Claim(on: limits.bodies, for: access.owner)
             defer { bodies.release() }
             let routes = Routes(node: node, bodies: bodies, feeds: limits.feeds)

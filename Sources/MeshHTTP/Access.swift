@@ -78,6 +78,10 @@ extension Problem {
         Problem(code: "not_found", title: "Not found", status: 404, detail: what)
     }
 
+    static let overLimit = Problem(
+        code: "busy", title: "Too busy", status: 503,
+        detail: "this host, or all together, have as many connections as they may")
+
     /// The one table from the store's errors to answers.
     init(_ error: StoreError) {
         let (code, status, title): (String, Int, String) =
@@ -91,6 +95,7 @@ extension Problem {
             case .idempotencyMismatch: ("idempotency_mismatch", 422, "Idempotency key reused")
             case .limit: ("limit", 413, "Over a limit")
             case .busy: ("busy", 503, "Too busy")
+            case .leaving: ("leaving", 503, "This server leaves")
             case .closed, .database, .newerSchema, .olderSchema, .otherNode, .leaseLost, .inUse,
                 .unusable:
                 ("storage", 503, "Storage failed")

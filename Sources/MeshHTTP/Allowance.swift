@@ -83,18 +83,25 @@ struct APILimits: Sendable {
     static let descriptorsKept = 512
     /// Most connections of apps, however many descriptors there are.
     static let connectionsMax = 4096
+    /// Of so many connections one may be of somebody who has not shown yet who it is.
+    static let strangersPart = 4
     /// Seconds within which a new connection has to bring the head of a request.
     static let firstHeadSeconds: Int64 = 10
     /// Seconds after which a client that was turned away may try again.
     static let retryAfterSeconds = 1
 
-    let connections: Allowance
+    let connections: Connections
     let bodies: Allowance
     let feeds: Allowance
 
     /// - Parameter count: counts, by name, where a limit bites.
     init(count: @escaping @Sendable (String) -> Void) {
-        connections = Allowance(total: Self.connectionCount) { count("http_connection_over_limit") }
+        let strangers = Self.connectionCount / Self.strangersPart
+        connections = Connections(
+            known: Allowance(total: Self.connectionCount - strangers) {
+                count("http_connection_over_limit")
+            },
+            strangers: strangers, turnedAway: { count("http_stranger_turned_away") })
         bodies = Allowance(total: Self.bodyBytes) { count("http_body_over_limit") }
         feeds = Allowance(total: ChangeHub.waitersMax) { count("http_feed_over_limit") }
     }

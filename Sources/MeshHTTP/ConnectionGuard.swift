@@ -15,11 +15,11 @@ final class ConnectionGuard: ChannelInboundHandler, RemovableChannelHandler {
     typealias InboundIn = HTTPRequestPart
     typealias InboundOut = HTTPRequestPart
 
-    private let connections: Allowance
-    private var owner: String?
+    private let connections: Connections
+    private var address: SocketAddress?
     private var timer: Scheduled<Void>?
 
-    init(connections: Allowance) { self.connections = connections }
+    init(connections: Connections) { self.connections = connections }
 
     /// Which host an address is of: one has many of IPv6 in its network of 64 bits, and many on
     /// loopback.
@@ -39,9 +39,19 @@ final class ConnectionGuard: ChannelInboundHandler, RemovableChannelHandler {
     }
 
     func channelActive(context: ChannelHandlerContext) {
-        let host = Self.host(context.channel.remoteAddress)
-        guard connections.take(1, for: host) else { return refuse(context) }
-        owner = host
+        guard let remote = context.channel.remoteAddress else { return context.close(promise: nil) }
+        let bound = NIOLoopBound((self, context), eventLoop: context.eventLoop)
+        let loop = context.eventLoop
+        let isIn = connections.enter(
+            remote, of: Self.host(remote), isKnown: Gatekeeper.isLoopback(remote.ipAddress ?? "")
+        ) {
+            loop.execute {
+                let (handler, context) = bound.value
+                handler.refuse(context)
+            }
+        }
+        guard isIn else { return refuse(context) }
+        address = remote
         let channel = context.channel
         timer = context.eventLoop.scheduleTask(in: .seconds(APILimits.firstHeadSeconds)) {
             channel.close(promise: nil)
@@ -51,18 +61,20 @@ final class ConnectionGuard: ChannelInboundHandler, RemovableChannelHandler {
 
     func channelInactive(context: ChannelHandlerContext) {
         timer?.cancel()
-        if let owner { connections.give(1, of: owner) }
-        owner = nil
+        if let address { connections.leave(address) }
+        address = nil
         context.fireChannelInactive()
     }
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
-        guard owner != nil else { return }
+        guard address != nil else { return }
         timer?.cancel()
         context.fireChannelRead(data)
     }
 
     private func refuse(_ context: ChannelHandlerContext) {
+        if let address { connections.leave(address) }
+        address = nil
         guard
             let encoder = try? context.pipeline.syncOperations.context(
                 handlerType: HTTPResponseEncoder.self)

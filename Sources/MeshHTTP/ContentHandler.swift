@@ -21,6 +21,7 @@ final class ContentHandler: ChannelDuplexHandler, RemovableChannelHandler {
     private let content: ContentLane
     private let gate: Gatekeeper
     private let isOpen: Bool
+    private let connections: Connections
     private var taken: HTTPRequest?
     /// Requests that the router has not answered yet; ours wait behind them.
     private var unanswered = 0
@@ -28,10 +29,11 @@ final class ContentHandler: ChannelDuplexHandler, RemovableChannelHandler {
     private var sending = 0
     private var closes = false
 
-    init(content: ContentLane, gate: Gatekeeper, isOpen: Bool) {
+    init(content: ContentLane, gate: Gatekeeper, isOpen: Bool, connections: Connections) {
         self.content = content
         self.gate = gate
         self.isOpen = isOpen
+        self.connections = connections
     }
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
@@ -93,6 +95,9 @@ final class ContentHandler: ChannelDuplexHandler, RemovableChannelHandler {
                     head, from: context.channel.remoteAddress, isForDisplay: true)
                 guard access.mayRead("_content") else {
                     throw Problem.forbidden("the token does not allow _content")
+                }
+                guard connections.greet(context.channel.remoteAddress) else {
+                    throw Problem.overLimit
                 }
             }
             reply = try ContentReply(to: head, content.served)

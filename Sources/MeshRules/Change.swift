@@ -13,9 +13,9 @@ package enum Change: Sendable {
     /// A record comes: live, or superseded already and kept.
     case insert(NewRecord)
     /// A live record is superseded, and kept.
-    case supersede(LogName, UInt64, by: Dot, UndoClass)
+    case supersede(LogName, UInt64, by: Dot, UndoShare)
     /// A kept record is superseded by something else than before.
-    case rekey(LogName, UInt64, by: Dot, UndoClass)
+    case rekey(LogName, UInt64, by: Dot, UndoShare)
     /// A kept record lives again, as news of the feed.
     case revive(LogName, UInt64)
     /// A record goes. If it lived, followers of the feed are told that its key changed.
@@ -47,8 +47,9 @@ package enum Change: Sendable {
     case evidence(LogName, [SignedHeader])
     /// No header of a log is kept as evidence any more: the log itself shows as much.
     case forgetEvidence(LogName)
-    /// Something has lost its place. Its author notes each record that he writes again; all others
-    /// keep the commit for him, with what lived of it.
+    /// Something has lost its place. Its author notes each record that he writes again, by its
+    /// identity; all others keep the commit for him, by its own, with what lived of it. Of two
+    /// messages with one commit, the store keeps the one with more records.
     case loser(Digest, of: NodeID, CommitsMessage?)
     /// A revocation is known for good.
     case revocation(Revocation)
@@ -75,7 +76,7 @@ package struct NewRecord: Sendable {
     /// The merge kind of the policy under which it was written.
     package let merge: MergeKind
     /// What superseded it before it came; nil if it lives.
-    package let superseded: (by: Dot, undo: UndoClass)?
+    package let superseded: (by: Dot, undo: UndoShare)?
 }
 
 /// What one trip to the store leads to.

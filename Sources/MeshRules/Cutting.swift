@@ -88,7 +88,7 @@ extension RecordTransaction {
             let lives = work.lives(in: one.scope)
             switch Merge.integrate(one.held.version, into: live.map(\.version), lives: lives) {
             case .superseded(let winner):
-                let undo = UndoClass(one.scope, of: one.held.dot, by: winner)
+                let undo = UndoShare(one.scope, of: one.held.dot, by: winner)
                 work.change(.rekey(log, one.held.dot.sequence, by: winner, undo))
             case .lives(let superseded):
                 for old in live where superseded.contains(old.dot) {

@@ -165,68 +165,6 @@ package enum Damage: Hashable, Sendable {
     case places
 }
 
-/// Who superseded a record, for which the record is kept: each class has room of its own, so that
-/// none can push out another.
-package enum UndoClass: UInt8, CaseIterable, Sendable {
-    /// Another node.
-    case others = 0
-    /// The record's own node.
-    case own = 1
-    /// Anybody, in a namespace of the mesh itself.
-    case mesh = 2
-}
-
-/// A superseded record that is kept for the day that what superseded it is gone.
-package struct KeptVersion: Sendable {
-    /// Where.
-    package let scope: Scope
-    /// The record.
-    package let held: HeldVersion
-
-    /// Describes a record.
-    package init(scope: Scope, held: HeldVersion) {
-        self.scope = scope
-        self.held = held
-    }
-}
-
-/// A superseded record as trimming sees it.
-package struct KeptPlace: Sendable {
-    /// Its log.
-    package let log: LogName
-    /// Its place there.
-    package let sequence: UInt64
-    /// Its identity.
-    package let id: Digest
-    /// For whom it is kept.
-    package let undo: UndoClass
-    /// How long it is.
-    package let byteCount: Int
-
-    /// Describes a place.
-    package init(log: LogName, sequence: UInt64, id: Digest, undo: UndoClass, byteCount: Int) {
-        self.log = log
-        self.sequence = sequence
-        self.id = id
-        self.undo = undo
-        self.byteCount = byteCount
-    }
-}
-
-/// How much of one class is kept.
-package struct UndoUsage: Hashable, Sendable {
-    /// Records.
-    package var rows: Int
-    /// Their bytes.
-    package var bytes: Int
-
-    /// Describes what is kept.
-    package init(rows: Int = 0, bytes: Int = 0) {
-        self.rows = rows
-        self.bytes = bytes
-    }
-}
-
 /// What a transaction must know, asked for as a set, so that any database answers in one trip.
 package struct Needs: Sendable {
     /// Live versions of keys.
@@ -251,8 +189,10 @@ package struct Needs: Sendable {
     package var undo: [LogName: ClosedRange<UInt64>] = [:]
     /// What is kept of the superseded records of a node.
     package var kept: Set<FamilyName> = []
-    /// The superseded records that were kept longest, so many of each class.
-    package var oldest: [UndoClass: Int] = [:]
+    /// How much is kept of each share of superseded records.
+    package var undoShares = false
+    /// The superseded records that were kept longest, so many of each share.
+    package var oldest: [UndoShare: Int] = [:]
     /// Answers to earlier requests.
     package var idempotency: Set<String> = []
     /// Names of what may have lost its place, of which is asked whether it is known to.
@@ -273,7 +213,8 @@ package struct Needs: Sendable {
         keys.isEmpty && families.isEmpty && commits.isEmpty && proofs.isEmpty && records.isEmpty
             && lastCommits.isEmpty && gaps.isEmpty && certificates.isEmpty && logsOf.isEmpty
             && undo.isEmpty
-            && kept.isEmpty && oldest.isEmpty && idempotency.isEmpty && losers.isEmpty
+            && kept.isEmpty && !undoShares && oldest.isEmpty && idempotency.isEmpty
+            && losers.isEmpty
     }
 }
 
@@ -301,15 +242,17 @@ package struct Facts: Sendable {
     package var undo: [LogName: [KeptVersion]] = [:]
     /// What is kept of the superseded records of a node.
     package var kept: [FamilyName: [KeptVersion]] = [:]
-    /// The superseded records that were kept longest, in that order for each class.
+    /// The superseded records that were kept longest, in that order for each share.
     package var oldest: [KeptPlace] = []
-    /// How much is kept of each class.
+    /// How much is kept of each class: always there.
     package var undoUsage: [UndoClass: UndoUsage] = [:]
+    /// How much is kept of each share.
+    package var undoShares: [UndoShare: UndoUsage] = [:]
     /// Answers to earlier requests, by name.
     package var idempotency: [String: StoredAnswer] = [:]
-    /// Which of these are known: at their author records that were written again, elsewhere commits
-    /// that are kept for him.
-    package var losers: Set<Digest> = []
+    /// Which of these are known, and with how many records each is kept: at their author records
+    /// that were written again (0), elsewhere commits that are kept for him.
+    package var losers: [Digest: UInt64] = [:]
     /// Every revocation that is known: always there, asked for or not.
     package var revoked = RevokedLogs()
     /// What was found rotten on the way.

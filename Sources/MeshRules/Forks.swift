@@ -132,10 +132,12 @@ extension RecordTransaction {
     /// What lost its place is its author's to write again. All others keep it until they link with
     /// him, and tell each other, so that one of them does.
     private mutating func keep(_ message: CommitsMessage, _ outcome: inout IngestOutcome) {
-        let name = Blake2b.hash(message.encoded)
-        guard !work.isLoser(name) else { return }
-        work.change(.loser(name, of: message.author.node, message))
-        outcome.outvoted.append(message)
+        for commit in message.commits {
+            let name = commit.header.id(in: context.mesh)
+            guard UInt64(commit.records.count) > work.recordsKept(of: name) else { continue }
+            work.change(.loser(name, of: message.author.node, message))
+            outcome.outvoted.append(message)
+        }
     }
 
     private mutating func keep(_ loser: Admitted, _ outcome: inout IngestOutcome) {
@@ -153,7 +155,7 @@ extension RecordTransaction {
     func losers(_ commit: Commit) -> [Digest] {
         commit.header.author.node == context.node
             ? commit.records.map { Record.id(of: $0, in: context.mesh) }
-            : [Blake2b.hash(filling(commit).encoded)]
+            : [commit.header.id(in: context.mesh)]
     }
 
     private func filling(_ commit: Commit) -> CommitsMessage {

@@ -287,7 +287,7 @@ extension RecordTransaction {
         switch Merge.integrate(held.version, into: live.map(\.version), lives: lives) {
         case .superseded(let winner):
             if isStranger(held.dot, beside: winner) { save(held, in: scope) }
-            let undo = UndoClass(scope, of: held.dot, by: winner)
+            let undo = UndoShare(scope, of: held.dot, by: winner)
             work.insert(held, in: scope, bytes: bytes, superseded: (winner, undo))
             if isFill { outcome.evidence += Self.proof(scope, live, winner, over: held.dot) }
             return false

@@ -150,18 +150,4 @@ package enum RuleLimits {
     package static let losers = 256
     /// Records of this node of which is remembered that they were written again.
     package static let savedLosers = 50_000
-    /// Superseded records that one trim takes away of each class, at most.
-    package static let trimRows = 2048
-
-    /// Superseded records that are kept of a class, and their bytes.
-    package static func room(for undo: UndoClass) -> UndoUsage {
-        switch undo {
-        case .others: UndoUsage(rows: 80_000, bytes: 48 << 20)
-        case .own: UndoUsage(rows: 20_000, bytes: 16 << 20)
-        case .mesh: UndoUsage(rows: 512, bytes: 4 << 20)
-        }
-    }
-
-    /// Records beyond that room before a trim is worth its while.
-    static let trimSlack = 512
 }

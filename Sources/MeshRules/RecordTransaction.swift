@@ -72,7 +72,9 @@ package struct RecordTransaction: Sendable {
         case restoring(cut: Set<LogName>)
         /// It is put among what lives now.
         case reviving([KeptVersion])
-        /// Superseded records were kept longest: their commits are looked up.
+        /// The superseded records that were kept longest are looked up.
+        case weighing
+        /// They are known: their commits are looked up.
         case trimming([KeptPlace])
     }
 
@@ -147,7 +149,7 @@ package struct RecordTransaction: Sendable {
             case .ingest(let message, let records): add(message, records, to: &needs)
             case .damaged(let damage): add(damage, to: &needs)
             case .trim:
-                for undo in UndoClass.allCases { needs.oldest[undo] = RuleLimits.trimRows }
+                needs.undoShares = true
             case .judgeAnew, .refused: break
             }
         }
@@ -165,6 +167,7 @@ package struct RecordTransaction: Sendable {
         case .removing(let ends): return cut(ends)
         case .restoring(let cut): return restore(cut)
         case .reviving(let kept): return revive(kept)
+        case .weighing: return trim()
         case .trimming(let places): return finishTrim(places)
         }
     }

@@ -45,6 +45,7 @@ struct Workspace {
     var damage: Set<Damage> { facts.damage }
     var revoked: RevokedLogs { facts.revoked }
     var undoUsage: [UndoClass: UndoUsage] { facts.undoUsage }
+    var undoShares: [UndoShare: UndoUsage] { facts.undoShares }
     var oldest: [KeptPlace] { facts.oldest }
     var gaps: [LogName: [CommitGap]] { facts.gaps }
     var undo: [LogName: [KeptVersion]] { facts.undo }
@@ -70,7 +71,10 @@ struct Workspace {
 
     func answer(_ name: String) -> StoredAnswer? { facts.idempotency[name] }
 
-    func isLoser(_ name: Digest) -> Bool { facts.losers.contains(name) }
+    func isLoser(_ name: Digest) -> Bool { facts.losers[name] != nil }
+
+    /// With how many records a commit that lost its place is kept for its author.
+    func recordsKept(of loser: Digest) -> UInt64 { facts.losers[loser] ?? 0 }
 
     func lastCommit(of log: LogName) -> HeldCommit? { facts.lastCommits[log] }
 
@@ -115,7 +119,7 @@ struct Workspace {
 
     mutating func insert(
         _ held: HeldVersion, in scope: Scope, bytes: [UInt8],
-        superseded: (by: Dot, undo: UndoClass)? = nil
+        superseded: (by: Dot, undo: UndoShare)? = nil
     ) {
         let log = LogName(scope: scope, author: held.dot.author)
         records[log]?[held.dot.sequence] = (held, superseded == nil)
@@ -132,7 +136,7 @@ struct Workspace {
     }
 
     mutating func supersede(_ held: HeldVersion, in scope: Scope, by dot: Dot) {
-        let undo = UndoClass(scope, of: held.dot, by: dot)
+        let undo = UndoShare(scope, of: held.dot, by: dot)
         let log = LogName(scope: scope, author: held.dot.author)
         records[log]?[held.dot.sequence]?.isLive = false
         changes.append(.supersede(log, held.dot.sequence, by: dot, undo))
@@ -252,16 +256,5 @@ struct Workspace {
     mutating func remember(_ name: String, _ answer: StoredAnswer) {
         changes.append(.answer(name, answer))
         facts.idempotency[name] = answer
-    }
-}
-
-extension UndoClass {
-    /// In which class a superseded record is kept.
-    init(_ scope: Scope, of old: Dot, by new: Dot) {
-        if scope.namespace.hasPrefix("_") {
-            self = .mesh
-        } else {
-            self = old.author.node == new.author.node ? .own : .others
-        }
     }
 }

@@ -24,7 +24,8 @@ extension Simulation {
         case .loss(let part): network.loss = part
         case .mix(let time): mix(until: now.advanced(by: time))
         case .cable(let name, let isOut): if let node = named(name) { cable(node, isOut: isOut) }
-        case .image, .restore, .wipe, .snapshot, .revert, .copy, .retire, .rename, .replace:
+        case .image, .restore, .wipe, .snapshot, .revert, .copy, .retire, .rename, .replace,
+            .leave:
             performOnMachine(action)
         case .disk, .rot, .scrub: performOnDisk(action)
         case .lie(let name, let lie): if let node = named(name) { tell(lie, from: node) }

@@ -23,6 +23,8 @@ package enum Lie: String, CaseIterable, Sendable {
     case jump
     /// Two histories of one life, one for each half of the peers.
     case fork
+    /// One key, written in more lives than a key may have values.
+    case crowd
     /// A value under a definition of its namespace that nobody has signed.
     case policy
     /// A value where only the centre may write.
@@ -56,6 +58,7 @@ extension Simulation {
             spread(writer.notes(key, inherits: [own]), from: node)
         case .jump: spread(writer.notes(key, first: 1 << 62), from: node)
         case .fork: fork(node, writer)
+        case .crowd: crowd(node, store, key)
         case .policy: spread(writer.notes(key, policy: Blake2b.hash([9])), from: node)
         case .grant:
             guard !node.identity.certificate.ticket.isCentral else { return }
@@ -89,6 +92,12 @@ extension Simulation {
             guard let message = place.isMultiple(of: 2) ? one : other else { continue }
             send(node, id, .commits(message.encoded))
         }
+    }
+
+    /// Each life is well signed, and none has seen another.
+    private func crowd(_ node: SimulatedNode, _ store: Store, _ key: UInt64) {
+        apps.oracle.spoil(Apps.cell(Liar.scope, Liar.key(key)))
+        for _ in 0..<230 { spread(Liar(node, store, life: random.next())?.notes(key), from: node) }
     }
 
     private func makeNoise(_ node: SimulatedNode) {

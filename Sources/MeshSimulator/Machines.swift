@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import MeshCore
+internal import MeshEngine
 internal import MeshOracle
 internal import MeshRules
 internal import MeshStore
@@ -19,6 +20,7 @@ extension Simulation {
         case .retire(let name): if let node = named(name) { retire(node) }
         case .rename(let name): if let node = named(name) { rename(node) }
         case .replace(let name): if let node = named(name) { replace(node) }
+        case .leave(let name): if let node = named(name) { leave(node) }
         default: break
         }
     }
@@ -119,6 +121,37 @@ extension Simulation {
                     ticket.node, site: ticket.site, isCentral: ticket.isCentral,
                     seeds: node.identity.seeds),
                 wall: Int64(clamping: node.clock.wall)))
+    }
+
+    /// The box is to leave for good: no app writes there until it is known whether it may.
+    private func leave(_ node: SimulatedNode) {
+        guard node !== nodes[0], node.isUp, !node.isPaused, !node.isCopy, !node.isRetired,
+            disks(of: node).count == 1, !isRevoked(node.id), let store = node.store
+        else { return }
+        store.refuseWrites(true)
+        collect(node, store)
+        guard node.isUp else { return }
+        do { post(node, .handOver(scopes: try store.scopes(), isForced: false)) } catch {
+            store.refuseWrites(false)
+            failed(node, error)
+        }
+    }
+
+    /// Whether the box may leave is known. What it had acknowledged its heir owes from now on.
+    func handedOver(_ node: SimulatedNode, _ answer: HandOver) {
+        guard case .to(let id) = answer, let heir = nodes.first(where: { $0.id == id && $0.isUp })
+        else {
+            node.store?.refuseWrites(false)
+            return mark(.stayed)
+        }
+        post(node, .leave)
+        apps.oracle.place(apps.oracle.held(on: node.index), on: heir.index)
+        // A bit has flipped there, and nobody knows yet what it took.
+        if heir.isRotten { apps.oracle.lose(heir.index) }
+        mark(.left)
+        // The words go out before the power does.
+        let life = node.life
+        schedule(after: .milliseconds(500)) { if node.life == life { self.switchOff(node) } }
     }
 
     /// Every disk of an identity.

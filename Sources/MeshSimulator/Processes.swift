@@ -179,6 +179,7 @@ extension Simulation {
             node.store?.correctClock(by: duration.nanoseconds / 1_000_000)
             mark(.clockCorrected)
         case .adopt: preconditionFailure("no scenario changes the mesh's secret")
+        case .handedOver(let answer): handedOver(node, answer)
         case .note(let notice, _): say("\(node.name): \(notice)")
         case .compare, .ingest, .read, .keep, .show, .heed, .remember, .depart:
             if let work = StoreWork(effect) { submit(node, work) }
@@ -277,7 +278,7 @@ extension Simulation {
     private static func isRefusal(_ error: StoreError) -> Bool {
         switch error {
         case .preconditionFailed, .exists, .notGranted, .unknownNamespace, .revoked, .limit,
-            .idempotencyMismatch, .diskFull, .busy:
+            .idempotencyMismatch, .diskFull, .busy, .leaving:
             true
         default: false
         }

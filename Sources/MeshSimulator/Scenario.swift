@@ -37,6 +37,8 @@ package struct Scenario: Sendable {
         case copy(String), retire(String)
         /// The box is enrolled again under another name; another box takes its name.
         case rename(String), replace(String)
+        /// An operator takes the box out of the mesh for good, once another holds what it holds.
+        case leave(String)
         /// Something is wrong with a disk that still works, or not any more.
         case disk(String, DiskFault?)
         /// A bit of the database flips.
@@ -176,6 +178,7 @@ package struct Scenario: Sendable {
         case ("retire", 1): return .retire(rest[0])
         case ("rename", 1): return .rename(rest[0])
         case ("replace", 1): return .replace(rest[0])
+        case ("leave", 1): return .leave(rest[0])
         case ("disk", 2):
             if rest[1] == "well" { return .disk(rest[0], nil) }
             return DiskFault(rawValue: rest[1]).map { .disk(rest[0], $0) }
@@ -274,6 +277,10 @@ package enum Mark: String, CaseIterable, Sendable {
     case renamed
     /// Another box was enrolled under a name that was taken.
     case replaced
+    /// A box left for good, and another held all that it held.
+    case left
+    /// A box was to leave, and nobody held all that it held.
+    case stayed
     /// A disk was full, and writes were refused.
     case diskFull = "disk-full"
     /// A write to a disk failed, and the process ended.

@@ -61,6 +61,8 @@ package final class Store: Sendable {
         var jobs: [Job] = []
         var isBusy = false
         var isClosed = false
+        /// Writes of apps are refused; what peers send is taken.
+        var isLeaving = false
         var isEnded = false
         var hasFailed = false
         var idle: [@Sendable () -> Void] = []
@@ -205,6 +207,11 @@ package final class Store: Sendable {
         submit(.write(request, done))
     }
 
+    /// Takes no writes of apps from now on, or takes them again. What was accepted before is done.
+    package func refuseWrites(_ isLeaving: Bool) {
+        waiting.withLock { $0.isLeaving = isLeaving }
+    }
+
     /// Verifies and stores what a peer sent.
     package func ingest(_ messages: [CommitsMessage]) async throws(StoreError) -> [IngestOutcome] {
         let result = await withCheckedContinuation { continuation in
@@ -230,6 +237,7 @@ package final class Store: Sendable {
         enum Verdict { case start, queued, refused(StoreError) }
         let verdict: Verdict = waiting.withLock { waiting in
             if waiting.isClosed { return .refused(.closed) }
+            if waiting.isLeaving, case .write = job { return .refused(.leaving) }
             guard waiting.jobs.count < StoreLimits.jobsWaiting else { return .refused(.busy) }
             waiting.jobs.append(job)
             if waiting.isBusy { return .queued }

@@ -37,6 +37,8 @@ package enum StoreError: Error, Hashable {
     case limit(String)
     /// Too many jobs wait for the writer.
     case busy
+    /// This server leaves the mesh: what it took now might be handed to nobody.
+    case leaving
     /// The store was closed.
     case closed
 }
@@ -79,6 +81,7 @@ extension StoreError: CustomStringConvertible {
         case .idempotencyMismatch: "the idempotency key was used for another request"
         case .limit(let what): what
         case .busy: "too many writes are waiting; try again"
+        case .leaving: "this server leaves the mesh and takes no writes any more; use another"
         case .closed: "the store is closed"
         }
     }

@@ -59,6 +59,17 @@ private let all: [String: NamespacePolicy] = ["prices": .prices]
         }
     }
 
+    /// What a relay makes of a commit: some of its records, and proof of the rest.
+    private func part(_ commit: Commit, _ kept: Set<Int>) -> Commit {
+        let dropped = Set(commit.records.indices).subtracting(kept)
+        let ids = commit.records.map { Record.id(of: $0, in: mesh.root.meshID) }
+        return Commit(
+            header: commit.header, signature: commit.signature,
+            proof: commit.proof.dropping(
+                Dictionary(uniqueKeysWithValues: dropped.map { ($0, ids[$0]) })),
+            records: kept.sorted().map { commit.records[$0] })
+    }
+
     private func agree(_ one: Store, _ other: Store) async throws {
         #expect(try await one.reconcile(with: other) != nil)
         #expect(try one.root(of: prices) == other.root(of: prices))
@@ -106,6 +117,26 @@ private let all: [String: NamespacePolicy] = ["prices": .prices]
         try await one.put(prices, "k", "sold")
         try await agree(one, other)
         #expect(try other.values(prices, "k") == ["sold"])
+    }
+
+    @Test func `fills no room with the parts of one commit that lost its place`() async throws {
+        let one = try await store("one")
+        let winner = try commit(liar, ["a"], first: 1)
+        let loser = try commit(liar, (0..<9).map { "k/\($0)" }, first: 1, above: winner)
+        let other = try commit(liar, ["b"], first: 1, above: winner)
+        _ = try await one.take(liar.run([winner]))
+        _ = try await one.take(liar.fill([other]))
+        // More parts than are kept commits of one author.
+        for mask in 1..<RuleLimits.losers + 64 {
+            _ = try await one.take(
+                liar.fill([part(loser, Set((0..<9).filter { mask & (1 << $0) != 0 }))]))
+        }
+        _ = try await one.take(liar.fill([loser]))
+        let kept = try one.next(.losers(of: liar.identity.certificate.node)).messages
+        #expect(
+            kept.flatMap(\.commits).map(\.header).sorted { $0.count < $1.count }
+                == [other.header, loser.header])
+        #expect(kept.map(\.recordCount).max() == 9)
     }
 
     @Test func `leaves nothing past the end of his log where a commit before it lost`() async throws

@@ -26,7 +26,7 @@ package final class DictionaryRecords: RecordStore {
         var bytes: [UInt8]
         var merge: MergeKind
         var position: UInt64
-        var gone: (number: UInt64, by: Dot, undo: UndoClass)?
+        var gone: (number: UInt64, by: Dot, undo: UndoShare)?
     }
 
     struct Log {
@@ -186,7 +186,9 @@ extension DictionaryRecords.State {
             evidence[log] = all.filter { kept.contains($0.header) }
         case .forgetEvidence(let log): evidence[log] = nil
         case .loser(let name, let node, let message):
-            if losers[name] == nil { losers[name] = (node, message) }
+            let count = message?.recordCount ?? 0
+            if let kept = losers[name], kept.message?.recordCount ?? 0 >= count { return }
+            losers[name] = (node, message)
         case .revocation(let revocation):
             if !revocations.contains(revocation) { revocations.append(revocation) }
         case .answer(let name, let answer): answers[name] = answer

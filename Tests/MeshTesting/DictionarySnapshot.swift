@@ -81,7 +81,9 @@ final class DictionarySnapshot: RecordSnapshot {
             }
         }
         addKept(needs, &facts)
-        facts.losers = needs.losers.filter { state.losers[$0] != nil }
+        for name in needs.losers {
+            facts.losers[name] = state.losers[name].map { $0.message?.recordCount ?? 0 }
+        }
         for name in needs.idempotency { facts.idempotency[name] = state.answers[name] }
         return facts
     }
@@ -102,15 +104,16 @@ final class DictionarySnapshot: RecordSnapshot {
         }
         for one in kept {
             guard let gone = one.row.gone else { continue }
-            facts.undoUsage[gone.undo, default: UndoUsage()].rows += 1
-            facts.undoUsage[gone.undo, default: UndoUsage()].bytes += one.row.bytes.count
+            facts.undoUsage[gone.undo.undo, default: UndoUsage()].rows += 1
+            facts.undoUsage[gone.undo.undo, default: UndoUsage()].bytes += one.row.bytes.count
+            guard needs.undoShares else { continue }
+            facts.undoShares[gone.undo, default: UndoUsage()].rows += 1
+            facts.undoShares[gone.undo, default: UndoUsage()].bytes += one.row.bytes.count
         }
         let byAge = kept.sorted { ($0.row.gone?.number ?? 0) < ($1.row.gone?.number ?? 0) }
-        for (undo, count) in needs.oldest {
-            facts.oldest += byAge.filter { $0.row.gone?.undo == undo }.prefix(count).map {
-                KeptPlace(
-                    log: $0.log, sequence: $0.sequence, id: $0.row.id, undo: undo,
-                    byteCount: $0.row.bytes.count)
+        for (share, count) in needs.oldest {
+            facts.oldest += byAge.filter { $0.row.gone?.undo == share }.prefix(count).map {
+                KeptPlace(log: $0.log, sequence: $0.sequence, id: $0.row.id)
             }
         }
     }

@@ -19,7 +19,7 @@ enum RecordVectors {
         try writeMessages(whole, message)
     }
 
-    private static func refused(
+    static func refused(
         _ format: String, _ fault: String, _ bytes: [UInt8], _ comment: String
     ) throws {
         let vector = Vector(
@@ -36,7 +36,7 @@ enum RecordVectors {
         }
     }
 
-    private static func replacing(
+    static func replacing(
         _ bytes: [UInt8], _ old: [UInt8], _ new: [UInt8]
     ) -> [UInt8] {
         var bytes = bytes
@@ -187,5 +187,28 @@ enum RecordVectors {
         none.count(0)
         bytes = replacing(bytes, listed.bytes, none.bytes)
         try refused(name, "author-missing", bytes, "A context that names no author of the table.")
+        let bare = Commit(
+            header: whole.header, signature: whole.signature,
+            proof: CommitProof(noneOf: whole.header), records: [])
+        try `The vectors`().good(
+            name, named: "headers",
+            message(after: 0, through: 0, [bare]),
+            "A header alone: evidence of what its author wrote, with none of it.")
+        var forged = message(after: 0, through: 0, [bare])
+        forged[forged.count - 1] ^= 1
+        try refused(
+            name, "headers-forged", forged, "The same with another byte at its end.")
+    }
+
+    /// Addresses in a datagram that are none.
+    static func writeAddresses(_ probe: [UInt8]) throws {
+        for (fault, port, what) in [
+            ("address-port", "0000", "An address with port 0."),
+            ("address-text", "7 74", "An address with a space in its port."),
+        ] {
+            let bytes = replacing(
+                probe, Array("10.0.0.1:7374".utf8), Array("10.0.0.1:\(port)".utf8))
+            try refused("probe", fault, bytes, what)
+        }
     }
 }

@@ -270,6 +270,7 @@ struct Vector {
             ])
         try good(
             "probe", probe.encoded, "A ping with one rumour of each kind, before it is sealed.")
+        try RecordVectors.writeAddresses(probe.encoded)
         let beacon = Beacon(
             epoch: 1, node: author.node, incarnation: Incarnation(start: 2, random: 7), port: 7374,
             counter: 3)

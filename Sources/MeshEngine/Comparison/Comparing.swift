@@ -11,6 +11,7 @@ extension Engine {
     mutating func beginSync(_ id: LinkID, _ now: Instant) {
         guard let link = links[id], let asking = link.asking, asking.isResting else { return }
         links[id]?.asking?.begin(now: now)
+        links[id]?.isProofTooOld = false
         links[id]?.wish.grant(now: now)
         emit(.compare(id, session(with: link, .initiator, round: asking.begun + 1, now), nil))
     }
@@ -83,6 +84,7 @@ extension Engine {
         guard let link = links[id] else { return }
         switch arrival {
         case .begins(let turn):
+            links[id]?.isProofTooOld = false
             emit(.compare(id, session(with: link, .responder, round: 0, now), turn))
         case .goesOn(let session, let turn): emit(.compare(id, session, turn))
         case .waits: break
@@ -153,13 +155,32 @@ extension Engine {
         var areAllEqual = false
         if outcome.isInStep {
             areAllEqual = links[id]?.coverage.add(of: outcome.windows) == true
-            if areAllEqual { exchanges[node]?.agreed(now: now) }
+            if areAllEqual { agreed(id, node, now) }
         } else if !outcome.reply.parts.isEmpty {
             links[id]?.coverage.restart()
             if outcome.theyLack > 0 { exchanges[node]?.compared(lacks: outcome.theyLack) }
         }
         queue(id, outcome.streams)
         return areAllEqual
+    }
+
+    private mutating func agreed(_ id: LinkID, _ node: NodeID, _ now: Instant) {
+        exchanges[node]?.agreed(now: now)
+        guard let link = links[id], !link.isProofTooOld else { return }
+        if leaving.agreed(with: link.peer.certificate) { emit(.handedOver(.to(node))) }
+    }
+
+    /// Looks for a peer that holds all that this node holds. What was compared so far shows
+    /// nothing: something may have been written since.
+    mutating func handOver(_ scopes: [Scope], _ isForced: Bool, _ now: Instant) {
+        leaving.begin(
+            scopes, isForced: isForced, until: now.advanced(by: tuning.handOverMax))
+        for id in links.keys.sorted() {
+            links[id]?.coverage.restart()
+            let isComparing = links[id]?.isComparing == true
+            links[id]?.isProofTooOld = isComparing
+            wantSync(id)
+        }
     }
 
     /// Says that everything asked for was sent, once it was.

@@ -25,6 +25,9 @@ struct LinkState {
     var answering: Answering?
     var wish = Wish()
     var coverage = Coverage()
+    /// Whether the comparison that goes on began before the last write was taken, so that it is no
+    /// proof for a node that leaves.
+    var isProofTooOld = false
 
     var outbox = Outbox()
     var credit: CreditWindow

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import MeshCore
+internal import MeshRules
 
 /// A sum over a row's columns that shows a rotten bit; no protection against a person.
 ///
@@ -66,7 +67,7 @@ struct RecordPlace {
     let id: Digest
     let merge: UInt8
     /// When it was superseded, for whom it is kept, and by what; nil if it lives.
-    var gone: (number: UInt64, undo: UInt8, by: LogKey, sequence: UInt64)?
+    var gone: (number: UInt64, undo: UndoShare, by: LogKey, sequence: UInt64)?
 
     var sum: UInt64 {
         var sum = RowSum()
@@ -76,7 +77,7 @@ struct RecordPlace {
         sum.add(UInt64(merge))
         if let gone {
             sum.add(gone.number)
-            sum.add(UInt64(gone.undo))
+            sum.add(UInt64(bitPattern: gone.undo.number))
             sum.add(UInt64(bitPattern: gone.by.author))
             sum.add(gone.sequence)
         }

@@ -13,6 +13,8 @@ final class SQLiteCaches {
     private var authors: [Author: Int64] = [:]
     private var authorNames: [Int64: Author] = [:]
     var families: [FamilyName: Family] = [:]
+    /// How much is kept of each share of superseded records; nil as long as nobody has asked.
+    var undoShares: [UndoShare: UndoUsage]?
 
     /// Forgets everything that a rollback may have undone.
     func forget() {
@@ -21,6 +23,7 @@ final class SQLiteCaches {
         authors = [:]
         authorNames = [:]
         families = [:]
+        undoShares = nil
     }
 
     /// Keeps to the limits.

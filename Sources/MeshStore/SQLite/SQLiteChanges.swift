@@ -141,7 +141,7 @@ final class SQLiteChanges {
             gone: nil)
         if let (by, undo) = record.superseded {
             place.gone = (
-                counters.arrival, undo.rawValue, try key(of: by, in: record.log.scope, db),
+                counters.arrival, undo, try key(of: by, in: record.log.scope, db),
                 by.sequence
             )
             count(undo, rows: 1, bytes: record.bytes.count)
@@ -152,7 +152,7 @@ final class SQLiteChanges {
             .sequence(record.sequence), .text(record.key.utf8), .fixed(record.id),
             .bytes(record.bytes), .int(Int64(place.merge)),
             place.gone.map { .sequence($0.number) } ?? .null,
-            place.gone.map { .int(Int64($0.undo)) } ?? .null,
+            place.gone.map { .int($0.undo.number) } ?? .null,
             place.gone.map { .int($0.by.author) } ?? .null,
             place.gone.map { .sequence($0.sequence) } ?? .null, .bits(place.sum))
         if place.gone == nil { try markDirty(log, record.sequence, db) }
@@ -162,8 +162,10 @@ final class SQLiteChanges {
         try caches.makeKey(db, LogName(scope: scope, author: dot.author))
     }
 
-    private func count(_ undo: UndoClass, rows: Int, bytes: Int) {
-        counters.add(rows: rows, bytes: bytes, to: undo)
+    private func count(_ share: UndoShare, rows: Int, bytes: Int) {
+        counters.add(rows: rows, bytes: bytes, to: share.undo)
+        caches.undoShares?[share, default: UndoUsage()].rows += rows
+        caches.undoShares?[share, default: UndoUsage()].bytes += bytes
     }
 
     private struct Row {
@@ -171,7 +173,7 @@ final class SQLiteChanges {
         let sequence: UInt64
         let key: [UInt8]
         let byteCount: Int
-        let undo: UndoClass?
+        let undo: UndoShare?
         let id: Digest
         let merge: UInt8
         let scope: Int64
@@ -191,7 +193,7 @@ final class SQLiteChanges {
                     arrival: row.sequence(0), sequence: row.sequence(1), key: row.bytes(2),
                     byteCount: Int(row.int(3)),
                     undo: row.isNull(4)
-                        ? nil : UndoClass(rawValue: UInt8(truncatingIfNeeded: row.int(5))) ?? .own,
+                        ? nil : UndoShare(number: row.int(5)),
                     id: row.fixed(6) ?? .zero, merge: UInt8(truncatingIfNeeded: row.int(7)),
                     scope: row.int(8), author: row.int(9)))
             return true
@@ -207,7 +209,7 @@ final class SQLiteChanges {
     }
 
     private func supersede(
-        _ log: LogName, _ sequence: UInt64, _ by: Dot, _ undo: UndoClass, _ db: Database
+        _ log: LogName, _ sequence: UInt64, _ by: Dot, _ undo: UndoShare, _ db: Database
     ) throws {
         let key = try caches.makeKey(db, log)
         guard let row = try one(key, sequence, db) else { return }
@@ -217,12 +219,12 @@ final class SQLiteChanges {
         count(undo, rows: 1, bytes: row.byteCount)
         var place = RecordPlace(
             log: key, sequence: sequence, id: row.id, merge: row.merge, gone: nil)
-        place.gone = (counters.arrival, undo.rawValue, successor, by.sequence)
+        place.gone = (counters.arrival, undo, successor, by.sequence)
         try db.run(
             """
             UPDATE record SET gone = ?, undo = ?, by_author = ?, by_sequence = ?, sum = ?
             WHERE arrival = ?
-            """, .sequence(counters.arrival), .int(Int64(undo.rawValue)), .int(successor.author),
+            """, .sequence(counters.arrival), .int(undo.number), .int(successor.author),
             .sequence(by.sequence), .bits(place.sum), .sequence(row.arrival))
         if row.undo == nil { try markDirty(key, sequence, db) }
     }

@@ -29,15 +29,13 @@ struct SQLiteFacts {
         for node in needs.logsOf { facts.logsOf[node] = try logs(of: node) }
         for (log, range) in needs.undo { facts.undo[log] = try undone(by: log, range) }
         for name in needs.kept { facts.kept[name] = try kept(of: name) }
-        for (undo, count) in needs.oldest.sorted(by: { $0.key.rawValue < $1.key.rawValue }) {
-            facts.oldest += try oldest(undo, count)
+        if needs.undoShares { facts.undoShares = try undoShares() }
+        for (share, count) in needs.oldest.sorted(by: { $0.key.number < $1.key.number }) {
+            facts.oldest += try oldest(share, count)
         }
         for name in needs.idempotency { facts.idempotency[name] = try answer(name) }
         for name in needs.losers {
-            let found = try db.first("SELECT number FROM loser WHERE name = ?", .fixed(name)) {
-                $0.int(0)
-            }
-            if found != nil { facts.losers.insert(name) }
+            facts.losers[name] = try SQLiteChanges.recordsKept(of: name, db)
         }
         facts.damage = snapshot.damage
         return facts
@@ -166,19 +164,36 @@ struct SQLiteFacts {
         return all
     }
 
-    private func oldest(_ undo: UndoClass, _ count: Int) throws -> [KeptPlace] {
+    /// Read once from all that is kept, and counted from then on.
+    private func undoShares() throws -> [UndoShare: UndoUsage] {
+        if let known = snapshot.caches.undoShares { return known }
+        var shares: [UndoShare: UndoUsage] = [:]
+        try db.each(
+            """
+            SELECT undo, count(*), sum(length(bytes)) FROM record WHERE gone IS NOT NULL
+            GROUP BY undo
+            """, list: []
+        ) { row in
+            shares[UndoShare(number: row.int(0))] = UndoUsage(
+                rows: Int(clamping: row.int(1)), bytes: Int(clamping: row.int(2)))
+            return true
+        }
+        snapshot.caches.undoShares = shares
+        return shares
+    }
+
+    private func oldest(_ share: UndoShare, _ count: Int) throws -> [KeptPlace] {
         var all: [KeptPlace] = []
         try db.each(
             """
             SELECT \(SQLiteSnapshot.recordColumns) FROM record WHERE undo = ? AND gone IS NOT NULL
             ORDER BY gone LIMIT ?
-            """, list: [.int(Int64(undo.rawValue)), .int(Int64(count))]
+            """, list: [.int(share.number), .int(Int64(count))]
         ) { row in
             if let one = try snapshot.record(row) {
                 all.append(
                     KeptPlace(
-                        log: one.log, sequence: one.held.dot.sequence, id: one.held.id, undo: undo,
-                        byteCount: one.bytes.count))
+                        log: one.log, sequence: one.held.dot.sequence, id: one.held.id))
             }
             return true
         }

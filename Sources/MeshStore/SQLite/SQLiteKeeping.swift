@@ -54,8 +54,10 @@ extension SQLiteChanges {
     func keepLoser(
         _ name: Digest, of node: NodeID, _ message: CommitsMessage?, _ db: Database
     ) throws {
+        let count = message?.recordCount ?? 0
+        if let kept = try Self.recordsKept(of: name, db), kept >= count { return }
         try db.run(
-            "INSERT OR IGNORE INTO loser(name, node, bytes) VALUES(?, ?, ?)", .fixed(name),
+            "INSERT OR REPLACE INTO loser(name, node, bytes) VALUES(?, ?, ?)", .fixed(name),
             .fixed(node), message.map { .bytes($0.encoded) } ?? .null)
         let most = message == nil ? RuleLimits.savedLosers : RuleLimits.losers
         try db.run(
@@ -63,6 +65,14 @@ extension SQLiteChanges {
             DELETE FROM loser WHERE node = ?1 AND number NOT IN
             (SELECT number FROM loser WHERE node = ?1 ORDER BY number DESC LIMIT ?2)
             """, .fixed(node), .int(Int64(most)))
+    }
+
+    /// With how many records something that lost its place is kept; nil where it is not known, or
+    /// has rotted.
+    static func recordsKept(of loser: Digest, _ db: Database) throws -> UInt64? {
+        try db.first("SELECT bytes FROM loser WHERE name = ?", .fixed(loser)) { row in
+            row.isNull(0) ? 0 : try? CommitsMessage(decoding: row.bytes(0)).recordCount
+        } ?? nil
     }
 
     func remember(_ name: String, _ answer: StoredAnswer, _ db: Database) throws {

@@ -84,7 +84,7 @@ final class SQLiteSnapshot: RecordSnapshot {
             merge: UInt8(truncatingIfNeeded: row.int(7)), gone: nil)
         if !row.isNull(8) {
             place.gone = (
-                row.sequence(8), UInt8(truncatingIfNeeded: row.int(9)),
+                row.sequence(8), UndoShare(number: row.int(9)),
                 LogKey(scope: log.scope, author: row.int(10)), row.sequence(11)
             )
         }

@@ -15,7 +15,7 @@ internal import MeshReplication
 /// changes in one transaction. `sum` is over the other columns of its row (`RowSum`).
 enum Schema {
     /// Counts changes of the layout; kept in `PRAGMA user_version`.
-    static let version = 8
+    static let version = 9
 
     private static let tables = """
         CREATE TABLE meta(name TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID;
