@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A peer that was written from the articles dials a server: as an outsider, as a thief, as a member that lies."""
+import os
+import struct
+import time
+
+from nacl.exceptions import CryptoError
+
+from bed import expect, until
+from keys import mesh
+from peer import Closed, Identity, Link, Ticket, Writer, policy_name, scope
+from web import cpu_seconds, rss_mib
+
+NOTES = scope(b"notes")
+TEXT = {"Content-Type": "text/plain"}
+
+
+def member(bed, site="s9", name="enemy"):
+    return Identity(Ticket(bed.ticket(name, site)))
+
+
+def notes(identity):
+    """For all, by any, as a register: the policy of the bed's namespace, and its name in headers."""
+    return policy_name(identity.mesh, b"notes", b"\0\3\1\0")
+
+
+def is_refused(identity, port, **how):
+    try:
+        link = Link(identity, port, **how)
+    except (Closed, CryptoError):
+        return True
+    refused = not link.is_up()
+    link.close()
+    return refused
+
+
+def change_a_byte_of_the_handshake(bed):
+    """Each byte of each message of a member's own handshake is changed on its way."""
+    centre = bed.server("centre", "hq", "--central")
+    identity, lengths = member(bed), {}
+
+    def measure(number, message):
+        lengths[number] = len(message)
+        return message
+    link = Link(identity, centre.ports[0], change=measure)
+    expect(link.is_up(), "a member is not let in")
+    link.close()
+    tried = 0
+    for number in sorted(lengths):
+        # Of the long last message each third byte.
+        for place in range(0, lengths[number], 3 if number == 3 else 1):
+            def flip(which, message, number=number, place=place):
+                if which != number:
+                    return message
+                return message[:place] + bytes([message[place] ^ 1]) + message[place + 1:]
+            expect(is_refused(identity, centre.ports[0], change=flip), f"byte {place} of message {number}")
+            tried += 1
+    expect(until(lambda: not is_refused(identity, centre.ports[0])), "the member is not let in any more")
+    return f"{tried} handshakes"
+
+
+def link_as_somebody_else(bed):
+    """Without the secret, with another's certificate, with one that nobody signed, with that of another mesh."""
+    centre, till = mesh(bed)
+    identity, port = member(bed), centre.ports[0]
+    expect(is_refused(identity, port, secret=os.urandom(32)), "without the secret")
+    link = Link(identity, port)
+    stolen = link.peer
+    link.close()
+    expect(is_refused(identity, till.ports[0], certificate=stolen), "with the centre's certificate")
+    own = identity.certificate
+    for place in range(2, len(own)):
+        changed = own[:place] + bytes([own[place] ^ 1]) + own[place + 1:]
+        if place % 7 == 0:
+            expect(is_refused(identity, port, certificate=changed), f"byte {place} of the certificate")
+    other = type(bed)()
+    try:
+        stranger = Identity(Ticket(other.ticket("centre", "hq", "--central")))
+        stranger.ticket.secret, stranger.mesh = identity.ticket.secret, identity.mesh
+        expect(is_refused(stranger, port), "a member of another mesh")
+    finally:
+        other.close()
+    expect(centre.state("centre") == ["self"] and till.process.poll() is None, "a server ended")
+
+
+def value(server, key):
+    status, _, body = server.http("GET", f"/v1/records/notes/{key}")
+    return body if status == 200 else None
+
+
+def sign_what_is_not_so(bed):
+    """A member signs commits that no honest server would: each is refused, or waits alone, and honest writers go on."""
+    centre, till = mesh(bed)
+    identity = member(bed)
+    policy, link = notes(identity), Link(identity, centre.ports[0]).attend()
+
+    def writer(**how):
+        return Writer(identity, NOTES, how.pop("policy", policy), **how)
+
+    def say(who, *commits, **how):
+        link.send(15, who.message(commits, **how))
+
+    # What is right is taken, at both servers: the articles say enough to write a server by.
+    honest = writer()
+    say(honest, honest.commit([honest.record(b"enemy/1", b"first"), honest.record(b"enemy/2", b"second")]))
+    say(honest, honest.commit([honest.record(b"enemy/1", b"third")]))
+    expect(until(lambda: value(till, "enemy/1") == b"third" and value(till, "enemy/2") == b"second"), "an honest commit is not taken")
+    mine = (honest.author, 3)
+    far = (honest.author, 1 << 20)
+    nobody = (os.urandom(40), 1)
+
+    def lie(name, records=None, **how):
+        who = how.pop("writer", None) or writer()
+        message = {key: how.pop(key) for key in ("after", "through") if key in how}
+        commit = who.commit(records(who) if records else [who.record(b"lie/" + name, b"lie")], **how)
+        return who, commit, message
+
+    lies = {
+        b"future": lie(b"future", lambda who: [who.record(b"a", b"lie", seen=[far])]),
+        b"invention": lie(b"invention", lambda who: [who.record(b"a", b"lie", seen=[nobody])]),
+        b"inheritance": lie(b"inheritance", inherits=[(honest.life, 1 << 20)]),
+        b"jump": lie(b"jump", first=1 << 62, previous=os.urandom(32)),
+        b"policy": lie(b"policy", writer=writer(policy=os.urandom(32))),
+        b"wrong-writer": lie(b"wrong-writer", writer=writer(policy=policy_name(identity.mesh, b"notes", b"\0\1\1\0"))),
+        b"another": lie(b"another", writer=writer(node=centre_id(centre))),
+    }
+    for _, (who, commit, how) in sorted(lies.items()):
+        try:
+            say(who, commit, **how)
+        except Closed:
+            pass
+        if link.error:
+            link = Link(identity, centre.ports[0]).attend()
+    time.sleep(2)
+    for name in lies:
+        expect(value(centre, "lie/" + name.decode()) is None, f"{name.decode()} is shown")
+    expect(value(centre, "a") == b"1" and value(till, "a") == b"1", "a lie stands in the place of the till's value")
+    link.close()
+    link = Link(identity, centre.ports[0]).attend()
+    # A value that has seen what is there is no lie.
+    say(honest, honest.commit([honest.record(b"enemy/1", b"fourth", seen=[mine])]))
+    expect(until(lambda: value(till, "enemy/1") == b"fourth"), "its true log does not go on")
+    for number in range(5):
+        expect(till.http("PUT", "/v1/records/notes/a", str(number).encode(), TEXT)[0] in (200, 201), "the till cannot write")
+    expect(until(lambda: value(centre, "a") == b"4"), "the till's writes do not arrive")
+    # Two histories of one life, one for each server: both come to show the same.
+    one, other = writer(life=7), writer(life=7)
+    say(one, one.commit([one.record(b"fork", b"x")]))
+    second = Link(identity, till.ports[0]).attend()
+    second.send(15, other.message([other.commit([other.record(b"fork", b"y")])]))
+    expect(until(lambda: value(centre, "fork") in (b"x", b"y") and value(centre, "fork") == value(till, "fork")),
+           f"a fork: {value(centre, 'fork')} and {value(till, 'fork')}")
+    second.close()
+    link.close()
+
+
+def centre_id(server):
+    return bytes.fromhex(next(peer["id"] for peer in server.peers() if peer["state"] == "self"))
+
+
+def flood_a_link_with_messages(bed):
+    """A member sends all kinds of messages without end: chance bytes, forged commits, requests, on link after link."""
+    centre, till = mesh(bed)
+    identity, port = member(bed), centre.ports[0]
+    policy, sent, links = notes(identity), 0, 0
+    begin, mine, theirs = time.monotonic(), time.process_time(), cpu_seconds(centre)
+    while time.monotonic() < begin + 10:
+        try:
+            link = Link(identity, port)
+        except (Closed, CryptoError):
+            continue
+        links += 1
+        link.attend()
+        who = Writer(identity, NOTES, policy)
+        try:
+            while time.monotonic() < begin + 10:
+                sent += 1
+                kind = (1, 7, 9, 15, 15, 17, 19, 21, 22, 24, 26, 28, 34, 36, 38, 40, 42, 44)[sent % 18]
+                if kind == 15:
+                    commit = who.commit([who.record(b"flood", os.urandom(40))], signer=None if sent % 2 else type(identity.node).generate())
+                    link.send(15, who.message([commit]))
+                else:
+                    link.send(kind, os.urandom(sent % 60))
+        except Closed:
+            pass
+        link.close()
+    spent = cpu_seconds(centre) - theirs
+    expect(centre.process.poll() is None, "the server ended")
+    expect(till.http("PUT", "/v1/records/notes/a", b"after", TEXT)[0] in (200, 201), "the till cannot write")
+    expect(until(lambda: value(centre, "a") == b"after"), "the till's write does not arrive")
+    expect(rss_mib(centre) < 300, f"{rss_mib(centre)} MiB")
+    return f"{links} links, {sent} messages; CPU of attacker {time.process_time() - mine:.1f} s, of server {spent:.1f} s; server {rss_mib(centre):.0f} MiB"
+
+
+CASES = [change_a_byte_of_the_handshake, link_as_somebody_else, sign_what_is_not_so, flood_a_link_with_messages]
