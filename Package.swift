@@ -212,8 +212,7 @@ let package = Package(
             ], swiftSettings: settings),
         .testTarget(
             name: "MeshHTTPTests",
-            dependencies: ["MeshHTTP", .product(name: "NIOCore", package: "swift-nio")],
-            swiftSettings: settings),
+            dependencies: ["MeshHTTP"], swiftSettings: settings),
         .testTarget(
             name: "MeshSimulatorTests", dependencies: ["MeshCore", "MeshCrypto", "MeshSimulator"],
             swiftSettings: settings),

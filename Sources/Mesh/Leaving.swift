@@ -6,6 +6,16 @@ internal import MeshStore
 internal import MeshTrust
 internal import Synchronization
 
+/// How far a node is with leaving its mesh.
+enum LeavePhase: Sendable {
+    /// Nobody has asked.
+    case stays
+    /// Somebody waits to hear whether it may; nil until the engine was asked.
+    case asks(CheckedContinuation<HandOver, Never>?)
+    /// It has left; nothing is taken any more.
+    case left
+}
+
 extension MeshNode {
     /// Takes this node out of the mesh for good: once a peer holds everything that it holds, all
     /// are told, and `run` returns. Nothing starts again on this data directory.
@@ -16,15 +26,19 @@ extension MeshNode {
     /// - Parameter isForced: leaves even where nobody holds all that this node holds.
     /// - Returns: the name of the peer that holds everything, or nil where that was forced.
     package func leave(isForced: Bool) async throws(MeshError) -> String? {
+        try beginLeaving()
         let heir: NodeID?
         do {
             store.refuseWrites(true)
             heir = try await handOver(isForced: isForced)
-            try DataDirectory(dataDirectory).markLeft()
+            try configuration.directory.markLeft()
         } catch {
+            post(.stay)
+            leaving.withLock { $0 = .stays }
             store.refuseWrites(false)
             throw MeshError(description: "\(error)")
         }
+        leaving.withLock { $0 = .left }
         let name = await name(of: heir)
         post(.leave)
         // The words go out before the sockets close.
@@ -33,18 +47,29 @@ extension MeshNode {
         return name
     }
 
+    private func beginLeaving() throws(MeshError) {
+        let obstacle: String? = leaving.withLock { phase in
+            switch phase {
+            case .stays:
+                phase = .asks(nil)
+                return nil
+            case .asks:
+                return "somebody has asked this server to leave already; wait for the answer"
+            case .left: return "this server has left the mesh"
+            }
+        }
+        if let obstacle { throw MeshError(description: obstacle) }
+    }
+
     /// - Returns: the peer that holds everything, or nil where nobody does and that was forced.
     private func handOver(isForced: Bool) async throws -> NodeID? {
         // What was accepted before is in the store once this is answered: jobs are done in order.
-        _ = try await store.ingest([])
+        do { _ = try await store.ingest([]) } catch { if !isForced { throw error } }
         let scopes = try store.scopes()
         let answer = await withCheckedContinuation { continuation in
-            let isFirst = leaving.withLock { waiting in
-                if waiting == nil { waiting = [] }
-                waiting?.append(continuation)
-                return waiting?.count == 1
-            }
-            if isFirst { post(.handOver(scopes: scopes, isForced: isForced)) }
+            leaving.withLock { $0 = .asks(continuation) }
+            // Where nothing is taken any more, the node ends.
+            if !post(.handOver(scopes: scopes, isForced: isForced)) { handedOver(.refused) }
         }
         switch answer {
         case .to(let heir): return heir
@@ -57,13 +82,14 @@ extension MeshNode {
         }
     }
 
-    /// The engine's answer goes to everybody who asked.
+    /// The engine's answer goes to whoever asked.
     func handedOver(_ answer: HandOver) {
-        let asked = leaving.withLock { waiting in
-            defer { waiting = nil }
-            return waiting ?? []
+        let asked: CheckedContinuation<HandOver, Never>? = leaving.withLock { phase in
+            guard case .asks(let continuation) = phase else { return nil }
+            phase = .asks(nil)
+            return continuation
         }
-        for one in asked { one.resume(returning: answer) }
+        asked?.resume(returning: answer)
     }
 
     private func name(of heir: NodeID?) async -> String? {

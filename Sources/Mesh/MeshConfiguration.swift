@@ -1,9 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 
+public import MeshCore
+package import MeshStore
+
 /// How a node runs; who it is lies in its data directory.
 public struct MeshConfiguration: Sendable {
     /// The data directory of a joined node.
     public var dataDirectory: String
+    /// Where a service manager keeps this server's secrets (systemd's credentials); nil if it keeps
+    /// none, and they are in the data directory.
+    public var credentials: String?
     /// The host on which links are accepted.
     public var listenHost = "0.0.0.0"
     /// The TCP port of links.
@@ -14,6 +20,9 @@ public struct MeshConfiguration: Sendable {
     public var discovery = true
     /// Interfaces for beacons by name; nil for all that are up.
     public var interfaces: [String]?
+    /// Where an address that a peer tells may be, besides the networks of this host's interfaces,
+    /// for this server to dial it.
+    public var networks = IPNetwork.ofOwnNetworks
     /// The IPv4 group of beacons.
     public var beaconGroup = "239.255.73.74"
     /// The IPv6 group of beacons.
@@ -34,6 +43,9 @@ public struct MeshConfiguration: Sendable {
         self.dataDirectory = dataDirectory
         content = ContentSettings(directory: dataDirectory + "/content")
     }
+
+    /// The node's files.
+    package var directory: DataDirectory { DataDirectory(dataDirectory, credentials: credentials) }
 }
 
 /// The program's version, shown to peers and operators.

@@ -54,8 +54,7 @@ public final class MeshNode: Sendable {
     private let changeHub = ChangeHub()
     let discoveryLog = Mutex(DiscoveryLog())
     let hasLeft = Mutex(false)
-    /// Who waits to hear whether this node may leave; nil if nobody asked.
-    let leaving = Mutex<[CheckedContinuation<HandOver, Never>]?>(nil)
+    let leaving = Mutex(LeavePhase.stays)
     let newTrust = Mutex(NewTrust.none)
     let datagramPort = Mutex<DatagramPort?>(nil)
     let datagramBudget = Mutex(Budget(perSecond: 2000))
@@ -67,7 +66,7 @@ public final class MeshNode: Sendable {
     ///   node's.
     public init(_ configuration: MeshConfiguration, logger: Logger) throws {
         try Sodium.start()
-        let directory = DataDirectory(configuration.dataDirectory)
+        let directory = configuration.directory
         let identity = try directory.identity()
         try directory.keepToOwner()
         if directory.hasLeft {
@@ -201,7 +200,11 @@ public final class MeshNode: Sendable {
         content.tick(neighbours.map(\.node), gone: Set(gone.map(\.node)))
     }
 
-    func post(_ input: Input) { feed.yield(.input(input)) }
+    /// - Returns: whether the engine will take it; not once the node ends.
+    @discardableResult
+    func post(_ input: Input) -> Bool {
+        if case .enqueued = feed.yield(.input(input)) { true } else { false }
+    }
 
     /// Counts an event, for metrics.
     package func count(_ name: String) { counters.withLock { $0[name, default: 0] += 1 } }
@@ -239,6 +242,7 @@ public final class MeshNode: Sendable {
             own: identity.certificate, membership: membership(listening, seed: generator.next()),
             seeds: seeds(of: identity), secrets: identity.secrets.changes,
             seed: generator.next(), now: now)
+        post(.mayDial(configuration.networks + BeaconPort.attachedNetworks()))
         post(.revoked((try? store.revocations()) ?? []))
         post(.known(knownNodes()))
         post(.keepsLosers(of: (try? store.nodesWithLosers()) ?? []))

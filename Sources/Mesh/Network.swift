@@ -195,6 +195,7 @@ extension MeshNode {
                     !beacons.traffic.contains { $0.name == name }
                 }.map { "discovery.interfaces names '\($0)', which is not up on this host" }
             }
+            post(.mayDial(configuration.networks + BeaconPort.attachedNetworks()))
             if !names.subtracting(last).isEmpty { post(.networkChanged) }
             last = names
         }

@@ -36,6 +36,16 @@ package enum StoreWork: Sendable {
         }
     }
 
+    /// The link for which it is done; nil if it is for none.
+    var link: LinkID? {
+        switch self {
+        case .ingest(let id, _), .compare(let id, _, _), .read(let id, _), .keep(let id, _),
+            .show(let id, _), .heed(let id, _):
+            id
+        case .remember, .depart: nil
+        }
+    }
+
     /// What the engine is told where the store could not take a message: a later comparison brings
     /// it again.
     package static var unavailable: IngestOutcome {
@@ -103,15 +113,19 @@ package enum StoreWork: Sendable {
     }
 }
 
-/// Does what the engine asks of the store, in order, on a thread of its own.
+/// Does what the engine asks of the store, in order for each link, on a thread of its own.
 ///
-/// In order, so that a comparison sees what was sent before it. Messages of commits that wait
-/// together are stored in one transaction.
+/// In order, so that a comparison sees what was sent before it; links in turn, so that commits of
+/// a neighbour do not wait behind another's flood. Messages of commits that wait together are
+/// stored in one transaction.
 final class StoreLane: Sendable {
     private struct State {
-        var work: [StoreWork] = []
+        var work = FairQueue<LinkID?, StoreWork>()
         var isBusy = false
     }
+
+    /// Most work that is taken at once, and most messages of one transaction.
+    private static let atOnce = 64
 
     private let store: Store
     private let answer: @Sendable (Input) -> Void
@@ -127,7 +141,7 @@ final class StoreLane: Sendable {
     /// What waits here is bounded by the credit of each link and one turn a link.
     func add(_ work: StoreWork) {
         let isIdle = state.withLock { state in
-            state.work.append(work)
+            state.work.add(work, for: work.link)
             defer { state.isBusy = true }
             return !state.isBusy
         }
@@ -137,16 +151,15 @@ final class StoreLane: Sendable {
     private func run() {
         while true {
             let work: [StoreWork] = state.withLock { state in
-                defer { state.work = [] }
                 if state.work.isEmpty { state.isBusy = false }
-                return state.work
+                return state.work.take(atMost: Self.atOnce)
             }
             if work.isEmpty { return }
             var tickets: [(LinkID, IngestTicket)] = []
             for item in work {
                 if case .ingest(let id, let ticket) = item {
                     tickets.append((id, ticket))
-                    if tickets.count < 64 { continue }
+                    continue
                 }
                 ingest(&tickets)
                 if let input = item.perform(on: store) { answer(input) }

@@ -28,7 +28,7 @@ extension MeshNode {
     /// - Throws: where the files cannot be written.
     package func adopt(_ root: RootDocument) throws -> Bool {
         try newTrust.withLock { newTrust in
-            guard try DataDirectory(configuration.dataDirectory).adopt(root) else { return false }
+            guard try configuration.directory.adopt(root) else { return false }
             newTrust = .now
             logger.notice(
                 "The mesh's keys have changed; this server begins anew",
@@ -45,8 +45,9 @@ extension MeshNode {
     /// - Throws: where the files cannot be written.
     func adopt(_ change: SecretDocument, _ when: NewTrust = .now) throws -> Bool {
         try newTrust.withLock { newTrust in
-            let directory = DataDirectory(configuration.dataDirectory)
-            guard try directory.adopt(change, root: store.identity.root) else { return false }
+            guard try configuration.directory.adopt(change, root: store.identity.root) else {
+                return false
+            }
             if newTrust != .now { newTrust = when }
             logger.notice(
                 "The mesh's secret has changed; this server begins anew",

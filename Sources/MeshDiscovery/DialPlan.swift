@@ -131,6 +131,9 @@ package struct DialPlan: Sendable {
     /// All addresses, for operators.
     package var known: [Target] { targets.values.sorted { $0.address < $1.address } }
 
+    /// Whether an address is a seed, or was heard of before.
+    package func knows(_ address: Address) -> Bool { targets[address] != nil }
+
     /// A beacon of another node was heard from an address on a local segment.
     package mutating func hear(
         _ node: NodeID, _ incarnation: Incarnation, at address: Address, now: Instant

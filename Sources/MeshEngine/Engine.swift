@@ -35,6 +35,8 @@ package struct Engine: ~Copyable {
     /// Of how many of them peers were told.
     var losersTold: [NodeID: Int] = [:]
     var leaving = Leaving()
+    /// Where an address that a peer tells may be; nil for anywhere.
+    var networks: [IPNetwork]?
     var farPath = FarPath()
     private var beacons: BeaconTimer
     /// When a revoked node dials again.
@@ -100,11 +102,13 @@ package struct Engine: ~Copyable {
         case .shown(let id, let list): shown(id, list)
         case .heard(let node, let incarnation, let address): heard(node, incarnation, address, now)
         case .dialFailed(let address, let failure): dialFailed(address, failure, now)
+        case .mayDial(let networks): self.networks = networks
         case .networkChanged:
             beacons.hurry(now: now)
             dials.hurry(now: now)
             for id in links.keys.sorted() { links[id]?.liveness.hurry(now: now) }
         case .handOver(let scopes, let isForced): handOver(scopes, isForced, now)
+        case .stay: stay()
         case .leave: membership.declare(status: .left, now: now)
         case .syncNow: for id in links.keys.sorted() { wantSync(id) }
         case .tick(let wall):
@@ -157,9 +161,7 @@ package struct Engine: ~Copyable {
     }
 
     private mutating func tick(_ now: Instant) {
-        if let mayGo = leaving.tick(now: now) {
-            emit(.handedOver(mayGo ? .toNobody : .refused))
-        }
+        tickLeaving(now)
         if isRevoked {
             askAgain(now)
             return membership.tick(now)
@@ -239,6 +241,7 @@ extension Engine {
         for change in secrets where change.secret.epoch > peer.epoch {
             send(id, .secret(change.encoded))
         }
+        if leaving.isLeaving { send(id, .leaving(true)) }
         if losersOf.contains(peer.certificate.node) {
             queue(id, [.losers(of: peer.certificate.node)])
             pump(id)
@@ -337,6 +340,7 @@ extension Engine {
                 links[id]?.liveness.clock(theirs, ours: ours)
             }
         case .secret(let bytes): receive(id, secret: bytes)
+        case .leaving(let isToLeave): links[id]?.isToLeave = isToLeave
         // The root document is settled before a link is one.
         case .root, .unknown: counters.add(.messageUnknown)
         }

@@ -25,6 +25,7 @@ package enum EngineEvent: String, Sendable {
     case logsHeardOverLimit = "logs_heard_over_limit"
     case logsHeldOverLimit = "logs_held_over_limit"
     case losersOverLimit = "losers_over_limit"
+    case toldOutside = "told_outside_networks"
     case memberAway = "member_away"
     case memberRevoked = "member_revoked"
     case messageLate = "message_late"

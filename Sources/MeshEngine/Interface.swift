@@ -58,9 +58,13 @@ package enum Input: Sendable {
     case syncNow
     /// An interface or an address of this host has come.
     case networkChanged
+    /// Where an address that a peer tells may be, for this node to dial it.
+    case mayDial([IPNetwork])
     /// An operator wants to take this node out of the mesh. From before this until it is answered
     /// no app writes here. `scopes` is all of which something is held.
     case handOver(scopes: [Scope], isForced: Bool)
+    /// It may go, but cannot, and stays.
+    case stay
     /// This node is out of the mesh: all are told.
     case leave
     /// Time went by; the host's own clock shows so many milliseconds since 1970.

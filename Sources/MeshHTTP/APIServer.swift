@@ -185,7 +185,10 @@ public struct APIServer: Sendable {
                 return Response(status: .noContent, headers: fields)
             }
             let access = try gate.access(request.head, from: context.remoteAddress)
-            guard limits.connections.greet(context.remoteAddress) else { throw Problem.overLimit }
+            // The operator's socket is no place that anybody takes.
+            guard face == .operators || limits.connections.greet(context.connection) else {
+                throw Problem.overLimit
+            }
             let bodies = Claim(on: limits.bodies, for: access.owner)
             defer { bodies.release() }
             let routes = Routes(node: node, bodies: bodies, feeds: limits.feeds)

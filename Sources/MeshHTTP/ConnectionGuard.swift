@@ -16,7 +16,7 @@ final class ConnectionGuard: ChannelInboundHandler, RemovableChannelHandler {
     typealias InboundOut = HTTPRequestPart
 
     private let connections: Connections
-    private var address: SocketAddress?
+    private var isIn = false
     private var timer: Scheduled<Void>?
 
     init(connections: Connections) { self.connections = connections }
@@ -40,20 +40,17 @@ final class ConnectionGuard: ChannelInboundHandler, RemovableChannelHandler {
 
     func channelActive(context: ChannelHandlerContext) {
         guard let remote = context.channel.remoteAddress else { return context.close(promise: nil) }
-        let bound = NIOLoopBound((self, context), eventLoop: context.eventLoop)
-        let loop = context.eventLoop
-        let isIn = connections.enter(
-            remote, of: Self.host(remote), isKnown: Gatekeeper.isLoopback(remote.ipAddress ?? "")
+        let (loop, channel) = (context.eventLoop, context.channel)
+        let bound = NIOLoopBound(context, eventLoop: loop)
+        isIn = connections.enter(
+            ObjectIdentifier(channel), of: Self.host(remote),
+            isKnown: Gatekeeper.isLoopback(remote.ipAddress ?? "")
         ) {
-            loop.execute {
-                let (handler, context) = bound.value
-                handler.refuse(context)
-            }
+            // At once, and not when what goes out has gone.
+            loop.execute { bound.value.close(promise: nil) }
         }
         guard isIn else { return refuse(context) }
-        address = remote
-        let channel = context.channel
-        timer = context.eventLoop.scheduleTask(in: .seconds(APILimits.firstHeadSeconds)) {
+        timer = loop.scheduleTask(in: .seconds(APILimits.firstHeadSeconds)) {
             channel.close(promise: nil)
         }
         context.fireChannelActive()
@@ -61,20 +58,18 @@ final class ConnectionGuard: ChannelInboundHandler, RemovableChannelHandler {
 
     func channelInactive(context: ChannelHandlerContext) {
         timer?.cancel()
-        if let address { connections.leave(address) }
-        address = nil
+        if isIn { connections.leave(ObjectIdentifier(context.channel)) }
+        isIn = false
         context.fireChannelInactive()
     }
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
-        guard address != nil else { return }
+        guard isIn else { return }
         timer?.cancel()
         context.fireChannelRead(data)
     }
 
     private func refuse(_ context: ChannelHandlerContext) {
-        if let address { connections.leave(address) }
-        address = nil
         guard
             let encoder = try? context.pipeline.syncOperations.context(
                 handlerType: HTTPResponseEncoder.self)

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 
-internal import NIOCore
 internal import Synchronization
 
 /// Who is connected, and who may be.
@@ -10,6 +9,9 @@ internal import Synchronization
 /// taken the newest is let in, and the host that has most of them loses its oldest. An app that
 /// brings its token at once gets through, however many addresses somebody else has on the network.
 final class Connections: Sendable {
+    /// A connection by its channel: an address may be connected twice, to two ports.
+    typealias ID = ObjectIdentifier
+
     private enum Standing {
         /// Came as the so many-th.
         case stranger(UInt64)
@@ -23,8 +25,8 @@ final class Connections: Sendable {
     }
 
     private struct State {
-        var all: [SocketAddress: Connection] = [:]
-        var strangers: [String: [UInt64: SocketAddress]] = [:]
+        var all: [ID: Connection] = [:]
+        var strangers: [String: [UInt64: ID]] = [:]
         var strangerCount = 0
         var entered: UInt64 = 0
     }
@@ -51,17 +53,17 @@ final class Connections: Sendable {
     ///   - turnAway: ends the connection, where it has to make way.
     /// - Returns: false if there is no room for it.
     func enter(
-        _ address: SocketAddress, of host: String, isKnown: Bool,
+        _ id: ID, of host: String, isKnown: Bool,
         turnAway: @escaping @Sendable () -> Void
     ) -> Bool {
         if isKnown, !known.take(1, for: host) { return false }
         let displaced: (@Sendable () -> Void)? = state.withLock { state in
             state.entered += 1
             let standing = isKnown ? Standing.known : .stranger(state.entered)
-            state.all[address] = Connection(host: host, standing: standing, turnAway: turnAway)
+            state.all[id] = Connection(host: host, standing: standing, turnAway: turnAway)
             if isKnown { return nil }
             let displaced = state.strangerCount < strangersMax ? nil : Self.displaced(&state)
-            state.strangers[host, default: [:]][state.entered] = address
+            state.strangers[host, default: [:]][state.entered] = id
             state.strangerCount += 1
             return displaced
         }
@@ -78,8 +80,9 @@ final class Connections: Sendable {
         // Of several that have as many, that which has waited longest.
         let oldest = state.strangers.values.filter { $0.count == most }
             .compactMap { $0.min { $0.key < $1.key } }.min { $0.key < $1.key }
-        guard let address = oldest?.value, let connection = state.all.removeValue(forKey: address)
-        else { return nil }
+        guard let id = oldest?.value, let connection = state.all.removeValue(forKey: id) else {
+            preconditionFailure("a stranger has a connection")
+        }
         forget(connection, &state)
         return connection.turnAway
     }
@@ -95,33 +98,39 @@ final class Connections: Sendable {
 
     /// A request on a connection has shown who it is from.
     ///
-    /// - Returns: false if there is no room for one more that is known.
-    func greet(_ address: SocketAddress?) -> Bool {
-        guard let address,
-            let host = state.withLock({ state -> String? in
-                guard let connection = state.all[address], case .stranger = connection.standing
-                else { return nil }
-                return connection.host
-            })
-        else { return true }
-        guard known.take(1, for: host) else { return false }
-        let isStill = state.withLock { state in
-            guard let connection = state.all[address], case .stranger = connection.standing else {
-                return false
-            }
-            Self.forget(connection, &state)
-            state.all[address]?.standing = .known
-            return true
+    /// - Returns: false if there is no room for one more that is known, or if the connection had to
+    ///   make way before that: its request must not be carried out, since nobody would hear of it.
+    func greet(_ id: ID) -> Bool {
+        enum Found { case stranger(String), known, gone }
+        let found: Found = state.withLock { state in
+            guard let connection = state.all[id] else { return .gone }
+            if case .known = connection.standing { return .known }
+            return .stranger(connection.host)
         }
-        // Another request of it was first, or it is gone.
-        if !isStill { known.give(1, of: host) }
-        return true
+        switch found {
+        case .gone: return false
+        case .known: return true
+        case .stranger(let host):
+            guard known.take(1, for: host) else { return false }
+            let standing: Found = state.withLock { state in
+                guard let connection = state.all[id] else { return .gone }
+                if case .known = connection.standing { return .known }
+                Self.forget(connection, &state)
+                state.all[id]?.standing = .known
+                return .stranger(host)
+            }
+            // Another request of it was first, or it is gone.
+            if case .stranger = standing { return true }
+            known.give(1, of: host)
+            if case .known = standing { return true }
+            return false
+        }
     }
 
     /// A connection has ended.
-    func leave(_ address: SocketAddress) {
+    func leave(_ id: ID) {
         let wasKnown: String? = state.withLock { state in
-            guard let connection = state.all.removeValue(forKey: address) else { return nil }
+            guard let connection = state.all.removeValue(forKey: id) else { return nil }
             Self.forget(connection, &state)
             if case .known = connection.standing { return connection.host }
             return nil

@@ -96,9 +96,9 @@ final class ContentHandler: ChannelDuplexHandler, RemovableChannelHandler {
                 guard access.mayRead("_content") else {
                     throw Problem.forbidden("the token does not allow _content")
                 }
-                guard connections.greet(context.channel.remoteAddress) else {
-                    throw Problem.overLimit
-                }
+                guard
+                    gate.isAdminSocket || connections.greet(ObjectIdentifier(context.channel))
+                else { throw Problem.overLimit }
             }
             reply = try ContentReply(to: head, content.served)
         } catch let problem as Problem {

@@ -163,6 +163,12 @@ public struct Oracle: Sendable {
         }
     }
 
+    /// A server has left and its disk is off for good: that excuses nothing, since others hold what
+    /// it held, or were to.
+    public mutating func leave(_ disk: DiskID) {
+        for id in writes.indices { writes[id].holders.remove(disk) }
+    }
+
     /// What only a revoked server holds is nothing that anybody else will ever get.
     private mutating func forfeitIfLost(_ id: WriteID) {
         if writes[id].holders.isSubset(of: revoked) { writes[id].isForfeit = true }

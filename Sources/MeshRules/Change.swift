@@ -49,7 +49,7 @@ package enum Change: Sendable {
     case forgetEvidence(LogName)
     /// Something has lost its place. Its author notes each record that he writes again, by its
     /// identity; all others keep the commit for him, by its own, with what lived of it. Of two
-    /// messages with one commit, the store keeps the one with more records.
+    /// messages with parts of one commit, the store keeps all that is in either.
     case loser(Digest, of: NodeID, CommitsMessage?)
     /// A revocation is known for good.
     case revocation(Revocation)

@@ -250,9 +250,9 @@ package struct Facts: Sendable {
     package var undoShares: [UndoShare: UndoUsage] = [:]
     /// Answers to earlier requests, by name.
     package var idempotency: [String: StoredAnswer] = [:]
-    /// Which of these are known, and with how many records each is kept: at their author records
-    /// that were written again (0), elsewhere commits that are kept for him.
-    package var losers: [Digest: UInt64] = [:]
+    /// Which of these are known, and with which of its records each is kept, by their offsets: at
+    /// their author records that were written again (none), elsewhere commits kept for him.
+    package var losers: [Digest: Set<Int>] = [:]
     /// Every revocation that is known: always there, asked for or not.
     package var revoked = RevokedLogs()
     /// What was found rotten on the way.

@@ -134,7 +134,8 @@ extension RecordTransaction {
     private mutating func keep(_ message: CommitsMessage, _ outcome: inout IngestOutcome) {
         for commit in message.commits {
             let name = commit.header.id(in: context.mesh)
-            guard UInt64(commit.records.count) > work.recordsKept(of: name) else { continue }
+            let known = work.recordsKept(of: name)
+            guard !known.isSuperset(of: commit.proof.presentOffsets) else { continue }
             work.change(.loser(name, of: message.author.node, message))
             outcome.outvoted.append(message)
         }

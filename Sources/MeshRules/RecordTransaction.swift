@@ -72,8 +72,9 @@ package struct RecordTransaction: Sendable {
         case restoring(cut: Set<LogName>)
         /// It is put among what lives now.
         case reviving([KeptVersion])
-        /// The superseded records that were kept longest are looked up.
-        case weighing
+        /// By how much shares of superseded records have more than their part is known: what was
+        /// kept longest of them is looked up.
+        case weighing([UndoShare: UndoUsage])
         /// They are known: their commits are looked up.
         case trimming([KeptPlace])
     }
@@ -167,7 +168,7 @@ package struct RecordTransaction: Sendable {
         case .removing(let ends): return cut(ends)
         case .restoring(let cut): return restore(cut)
         case .reviving(let kept): return revive(kept)
-        case .weighing: return trim()
+        case .weighing(let excess): return trim(excess)
         case .trimming(let places): return finishTrim(places)
         }
     }

@@ -10,25 +10,35 @@ package enum Trim {
     /// Records beyond the room before a trim is worth its while.
     package static let slack = 512
 
-    /// How many of each share go, so that what stays fits the room: always of those that have most.
+    /// By how much each share has more than its part, where all have more than there is room for:
+    /// those that have most make way for those that have less.
     static func excess(
         of shares: [UndoShare: UndoUsage], room: UndoUsage
-    ) -> [UndoShare: Int] {
-        let (byRows, byBytes) = (shares.mapValues(\.rows), shares.mapValues(\.bytes))
-        let (rows, bytes) = (above(byRows, room.rows), above(byBytes, room.bytes))
-        var excess: [(share: UndoShare, rows: Int)] = []
-        for (share, usage) in shares where usage.rows > 0 && usage.bytes > 0 {
-            let average = max(1, usage.bytes / usage.rows)
-            let count = max(rows[share] ?? 0, ((bytes[share] ?? 0) + average - 1) / average)
-            if count > 0 { excess.append((share, min(count, usage.rows))) }
+    ) -> [UndoShare: UndoUsage] {
+        var excess: [UndoShare: UndoUsage] = [:]
+        for (share, rows) in above(shares.mapValues(\.rows), room.rows) {
+            excess[share, default: UndoUsage()].rows = rows
         }
-        excess.sort { ($0.rows, $0.share.number) > ($1.rows, $1.share.number) }
-        var (left, taken) = (rowsMax, [UndoShare: Int]())
-        for one in excess where left > 0 {
-            taken[one.share] = min(one.rows, left)
-            left -= min(one.rows, left)
+        for (share, bytes) in above(shares.mapValues(\.bytes), room.bytes) {
+            excess[share, default: UndoUsage()].bytes = bytes
         }
-        return taken
+        return excess
+    }
+
+    /// How many of the oldest of each share are looked at: no more than go at once.
+    static func rows(of excess: [UndoShare: UndoUsage]) -> [UndoShare: Int] {
+        var (left, rows) = (rowsMax, [UndoShare: Int]())
+        let order = excess.sorted { one, other in
+            (one.value.bytes, one.value.rows, one.key.number)
+                > (other.value.bytes, other.value.rows, other.key.number)
+        }
+        for (share, over) in order where left > 0 {
+            // By bytes nobody knows yet how many it takes.
+            let wanted = over.bytes > 0 ? left : min(over.rows, left)
+            rows[share] = wanted
+            left -= wanted
+        }
+        return rows
     }
 
     /// By how much each goes beyond the highest level at which all together fit the room.
@@ -57,22 +67,31 @@ extension RecordTransaction {
         }
     }
 
-    /// Whoever has most of a room that is full makes way: how many of the oldest of each share go
-    /// is known, and they are looked up.
+    /// Whoever has most of a room that is full makes way: by how much is known, and the oldest are
+    /// looked up.
     mutating func beginTrim() -> Step? {
+        var excess: [UndoShare: UndoUsage] = [:]
         var needs = Needs()
         for undo in UndoClass.allCases {
-            let shares = work.undoShares.filter { $0.key.undo == undo }
-            needs.oldest.merge(Trim.excess(of: shares, room: undo.room)) { $0 + $1 }
+            let over = Trim.excess(
+                of: work.undoShares.filter { $0.key.undo == undo }, room: undo.room)
+            excess.merge(over) { one, _ in one }
+            needs.oldest.merge(Trim.rows(of: over)) { one, _ in one }
         }
-        return needs.oldest.isEmpty ? nil : step(.weighing, needs)
+        return needs.oldest.isEmpty ? nil : step(.weighing(excess), needs)
     }
 
-    /// What goes is known; what proves its neighbours is looked up.
-    mutating func trim() -> Step {
-        let places = work.oldest
+    /// The oldest are known: so many of them go that no share has more than its part. What proves
+    /// their neighbours is looked up.
+    mutating func trim(_ excess: [UndoShare: UndoUsage]) -> Step {
+        var excess = excess
         var needs = Needs()
-        for place in places {
+        var places: [KeptPlace] = []
+        for place in work.oldest {
+            guard let over = excess[place.share], over.rows > 0 || over.bytes > 0 else { continue }
+            excess[place.share] = UndoUsage(
+                rows: over.rows - 1, bytes: over.bytes - place.byteCount)
+            places.append(place)
             needs.proofs[place.log, default: []].append(place.sequence...place.sequence)
         }
         return step(.trimming(places), needs)

@@ -27,8 +27,8 @@ package enum UndoClass: UInt8, CaseIterable, Sendable {
 /// The share of a class's room that two nodes have: who wrote the records, and who superseded them.
 ///
 /// Where the room is full, whoever has most of it makes way. So two stolen servers that overwrite
-/// each other without end push out what they have piled up themselves, and nothing that they stole
-/// from others. Lives do not count: a node can begin as many as it likes.
+/// each other without end push out what they have piled up themselves, and nothing of a pair that
+/// has less than its part of the room. Lives do not count: a node can begin as many as it likes.
 package struct UndoShare: Hashable, Sendable {
     /// The class.
     package let undo: UndoClass
@@ -83,12 +83,18 @@ package struct KeptPlace: Sendable {
     package let sequence: UInt64
     /// Its identity.
     package let id: Digest
+    /// For whom it is kept.
+    package let share: UndoShare
+    /// How long it is.
+    package let byteCount: Int
 
     /// Describes a place.
-    package init(log: LogName, sequence: UInt64, id: Digest) {
+    package init(log: LogName, sequence: UInt64, id: Digest, share: UndoShare, byteCount: Int) {
         self.log = log
         self.sequence = sequence
         self.id = id
+        self.share = share
+        self.byteCount = byteCount
     }
 }
 

@@ -73,8 +73,8 @@ struct Workspace {
 
     func isLoser(_ name: Digest) -> Bool { facts.losers[name] != nil }
 
-    /// With how many records a commit that lost its place is kept for its author.
-    func recordsKept(of loser: Digest) -> UInt64 { facts.losers[loser] ?? 0 }
+    /// With which of its records a commit that lost its place is kept for its author.
+    func recordsKept(of loser: Digest) -> Set<Int> { facts.losers[loser] ?? [] }
 
     func lastCommit(of log: LogName) -> HeldCommit? { facts.lastCommits[log] }
 

@@ -141,6 +141,7 @@ extension Simulation {
     func handedOver(_ node: SimulatedNode, _ answer: HandOver) {
         guard case .to(let id) = answer, let heir = nodes.first(where: { $0.id == id && $0.isUp })
         else {
+            if case .to = answer { post(node, .stay) }
             node.store?.refuseWrites(false)
             return mark(.stayed)
         }
@@ -151,7 +152,11 @@ extension Simulation {
         mark(.left)
         // The words go out before the power does.
         let life = node.life
-        schedule(after: .milliseconds(500)) { if node.life == life { self.switchOff(node) } }
+        schedule(after: .milliseconds(500)) {
+            guard node.life == life else { return }
+            self.apps.oracle.leave(node.index)
+            self.switchOff(node)
+        }
     }
 
     /// Every disk of an identity.

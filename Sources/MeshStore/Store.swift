@@ -60,11 +60,9 @@ package final class Store: Sendable {
     private struct Waiting {
         var jobs: [Job] = []
         var isBusy = false
-        var isClosed = false
+        var (isClosed, isEnded, hasFailed) = (false, false, false)
         /// Writes of apps are refused; what peers send is taken.
         var isLeaving = false
-        var isEnded = false
-        var hasFailed = false
         var idle: [@Sendable () -> Void] = []
         var observers = Observers()
     }
@@ -210,6 +208,8 @@ package final class Store: Sendable {
     /// Takes no writes of apps from now on, or takes them again. What was accepted before is done.
     package func refuseWrites(_ isLeaving: Bool) {
         waiting.withLock { $0.isLeaving = isLeaving }
+        // One that was lost meanwhile could not be written again.
+        if !isLeaving { bringBackRevocations() }
     }
 
     /// Verifies and stores what a peer sent.

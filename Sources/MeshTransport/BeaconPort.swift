@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import CNIOLinux
+package import MeshCore
 package import NIOCore
 internal import NIOPosix
 internal import Synchronization
@@ -107,6 +108,16 @@ package final class BeaconPort: Sendable {
 
     /// The interfaces on which beacons are sent now, with what was sent.
     package var traffic: [Traffic] { state.withLock { $0.senders.map(\.traffic) } }
+
+    /// The networks of this host's interfaces.
+    package static func attachedNetworks() -> [IPNetwork] {
+        ((try? System.enumerateDevices()) ?? []).compactMap { device in
+            guard let host = device.address?.ipAddress.flatMap({ IPAddress($0) }),
+                let mask = device.netmask?.ipAddress.flatMap({ IPAddress($0) })
+            else { return nil }
+            return IPNetwork(host, bits: mask.bytes.reduce(0) { $0 + $1.nonzeroBitCount })
+        }
+    }
 
     /// Opens what is not open, joins what is not joined, and drops what is gone.
     package func refresh() async {

@@ -27,6 +27,12 @@ struct Main: AsyncParsableCommand {
     @Option(help: "Addresses to dial, HOST:PORT, with commas between.") var meshSeeds: String?
     @Option(help: "Whether to find neighbours by multicast.") var discoveryEnabled: String?
     @Option(help: "Interfaces for beacons, with commas between.") var discoveryInterfaces: String?
+    @Option(
+        help: """
+            Networks, with commas between, in which a server may be dialled because another says that \
+            it is there; by default all that are not routed on the internet. Networks of this host's \
+            interfaces, seeds and beacons need no mention.
+            """) var discoveryNetworks: String?
     @Option(help: "The IPv4 group of beacons.") var discoveryGroup: String?
     @Option(help: "The IPv6 group of beacons.") var discoveryGroup6: String?
     @Option(help: "The UDP port of beacons.") var discoveryPort: String?
@@ -63,6 +69,7 @@ struct Main: AsyncParsableCommand {
         flags["mesh.seeds"] = meshSeeds
         flags["discovery.enabled"] = discoveryEnabled
         flags["discovery.interfaces"] = discoveryInterfaces
+        flags["discovery.networks"] = discoveryNetworks
         flags["discovery.group"] = discoveryGroup
         flags["discovery.group6"] = discoveryGroup6
         flags["discovery.port"] = discoveryPort

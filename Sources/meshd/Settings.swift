@@ -19,6 +19,7 @@ struct Settings {
     static let keys: [String: Kind] = [
         "data": .text, "log.level": .text, "log.format": .text, "mesh.listen": .text,
         "mesh.seeds": .list, "discovery.enabled": .flag, "discovery.interfaces": .list,
+        "discovery.networks": .list,
         "discovery.group": .text, "discovery.group6": .text, "discovery.port": .number,
         "discovery.ttl": .number, "gateway.priority": .number,
         "content.directory": .text, "content.keep": .number, "content.patience": .number,
@@ -65,6 +66,7 @@ struct Settings {
         let reader = ConfigReader(providers: providers)
         let data = reader.string(forKey: "data", default: "/var/lib/mesh")
         mesh = MeshConfiguration(dataDirectory: data)
+        mesh.credentials = environment["CREDENTIALS_DIRECTORY"]
         try Self.fill(&mesh, reader)
         api = APIConfiguration(adminSocket: data + "/admin.sock")
         try Self.fill(&api, reader)
@@ -93,6 +95,12 @@ struct Settings {
         mesh.discovery = reader.bool(forKey: "discovery.enabled", default: true)
         let interfaces = reader.stringArray(forKey: "discovery.interfaces", default: [])
         mesh.interfaces = interfaces.isEmpty ? nil : interfaces
+        let networks = reader.stringArray(forKey: "discovery.networks", default: [])
+        for network in networks where IPNetwork(network) == nil {
+            throw SettingsError(
+                description: "discovery.networks: '\(network)' is not ADDRESS/BITS, as 10.0.0.0/8")
+        }
+        if !networks.isEmpty { mesh.networks = networks.compactMap { IPNetwork($0) } }
         mesh.beaconGroup = reader.string(forKey: "discovery.group", default: mesh.beaconGroup)
         mesh.beaconGroup6 = reader.string(forKey: "discovery.group6", default: mesh.beaconGroup6)
         mesh.beaconPort = reader.int(forKey: "discovery.port", default: mesh.beaconPort)

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
 @testable import MeshHTTP
-import NIOCore
 import Synchronization
 import Testing
 
@@ -21,58 +20,73 @@ private final class Gone: Sendable {
             known: Allowance(total: known) {}, strangers: strangers, turnedAway: {})
     }
 
-    private func address(_ host: Int, _ port: Int) throws -> SocketAddress {
-        try SocketAddress(ipAddress: "10.0.\(host / 250).\(1 + host % 250)", port: port)
-    }
-
     private func enter(
-        _ connections: Connections, _ host: Int, _ port: Int, isKnown: Bool = false
-    ) throws -> Bool {
-        let address = try address(host, port)
-        return connections.enter(address, of: "\(host)", isKnown: isKnown) { [gone] in
-            gone.note("\(host):\(port)")
+        _ connections: Connections, _ one: One, _ host: Int, isKnown: Bool = false
+    ) -> Bool {
+        connections.enter(ObjectIdentifier(one), of: "\(host)", isKnown: isKnown) { [gone] in
+            gone.note("\(host)")
         }
     }
 
-    @Test func `of an app that shows its token stay, however many strangers come`() throws {
+    /// Stands for a channel.
+    private final class One {}
+
+    @Test func `of an app that shows its token stay, however many strangers come`() {
         let connections = connections()
-        #expect(try enter(connections, 1, 1))
-        #expect(connections.greet(try address(1, 1)))
-        for host in 2..<1000 { #expect(try enter(connections, host, 1)) }
+        let app = One()
+        #expect(enter(connections, app, 1))
+        #expect(connections.greet(ObjectIdentifier(app)))
+        let strangers = (2..<1000).map { _ in One() }
+        for (number, one) in strangers.enumerated() { #expect(enter(connections, one, number + 2)) }
         #expect(gone.all.count == 994)
-        #expect(!gone.all.contains("1:1"))
+        #expect(!gone.all.contains("1"))
         // Another app gets in as well, though all places of strangers are taken.
-        #expect(try enter(connections, 1000, 1))
-        #expect(connections.greet(try address(1000, 1)))
-        #expect(!gone.all.contains("1000:1"))
+        let late = One()
+        #expect(enter(connections, late, 1000))
+        #expect(connections.greet(ObjectIdentifier(late)))
+        #expect(!gone.all.contains("1000"))
+        // What had to make way has no say any more.
+        #expect(!connections.greet(ObjectIdentifier(strangers[0])))
     }
 
-    @Test func `make way on the host that has most of them`() throws {
+    @Test func `make way on the host that has most of them`() {
         let connections = connections()
-        #expect(try enter(connections, 1, 1))
-        for port in 1...5 { #expect(try enter(connections, 2, port)) }
-        #expect(gone.all == ["2:1", "2:2"])
+        let all = (0..<6).map { _ in One() }
+        #expect(enter(connections, all[0], 1))
+        for one in all[1...] { #expect(enter(connections, one, 2)) }
+        #expect(gone.all == ["2", "2"])
+        #expect(connections.greet(ObjectIdentifier(all[0])))
+        #expect(!connections.greet(ObjectIdentifier(all[1])))
     }
 
-    @Test func `have room again once they have ended`() throws {
+    @Test func `have room again once they have ended`() {
         let connections = connections()
-        for port in 1...100 {
-            #expect(try enter(connections, 1, port))
-            #expect(connections.greet(try address(1, port)))
-            #expect(connections.greet(try address(1, port)))
-            connections.leave(try address(1, port))
+        for _ in 1...100 {
+            let one = One()
+            #expect(enter(connections, one, 1))
+            #expect(connections.greet(ObjectIdentifier(one)))
+            #expect(connections.greet(ObjectIdentifier(one)))
+            connections.leave(ObjectIdentifier(one))
         }
         // One host has half of what there is for those who are known.
-        for port in 1...5 {
-            #expect(try enter(connections, 1, port))
-            #expect(connections.greet(try address(1, port)) == (port < 5))
+        let all = (1...5).map { _ in One() }
+        for (number, one) in all.enumerated() {
+            #expect(enter(connections, one, 1))
+            #expect(connections.greet(ObjectIdentifier(one)) == (number < 4))
         }
         #expect(gone.all == [])
+        // Whoever made way has left as well, later.
+        for one in all { connections.leave(ObjectIdentifier(one)) }
+        for one in all { connections.leave(ObjectIdentifier(one)) }
+        #expect(enter(connections, all[0], 1, isKnown: true))
     }
 
-    @Test func `of this host are known at once`() throws {
+    @Test func `of this host are known at once`() {
         let connections = connections()
-        for port in 1...5 { #expect(try enter(connections, 1, port, isKnown: true) == (port < 5)) }
-        for port in 1...4 { #expect(try enter(connections, 2, port)) }
+        let (known, strangers) = ((1...5).map { _ in One() }, (1...4).map { _ in One() })
+        for (number, one) in known.enumerated() {
+            #expect(enter(connections, one, 1, isKnown: true) == (number < 4))
+        }
+        for one in strangers { #expect(enter(connections, one, 2)) }
     }
 }

@@ -186,9 +186,9 @@ extension DictionaryRecords.State {
             evidence[log] = all.filter { kept.contains($0.header) }
         case .forgetEvidence(let log): evidence[log] = nil
         case .loser(let name, let node, let message):
-            let count = message?.recordCount ?? 0
-            if let kept = losers[name], kept.message?.recordCount ?? 0 >= count { return }
-            losers[name] = (node, message)
+            let kept = losers[name]
+            if kept != nil, message == nil { return }
+            losers[name] = (node, message.map { kept?.message?.uniting($0) ?? $0 })
         case .revocation(let revocation):
             if !revocations.contains(revocation) { revocations.append(revocation) }
         case .answer(let name, let answer): answers[name] = answer

@@ -82,7 +82,7 @@ final class DictionarySnapshot: RecordSnapshot {
         }
         addKept(needs, &facts)
         for name in needs.losers {
-            facts.losers[name] = state.losers[name].map { $0.message?.recordCount ?? 0 }
+            facts.losers[name] = state.losers[name].map { $0.message?.presentOffsets ?? [] }
         }
         for name in needs.idempotency { facts.idempotency[name] = state.answers[name] }
         return facts
@@ -113,7 +113,9 @@ final class DictionarySnapshot: RecordSnapshot {
         let byAge = kept.sorted { ($0.row.gone?.number ?? 0) < ($1.row.gone?.number ?? 0) }
         for (share, count) in needs.oldest {
             facts.oldest += byAge.filter { $0.row.gone?.undo == share }.prefix(count).map {
-                KeptPlace(log: $0.log, sequence: $0.sequence, id: $0.row.id)
+                KeptPlace(
+                    log: $0.log, sequence: $0.sequence, id: $0.row.id, share: share,
+                    byteCount: $0.row.bytes.count)
             }
         }
     }

@@ -11,7 +11,7 @@ import time
 import nacl.pwhash
 import nacl.secret
 
-from bed import BIN, expect, meshctl
+from bed import BIN, Server, expect, meshctl
 
 
 def bits(path):
@@ -138,4 +138,34 @@ def typing(lines, *words):
     return process.wait(20), seen.decode(errors="replace")
 
 
-CASES = [guess_the_keys_of_a_laptop, read_the_files_of_a_server, read_a_dump_of_memory]
+def take_the_disk_out_of_a_box(bed):
+    """A box whose keys the service manager keeps: its disk alone is no server, and gives no key away."""
+    ticket = bed.ticket("till", "s1")
+    vault = bed.scratch / "credentials"
+    vault.mkdir(mode=0o700)
+    till = Server(bed, "till", "s1", (bed.port, bed.port + 1), under=["env", f"CREDENTIALS_DIRECTORY={vault}"])
+    bed.port += 2
+    bed.run("join", ticket, "--data", till.data)
+    bed.servers.append(till)
+    names = ("node.key", "link.key", "mesh.secret")
+    secrets = {name: (till.data / name).read_bytes() for name in names}
+    for name in names:
+        # As systemd makes them: root's, with an access list that shows as the group's right to read.
+        (till.data / name).rename(vault / name)
+        (vault / name).chmod(0o440)
+    till.start()
+    expect(till.state("till") == ["self"], "it does not start with its keys elsewhere")
+    till.stop()
+    for path in till.data.rglob("*"):
+        if path.is_file():
+            held = path.read_bytes()
+            expect(not any(key in held for key in secrets.values()), f"{path.name} holds a key")
+    done = subprocess.run([BIN / "meshd", "--data", till.data, "--discovery-enabled", "false"], capture_output=True, text=True)
+    expect(done.returncode != 0 and "node.key is missing" in done.stderr + done.stdout, done.stderr + done.stdout)
+    (vault / "node.key").chmod(0o444)
+    done = subprocess.run(["env", f"CREDENTIALS_DIRECTORY={vault}", BIN / "meshd", "--data", till.data, "--discovery-enabled", "false"],
+                          capture_output=True, text=True)
+    expect(done.returncode != 0 and "others may read the key" in done.stderr + done.stdout, done.stderr + done.stdout)
+
+
+CASES = [take_the_disk_out_of_a_box, guess_the_keys_of_a_laptop, read_the_files_of_a_server, read_a_dump_of_memory]

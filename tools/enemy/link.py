@@ -55,7 +55,10 @@ def change_a_byte_of_the_handshake(bed):
                 return message[:place] + bytes([message[place] ^ 1]) + message[place + 1:]
             expect(is_refused(identity, centre.ports[0], change=flip), f"byte {place} of message {number}")
             tried += 1
-    expect(until(lambda: not is_refused(identity, centre.ports[0])), "the member is not let in any more")
+            # A server that refused everybody would pass, too.
+            if tried % 25 == 0:
+                expect(not is_refused(identity, centre.ports[0]), f"an honest handshake after {tried}")
+    expect(not is_refused(identity, centre.ports[0]), "the member is not let in any more")
     return f"{tried} handshakes"
 
 
@@ -93,6 +96,8 @@ def sign_what_is_not_so(bed):
     centre, till = mesh(bed)
     identity = member(bed)
     policy, link = notes(identity), Link(identity, centre.ports[0]).attend()
+    # Later than any clock of the mesh, so that of siblings it would be shown first.
+    stamp = int((time.time() + 86_400) * 1000) << 16
 
     def writer(**how):
         return Writer(identity, NOTES, how.pop("policy", policy), **how)
@@ -109,33 +114,35 @@ def sign_what_is_not_so(bed):
     far = (honest.author, 1 << 20)
     nobody = (os.urandom(40), 1)
 
-    def lie(name, records=None, **how):
+    def lie(name, **how):
         who = how.pop("writer", None) or writer()
         message = {key: how.pop(key) for key in ("after", "through") if key in how}
-        commit = who.commit(records(who) if records else [who.record(b"lie/" + name, b"lie")], **how)
+        seen = how.pop("seen", ())
+        commit = who.commit([who.record(key, b"lie", seen=seen, stamp=stamp) for key in (b"lie/" + name, b"a")], **how)
         return who, commit, message
 
     lies = {
-        b"future": lie(b"future", lambda who: [who.record(b"a", b"lie", seen=[far])]),
-        b"invention": lie(b"invention", lambda who: [who.record(b"a", b"lie", seen=[nobody])]),
+        b"future": lie(b"future", seen=[far]),
+        b"invention": lie(b"invention", seen=[nobody]),
         b"inheritance": lie(b"inheritance", inherits=[(honest.life, 1 << 20)]),
         b"jump": lie(b"jump", first=1 << 62, previous=os.urandom(32)),
         b"policy": lie(b"policy", writer=writer(policy=os.urandom(32))),
         b"wrong-writer": lie(b"wrong-writer", writer=writer(policy=policy_name(identity.mesh, b"notes", b"\0\1\1\0"))),
         b"another": lie(b"another", writer=writer(node=centre_id(centre))),
     }
+    link.close()
     for _, (who, commit, how) in sorted(lies.items()):
-        try:
-            say(who, commit, **how)
-        except Closed:
-            pass
-        if link.error:
-            link = Link(identity, centre.ports[0]).attend()
+        # Each on a link of its own, which stands until it was heard.
+        link = Link(identity, centre.ports[0])
+        say(who, commit, **how)
+        link.is_up()
+        link.close()
     time.sleep(2)
     for name in lies:
         expect(value(centre, "lie/" + name.decode()) is None, f"{name.decode()} is shown")
-    expect(value(centre, "a") == b"1" and value(till, "a") == b"1", "a lie stands in the place of the till's value")
-    link.close()
+    for server in (centre, till):
+        status, headers, body = server.http("GET", "/v1/records/notes/a")
+        expect(body == b"1" and headers.get("Mesh-Siblings") == "0", f"a lie stands beside the till's value: {headers} {body}")
     link = Link(identity, centre.ports[0]).attend()
     # A value that has seen what is there is no lie.
     say(honest, honest.commit([honest.record(b"enemy/1", b"fourth", seen=[mine])]))
@@ -171,16 +178,23 @@ def flood_a_link_with_messages(bed):
             continue
         links += 1
         link.attend()
-        who = Writer(identity, NOTES, policy)
+        who, forger = Writer(identity, NOTES, policy), Writer(identity, NOTES, policy)
+        # On every other link what is said is well formed, so that all of it is read.
+        is_good = links % 2
         try:
-            while time.monotonic() < begin + 10:
+            while time.monotonic() < begin + 10 and not link.error:
                 sent += 1
-                kind = (1, 7, 9, 15, 15, 17, 19, 21, 22, 24, 26, 28, 34, 36, 38, 40, 42, 44)[sent % 18]
-                if kind == 15:
-                    commit = who.commit([who.record(b"flood", os.urandom(40))], signer=None if sent % 2 else type(identity.node).generate())
-                    link.send(15, who.message([commit]))
+                if is_good:
+                    kind = (1, 15, 15, 17, 28, 30, 32)[sent % 7]
+                    fields = {1: struct.pack("<Q", sent), 17: struct.pack("<I", 1), 28: NOTES + os.urandom(40) + struct.pack("<Q", sent)}
                 else:
-                    link.send(kind, os.urandom(sent % 60))
+                    kind, fields = (7, 9, 15, 19, 21, 22, 24, 26, 34, 36, 38, 40, 42, 44, 46)[sent % 15], {}
+                if kind == 15:
+                    one = who if is_good else forger
+                    commit = one.commit([one.record(b"flood", os.urandom(40))], signer=None if is_good else type(identity.node).generate())
+                    link.send(15, one.message([commit]))
+                else:
+                    link.send(kind, fields.get(kind, b"" if is_good else os.urandom(sent % 60)))
         except Closed:
             pass
         link.close()

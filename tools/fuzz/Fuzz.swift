@@ -75,6 +75,10 @@ private let targets: [String: @Sendable ([UInt8]) -> Void] = [
         _ = members.gateway
         _ = members.takeEffects()
     },
+    "engine": { bytes in
+        var script = EngineScript(bytes)
+        script.run()
+    },
     "manifest": { bytes in
         if let manifest = try? Manifest(decoding: bytes) {
             check(manifest.encoded, bytes)

@@ -38,6 +38,7 @@ extension Engine {
             links[id]?.asking?.giveUp(after: tuning.syncSilenceMax, now: now) == true
         {
             counters.add(.syncUnanswered)
+            links[id]?.coverage.restart()
             return rest(id, now)
         }
         let isWanted = link.wish.isDue(pause: tuning.syncPause, now: now)
@@ -105,7 +106,8 @@ extension Engine {
         switch (result, session.role) {
         case (.refused(let refusal), _): return refuse(id, .sync(refusal))
         case (.outcome(let outcome), .initiator):
-            let areAllEqual = note(id, outcome, now)
+            // The first turn only asks.
+            let areAllEqual = session.turns > 0 && note(id, outcome, now)
             if let next = links[id]?.asking?.compared(
                 session, outcome, areAllEqual: areAllEqual)
             {
@@ -113,12 +115,14 @@ extension Engine {
             }
         case (.failed, .initiator):
             counters.add(.syncFailed)
+            links[id]?.coverage.restart()
             if let next = links[id]?.asking?.failed() { follow(id, next, now) }
         case (.outcome(let outcome), .responder):
             _ = note(id, outcome, now)
             answered(id, outcome.isInStep ? nil : session, outcome.reply, now)
         case (.failed, .responder):
             counters.add(.syncFailed)
+            links[id]?.coverage.restart()
             answered(id, nil, SyncTurn(), now)
         }
         pump(id)
@@ -153,7 +157,9 @@ extension Engine {
     ) -> Bool {
         guard let node = links[id]?.node else { return false }
         var areAllEqual = false
-        if outcome.isInStep {
+        if links[id]?.isProofTooOld == true {
+            links[id]?.coverage.restart()
+        } else if outcome.isInStep {
             areAllEqual = links[id]?.coverage.add(of: outcome.windows) == true
             if areAllEqual { agreed(id, node, now) }
         } else if !outcome.reply.parts.isEmpty {
@@ -162,25 +168,6 @@ extension Engine {
         }
         queue(id, outcome.streams)
         return areAllEqual
-    }
-
-    private mutating func agreed(_ id: LinkID, _ node: NodeID, _ now: Instant) {
-        exchanges[node]?.agreed(now: now)
-        guard let link = links[id], !link.isProofTooOld else { return }
-        if leaving.agreed(with: link.peer.certificate) { emit(.handedOver(.to(node))) }
-    }
-
-    /// Looks for a peer that holds all that this node holds. What was compared so far shows
-    /// nothing: something may have been written since.
-    mutating func handOver(_ scopes: [Scope], _ isForced: Bool, _ now: Instant) {
-        leaving.begin(
-            scopes, isForced: isForced, until: now.advanced(by: tuning.handOverMax))
-        for id in links.keys.sorted() {
-            links[id]?.coverage.restart()
-            let isComparing = links[id]?.isComparing == true
-            links[id]?.isProofTooOld = isComparing
-            wantSync(id)
-        }
     }
 
     /// Says that everything asked for was sent, once it was.

@@ -19,6 +19,8 @@ struct LinkState {
     var secretsShown = 0
     /// The peer said goodbye.
     var isLeaving = false
+    /// The peer is to leave the mesh for good: nobody else may rely on it.
+    var isToLeave = false
 
     /// Of each link one end asks: the one that dialled it.
     var asking: Asking?

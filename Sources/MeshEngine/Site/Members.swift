@@ -103,9 +103,13 @@ extension Engine {
                 links[id]?.introductions.want(node, atMost: Certificate.perNodeMax)
                 send(id, .wantCertificate(node))
             case .told(let node, let address):
+                guard mayDial(address) else {
+                    counters.add(.toldOutside)
+                    continue
+                }
                 dials.tell(node, at: address, rung: .told, now: now)
             case .reach(let node):
-                if let address = membership.member(node)?.address {
+                if let address = membership.member(node)?.address, mayDial(address) {
                     dials.reach(node, at: address, now: now)
                 } else {
                     membership.unreachable(node, isHostThere: false, now: now)
@@ -123,6 +127,14 @@ extension Engine {
         } else if departed.remove(node) != nil {
             emit(.depart(node, nil))
         }
+    }
+
+    /// Whether an address may be dialled because a peer says that a node is there. A lie could have
+    /// every server of the mesh dial a host of somebody else, or look up a name that betrays it.
+    private func mayDial(_ address: Address) -> Bool {
+        guard let networks, !dials.knows(address) else { return true }
+        guard let host = IPAddress(address.bareHost) else { return false }
+        return networks.contains { $0.contains(host) }
     }
 
     func link(to node: NodeID) -> LinkID? {

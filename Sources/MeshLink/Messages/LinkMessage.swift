@@ -47,6 +47,8 @@ package enum LinkMessage: Hashable, Sendable {
     case root([UInt8])
     /// A change of the mesh's secret that the receiver has not heard of.
     case secret([UInt8])
+    /// The sender is to leave the mesh for good, or stays after all.
+    case leaving(Bool)
     /// A type of a later version that may be skipped.
     case unknown(UInt8)
 
@@ -71,6 +73,7 @@ package enum LinkMessage: Hashable, Sendable {
         case revocation = 40
         case root = 42
         case secret = 44
+        case leaving = 46
     }
 
     /// The type byte and the fields.
@@ -102,6 +105,7 @@ package enum LinkMessage: Hashable, Sendable {
         case .revocation(let bytes): Self.put(&writer, .revocation) { $0.append(bytes) }
         case .root(let bytes): Self.put(&writer, .root) { $0.append(bytes) }
         case .secret(let bytes): Self.put(&writer, .secret) { $0.append(bytes) }
+        case .leaving(let isLeaving): Self.put(&writer, .leaving) { $0.u8(isLeaving ? 1 : 0) }
         case .unknown(let tag): writer.u8(tag)
         }
         return writer.bytes
@@ -148,6 +152,10 @@ package enum LinkMessage: Hashable, Sendable {
         case .revocation: self = .revocation(try reader.take(reader.left))
         case .root: self = .root(try reader.take(reader.left))
         case .secret: self = .secret(try reader.take(reader.left))
+        case .leaving:
+            let flag = try reader.u8()
+            guard flag <= 1 else { throw .invalid("leaving") }
+            self = .leaving(flag == 1)
         }
         try reader.finish()
     }

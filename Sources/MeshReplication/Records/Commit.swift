@@ -42,6 +42,16 @@ package struct Commit: Hashable, Sendable {
     /// The sequences of the records that are here, in order.
     package var sequences: [UInt64] { proof.presentOffsets.map { header.first + UInt64($0) } }
 
+    /// The commit with the records of both; nil if they are not parts of one, or malformed.
+    package func uniting(_ other: Commit) -> Commit? {
+        guard other.header == header, let proof = proof.merging(other.proof) else { return nil }
+        var all = Dictionary(uniqueKeysWithValues: zip(other.proof.presentOffsets, other.records))
+        all.merge(zip(self.proof.presentOffsets, records)) { $1 }
+        return Commit(
+            header: header, signature: signature, proof: proof,
+            records: proof.presentOffsets.compactMap { all[$0] })
+    }
+
     /// Appends the commit as it stands alone: the authors that its contexts name, then itself.
     package func encode(to writer: inout WireWriter) {
         var table = AuthorTable()

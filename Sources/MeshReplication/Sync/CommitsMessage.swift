@@ -41,6 +41,19 @@ package struct CommitsMessage: Hashable, Sendable {
     /// Records that are in it.
     package var recordCount: UInt64 { commits.reduce(0) { $0 + UInt64($1.records.count) } }
 
+    /// Which records of its only commit are in it, by their offsets.
+    package var presentOffsets: Set<Int> { Set(commits.first?.proof.presentOffsets ?? []) }
+
+    /// A message with one commit, with the records of another part of it too; nil if the other has
+    /// another commit.
+    package func uniting(_ other: CommitsMessage) -> CommitsMessage? {
+        guard commits.count == 1, other.commits.count == 1,
+            let commit = commits[0].uniting(other.commits[0])
+        else { return nil }
+        return CommitsMessage(
+            scope: scope, author: author, after: after, through: through, commits: [commit])
+    }
+
     /// The canonical bytes.
     package var encoded: [UInt8] {
         var writer = WireWriter(

@@ -11,8 +11,15 @@ package struct DataDirectory: Sendable {
     /// Where the files are.
     package let path: String
 
+    /// Where a service manager keeps secrets for the process, so that they need not lie on the disk
+    /// in the clear; nil if it keeps none.
+    private let credentials: String?
+
     /// Names a directory; nothing is read.
-    package init(_ path: String) { self.path = path }
+    package init(_ path: String, credentials: String? = nil) {
+        self.path = path
+        self.credentials = credentials
+    }
 
     private func file(_ name: String) -> String { path + "/" + name }
 
@@ -132,7 +139,7 @@ package struct DataDirectory: Sendable {
 
     /// The mesh's secret with its changes.
     private func secrets(_ root: RootDocument) throws -> MeshSecrets {
-        var reader = WireReader(try Self.readSecret(file("mesh.secret")))
+        var reader = WireReader(try readSecret("mesh.secret"))
         let first = MeshSecret(epoch: try reader.u32(), value: try reader.bytes32())
         try reader.finish()
         return MeshSecrets(
@@ -175,16 +182,31 @@ package struct DataDirectory: Sendable {
     }
 
     private func secret(_ name: String) throws -> Bytes32 {
-        var bytes = try Self.readSecret(file(name))
+        var bytes = try readSecret(name)
         defer { Sodium.wipe(&bytes) }
         guard let value = Bytes32(bytes) else {
-            throw StoreError.unusable("\(file(name)) is not a key")
+            throw StoreError.unusable("\(name) in \(path) is not a key")
         }
         return value
     }
 
+    /// Reads a secret from where the service manager keeps it, or else from the directory.
+    private func readSecret(_ name: String) throws -> [UInt8] {
+        if let credential = credentials.map({ "\($0)/\(name)" }),
+            FileManager.default.fileExists(atPath: credential)
+        {
+            // It is root's, and an entry for this user in its access list shows as the group's.
+            return try Self.readSecret(credential, forbidden: 0o007)
+        }
+        return try Self.readSecret(file(name))
+    }
+
     /// Reads a file that only its owner may read; any other mode is refused.
     package static func readSecret(_ path: String) throws -> [UInt8] {
+        try readSecret(path, forbidden: 0o077)
+    }
+
+    private static func readSecret(_ path: String, forbidden: mode_t) throws -> [UInt8] {
         // Looked at and read by one descriptor, so that nobody puts another file in between.
         let descriptor = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC)
         guard descriptor >= 0 else {
@@ -199,7 +221,7 @@ package struct DataDirectory: Sendable {
             throw StoreError.unusable("\(path) is another user's (owner \(status.st_uid))")
         }
         let mode = status.st_mode & 0o777
-        guard mode & 0o077 == 0 else {
+        guard mode & forbidden == 0 else {
             throw StoreError.unusable(
                 "\(path) has mode \(String(mode, radix: 8)): others may read the key (run: chmod 600 \(path))"
             )

@@ -35,7 +35,8 @@ struct SQLiteFacts {
         }
         for name in needs.idempotency { facts.idempotency[name] = try answer(name) }
         for name in needs.losers {
-            facts.losers[name] = try SQLiteChanges.recordsKept(of: name, db)
+            let loser = try SQLiteChanges.loser(name, db)
+            if loser.isKnown { facts.losers[name] = loser.message?.presentOffsets ?? [] }
         }
         facts.damage = snapshot.damage
         return facts
@@ -174,8 +175,9 @@ struct SQLiteFacts {
             GROUP BY undo
             """, list: []
         ) { row in
-            shares[UndoShare(number: row.int(0))] = UndoUsage(
-                rows: Int(clamping: row.int(1)), bytes: Int(clamping: row.int(2)))
+            let share = UndoShare(number: row.int(0))
+            shares[share, default: UndoUsage()].rows += Int(clamping: row.int(1))
+            shares[share, default: UndoUsage()].bytes += Int(clamping: row.int(2))
             return true
         }
         snapshot.caches.undoShares = shares
@@ -193,7 +195,8 @@ struct SQLiteFacts {
             if let one = try snapshot.record(row) {
                 all.append(
                     KeptPlace(
-                        log: one.log, sequence: one.held.dot.sequence, id: one.held.id))
+                        log: one.log, sequence: one.held.dot.sequence, id: one.held.id,
+                        share: share, byteCount: one.bytes.count))
             }
             return true
         }

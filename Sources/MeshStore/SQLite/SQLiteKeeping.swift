@@ -54,11 +54,13 @@ extension SQLiteChanges {
     func keepLoser(
         _ name: Digest, of node: NodeID, _ message: CommitsMessage?, _ db: Database
     ) throws {
-        let count = message?.recordCount ?? 0
-        if let kept = try Self.recordsKept(of: name, db), kept >= count { return }
+        let kept = try Self.loser(name, db)
+        // What has rotted, or is the author's own note, is as it was.
+        if kept.isKnown, message == nil { return }
+        let united = message.map { kept.message?.uniting($0) ?? $0 }
         try db.run(
             "INSERT OR REPLACE INTO loser(name, node, bytes) VALUES(?, ?, ?)", .fixed(name),
-            .fixed(node), message.map { .bytes($0.encoded) } ?? .null)
+            .fixed(node), united.map { .bytes($0.encoded) } ?? .null)
         let most = message == nil ? RuleLimits.savedLosers : RuleLimits.losers
         try db.run(
             """
@@ -67,12 +69,15 @@ extension SQLiteChanges {
             """, .fixed(node), .int(Int64(most)))
     }
 
-    /// With how many records something that lost its place is kept; nil where it is not known, or
-    /// has rotted.
-    static func recordsKept(of loser: Digest, _ db: Database) throws -> UInt64? {
-        try db.first("SELECT bytes FROM loser WHERE name = ?", .fixed(loser)) { row in
-            row.isNull(0) ? 0 : try? CommitsMessage(decoding: row.bytes(0)).recordCount
-        } ?? nil
+    /// Whether something that lost its place is known, and what is kept of it.
+    static func loser(
+        _ name: Digest, _ db: Database
+    ) throws -> (isKnown: Bool, message: CommitsMessage?) {
+        let row = try db.first("SELECT bytes FROM loser WHERE name = ?", .fixed(name)) { row in
+            row.isNull(0) ? nil : row.bytes(0)
+        }
+        guard let row else { return (false, nil) }
+        return (true, row.flatMap { try? CommitsMessage(decoding: $0) })
     }
 
     func remember(_ name: String, _ answer: StoredAnswer, _ db: Database) throws {
