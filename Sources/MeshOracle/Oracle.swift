@@ -72,6 +72,7 @@ public struct Oracle: Sendable {
     /// Cells in which a server that keeps to no rule has written: only agreement is asked for.
     private var spoiled: Set<Cell> = []
     private var revoked: Set<DiskID> = []
+    private var departed: Set<DiskID> = []
     private var forked: [DiskID: Int] = [:]
     /// Cells in which somebody replaced a value of a machine that has written twice.
     private var confused: Set<Cell> = []
@@ -116,7 +117,7 @@ public struct Oracle: Sendable {
     /// A write was acknowledged: it lies on its server's disk.
     public mutating func acknowledge(_ id: WriteID) {
         writes[id].isAcknowledged = true
-        writes[id].holders.insert(writes[id].disk)
+        hold(id, on: writes[id].disk)
     }
 
     /// The write was refused, and must not be shown.
@@ -127,7 +128,7 @@ public struct Oracle: Sendable {
         for value in values where writes.indices.contains(value) {
             if !revoked.contains(disk) { writes[value].wasShown = true }
             // What it replaces may never have come here.
-            writes[value].holders.insert(disk)
+            hold(value, on: disk)
         }
     }
 
@@ -163,10 +164,17 @@ public struct Oracle: Sendable {
         }
     }
 
-    /// A server has left and its disk is off for good: that excuses nothing, since others hold what
-    /// it held, or were to.
-    public mutating func leave(_ disk: DiskID) {
-        for id in writes.indices { writes[id].holders.remove(disk) }
+    /// A server is to leave for good, and may, since another holds all that it holds: that other
+    /// one owes it from now on, and whoever relies on the one that left has nothing.
+    public mutating func leave(_ disk: DiskID, to heir: DiskID) {
+        let all = held(on: disk)
+        departed.insert(disk)
+        place(all, on: heir)
+        for id in all { writes[id].holders.remove(disk) }
+    }
+
+    private mutating func hold(_ id: WriteID, on disk: DiskID) {
+        if !departed.contains(disk) { writes[id].holders.insert(disk) }
     }
 
     /// What only a revoked server holds is nothing that anybody else will ever get.
@@ -181,7 +189,7 @@ public struct Oracle: Sendable {
 
     /// A disk was copied, or an image of it put back.
     public mutating func place(_ held: Set<WriteID>, on disk: DiskID) {
-        for id in held { writes[id].holders.insert(disk) }
+        for id in held { hold(id, on: disk) }
     }
 
     /// A server was revoked; what `witness` shows of its writes stands, and what it surely did not

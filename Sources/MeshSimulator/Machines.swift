@@ -146,17 +146,13 @@ extension Simulation {
             return mark(.stayed)
         }
         post(node, .leave)
-        apps.oracle.place(apps.oracle.held(on: node.index), on: heir.index)
+        apps.oracle.leave(node.index, to: heir.index)
         // A bit has flipped there, and nobody knows yet what it took.
         if heir.isRotten { apps.oracle.lose(heir.index) }
         mark(.left)
-        // The words go out before the power does.
-        let life = node.life
-        schedule(after: .milliseconds(500)) {
-            guard node.life == life else { return }
-            self.apps.oracle.leave(node.index)
-            self.switchOff(node)
-        }
+        // Nothing starts on its disk again; the words go out before the power does.
+        node.isRetired = true
+        schedule(after: .milliseconds(500)) { self.switchOff(node) }
     }
 
     /// Every disk of an identity.

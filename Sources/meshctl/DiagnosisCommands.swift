@@ -93,8 +93,9 @@ struct Leave: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Takes this server out of the mesh for good.",
         discussion: """
-            Waits until a linked peer was proven to hold everything that this server holds, tells all, and ends
-            meshd. The data stays on disk; meshd does not start on it again.
+            Waits up to 15 s until a linked server was proven to hold all records that this one holds, tells all, and
+            ends meshd. Apps cannot write here meanwhile. The data stays on disk; meshd does not start on it again.
+            Files that were published here and are not fetched yet do not count: see 'meshctl content status' first.
             """)
 
     @OptionGroup var connection: Connection
@@ -104,7 +105,7 @@ struct Leave: AsyncParsableCommand {
     func run() async throws {
         let view = try await connection.client().leave(force: force)
         Console.complain(
-            view.heir.map { "left; \($0) holds everything that was here" } ?? "left by force")
+            view.heir.map { "left; \($0) holds all records that were here" } ?? "left by force")
     }
 }
 

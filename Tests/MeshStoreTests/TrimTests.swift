@@ -53,6 +53,30 @@ private let prices = Scope("prices@site/s1")!
         #expect(store.statistics.counts.undoDropped > 0)
     }
 
+    @Test func `takes no more of large values than it must, where there are many small ones`()
+        async throws
+    {
+        let mesh = try TestMesh()
+        let centre = try await mesh.centre(["prices": .prices])
+        let store = try mesh.store(mesh.identity("store"))
+        #expect(try await store.reconcile(with: centre) != nil)
+        let room = UndoClass.own.room.bytes
+        let large = [UInt8](repeating: 1, count: 60_000)
+        let key = try RecordKey("large")
+        for _ in 0...room / 60_100 {
+            _ = try await store.write(
+                WriteRequest(scope: prices, writes: [Write(.put, key, body: large)]))
+        }
+        let small = try (0..<1000).map { number in
+            Write(.put, try RecordKey("small/\(number)"), body: [UInt8](repeating: 2, count: 100))
+        }
+        for _ in 0..<9 { _ = try await store.write(WriteRequest(scope: prices, writes: small)) }
+        store.settle()
+        let dropped = store.statistics.counts.undoDropped
+        // Eight times a thousand small ones are some 1.6 MB; a large one is 60 KB.
+        #expect((1...40).contains(dropped), "\(dropped) were dropped")
+    }
+
     @Test func `pushes out what two thieves pile up, and nothing that they stole`() async throws {
         let mesh = try TestMesh()
         let centre = try await mesh.centre(["prices": .prices])
