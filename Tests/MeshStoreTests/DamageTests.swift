@@ -54,6 +54,28 @@ private let prices = Scope("prices@site/s1")!
         #expect(try opened.root(of: menu) == centre.root(of: menu))
     }
 
+    @Test(arguments: ["sum = sum + 1", "sum = 0, id = zeroblob(32)", "id = zeroblob(32)"])
+    func `of a sum or a name hides no value, so that a write has seen it`(what: String) async throws
+    {
+        let store = try await filled()
+        try await store.put(prices, "k", "v")
+        try await store.put(prices, "other", "v")
+        store.close()
+        try mesh.rot(identity, "UPDATE record SET \(what) WHERE key='k'")
+        let opened = try mesh.store(identity)
+        #expect(try opened.text(prices, "k") == "v")
+        opened.settle()
+        #expect(opened.statistics.counts.damaged == 1)
+        #expect(try opened.text(prices, "k") == "v")
+        #expect(try await opened.reconcile(with: centre) != nil)
+        #expect(try centre.text(prices, "k") == "v")
+        try await opened.put(prices, "k", "w")
+        #expect(try await opened.reconcile(with: centre) != nil)
+        #expect(try centre.values(prices, "k") == ["w"])
+        #expect(try opened.root(of: prices) == centre.root(of: prices))
+        #expect(try opened.damageCount() == 0)
+    }
+
     @Test func `in a digest sends nothing for ever: what rotted is computed anew`() async throws {
         let writes = try (0..<900).map { Write(.put, try RecordKey("k/\($0)"), body: [7]) }
         _ = try await centre.write(WriteRequest(scope: menu, writes: writes))

@@ -9,6 +9,38 @@ internal import MeshTrust
 
 /// What readers ask of a snapshot besides records and commits.
 extension SQLiteSnapshot {
+    /// Where a row stands, under a name that is given.
+    static func place(_ row: SQLRow, id: Digest) -> RecordPlace {
+        let log = LogKey(scope: row.int(1), author: row.int(2))
+        var place = RecordPlace(
+            log: log, sequence: row.sequence(3), id: id,
+            merge: UInt8(truncatingIfNeeded: row.int(7)), gone: nil)
+        if !row.isNull(8) {
+            place.gone = (
+                row.sequence(8), UndoShare(number: row.int(9)),
+                LogKey(scope: log.scope, author: row.int(10)), row.sequence(11)
+            )
+        }
+        return place
+    }
+
+    /// Whether a commit proves that a record stands at a place, where the sum of its row does not.
+    func isProven(_ hash: Digest, _ place: RecordPlace) throws -> Bool {
+        guard let scope = try caches.scope(db, place.log.scope),
+            let author = try caches.author(db, place.log.author),
+            (1...Dot.sequenceMax).contains(place.sequence)
+        else { return false }
+        let log = LogName(scope: scope, author: author)
+        let range = place.sequence...place.sequence
+        guard let commit = try commits(of: log, place.log, overlapping: range).first else {
+            return false
+        }
+        let (first, rows) = (commit.header.first, try withRows(commit, place.log).rows)
+        let ids = commit.proof.presentOffsets.compactMap { rows[first + UInt64($0)]?.id }
+        return rows[place.sequence]?.id == hash && ids.count == commit.proof.presentCount
+            && commit.proof.root(present: ids) == commit.header.root
+    }
+
     func feed(after position: FeedPosition, limit: Int) throws -> [FeedEntry] {
         let rows = try db.rows(
             """

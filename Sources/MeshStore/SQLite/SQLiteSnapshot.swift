@@ -47,14 +47,17 @@ final class SQLiteSnapshot: RecordSnapshot {
     }
 
     /// Verifies a row: its sum, its hash and its key. A rotten one is noted.
+    ///
+    /// Where only its sum or name has rotted it is read all the same, and mended: whoever was shown
+    /// nothing and then writes there would replace it everywhere.
     func record(_ row: SQLRow) throws -> RecordRow? {
         let arrival = row.sequence(0)
         let bytes = row.bytes(6)
         let hash = Record.id(of: bytes, in: mesh)
         let place = Self.place(row, id: row.fixed(5) ?? .zero)
-        // Where the sum fits the hash of the bytes, only the name beside them has rotted.
         let isWhole = place.sum == row.bits(12)
-        guard isWhole || Self.place(row, id: hash).sum == row.bits(12),
+        let isNamed = isWhole || Self.place(row, id: hash).sum == row.bits(12)
+        guard try isNamed || isProven(hash, place),
             let scope = try caches.scope(db, place.log.scope),
             let author = try caches.author(db, place.log.author),
             let merge = MergeKind(rawValue: place.merge)
@@ -63,7 +66,8 @@ final class SQLiteSnapshot: RecordSnapshot {
             return nil
         }
         let log = LogName(scope: scope, author: author)
-        guard isWhole, hash == place.id, let record = try? Record(decoding: bytes),
+        if !isWhole { found(.record(log, place.sequence)) }
+        guard !isWhole || hash == place.id, let record = try? Record(decoding: bytes),
             row.bytes(4) == record.key.utf8
         else {
             found(.record(log, place.sequence))
@@ -72,23 +76,8 @@ final class SQLiteSnapshot: RecordSnapshot {
         let dot = Dot(author: author, sequence: place.sequence)
         return RecordRow(
             arrival: arrival, log: log,
-            held: HeldVersion(dot: dot, id: place.id, record: record, merge: merge), bytes: bytes,
+            held: HeldVersion(dot: dot, id: hash, record: record, merge: merge), bytes: bytes,
             isLive: place.gone == nil)
-    }
-
-    /// Where a row stands, under a name that is given.
-    static func place(_ row: SQLRow, id: Digest) -> RecordPlace {
-        let log = LogKey(scope: row.int(1), author: row.int(2))
-        var place = RecordPlace(
-            log: log, sequence: row.sequence(3), id: id,
-            merge: UInt8(truncatingIfNeeded: row.int(7)), gone: nil)
-        if !row.isNull(8) {
-            place.gone = (
-                row.sequence(8), UndoShare(number: row.int(9)),
-                LogKey(scope: log.scope, author: row.int(10)), row.sequence(11)
-            )
-        }
-        return place
     }
 
     /// Rows of a query that begins with `recordColumns`.
