@@ -62,7 +62,7 @@ private func namespace(_ name: String, at node: Node) throws {
         #expect(try eventually { try state(of: "till", at: centre) == ["alive"] })
         let left = try Programs.ctl(till, "leave")
         #expect(left.code == 0)
-        #expect(left.errors.contains("centre holds everything"))
+        #expect(left.errors.contains("centre holds all records"))
         #expect(try eventually { try state(of: "till", at: centre) == ["left"] })
         #expect(eventually { !till.isRunning })
         #expect(till.exitCode == 0)
