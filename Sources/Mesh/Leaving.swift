@@ -10,7 +10,7 @@ internal import Synchronization
 enum LeavePhase: Sendable {
     /// Nobody has asked.
     case stays
-    /// Somebody waits to hear whether it may; nil until the engine was asked.
+    /// Somebody has asked; he waits for the engine's answer where there is one to wake.
     case asks(CheckedContinuation<HandOver, Never>?)
     /// It has left; nothing is taken any more.
     case left
@@ -77,7 +77,7 @@ extension MeshNode {
         case .refused:
             throw MeshError(
                 description:
-                    "no linked peer was proven to hold everything that this node holds; what is only here would be lost"
+                    "no linked peer was proven to hold everything that this node holds; what is only here would be lost (run: meshctl peers; or leave with --force)"
             )
         }
     }

@@ -216,7 +216,7 @@ extension Routes {
         do { heir = try await node.leave(isForced: isForced) } catch {
             throw Problem(
                 code: "not_handed_over", title: "Not handed over", status: 409,
-                detail: "\(error) (run: meshctl peers; or leave with --force)")
+                detail: "\(error)")
         }
         return try Self.json(LeaveView(heir: heir))
     }
