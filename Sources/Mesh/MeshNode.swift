@@ -248,6 +248,9 @@ public final class MeshNode: Sendable {
         post(.keepsLosers(of: (try? store.nodesWithLosers()) ?? []))
         for await item in inbox {
             switch item {
+            case .input where Task.isCancelled:
+                // Whoever ends leaves what waits to its peers: they hold it.
+                break
             case .input(let input):
                 if case .message(let id, let bytes) = input { taken(id, bytes.count) }
                 for effect in engine.step(input, at: now) {

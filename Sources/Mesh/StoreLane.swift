@@ -122,6 +122,7 @@ final class StoreLane: Sendable {
     private struct State {
         var work = FairQueue<LinkID?, StoreWork>()
         var isBusy = false
+        var isClosed = false
     }
 
     /// Most work that is taken at once, and most messages of one transaction.
@@ -141,6 +142,7 @@ final class StoreLane: Sendable {
     /// What waits here is bounded by the credit of each link and one turn a link.
     func add(_ work: StoreWork) {
         let isIdle = state.withLock { state in
+            if state.isClosed { return false }
             state.work.add(work, for: work.link)
             defer { state.isBusy = true }
             return !state.isBusy
@@ -183,8 +185,18 @@ final class StoreLane: Sendable {
         tickets = []
     }
 
-    /// Waits until nothing is left to do.
+    /// Begins nothing more. What waits was acknowledged to nobody, and comes again with the next
+    /// comparison: an end does not wait for a neighbour's flood.
+    func stop() {
+        state.withLock { state in
+            state.isClosed = true
+            state.work.removeAll()
+        }
+    }
+
+    /// Stops, and waits for what has begun.
     func close() async {
+        stop()
         await withCheckedContinuation { continuation in
             queue.async { continuation.resume() }
         }

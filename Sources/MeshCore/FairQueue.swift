@@ -34,4 +34,10 @@ package struct FairQueue<Owner: Hashable & Sendable, Item: Sendable>: Sendable {
         }
         return taken
     }
+
+    /// Forgets all that waits.
+    package mutating func removeAll() {
+        waiting.removeAll()
+        turns.removeAll()
+    }
 }

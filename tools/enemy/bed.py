@@ -58,7 +58,12 @@ class Server:
     def stop(self):
         if self.process and self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
-            self.process.wait(20)
+            try:
+                self.process.wait(20)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+                raise Failed(f"{self.name} does not end within 20 s") from None
 
     def ctl(self, *words, stdin=""):
         return meshctl(*words, "--data", self.data, stdin=stdin)
@@ -127,4 +132,11 @@ class Bed:
     def close(self):
         for server in self.servers:
             server.stop()
+
+    def end(self):
+        """Leaves no process and no file behind, whatever happened."""
+        for server in self.servers:
+            if server.process and server.process.poll() is None:
+                server.process.kill()
+                server.process.wait()
         shutil.rmtree(self.scratch, ignore_errors=True)

@@ -82,6 +82,11 @@ package final class ContentLane: Sendable {
     private let backlog = Mutex<[UInt64: Int]>([:])
     private let counted = Mutex<[String: UInt64]>([:])
     private let busy = Atomic<Bool>(true)
+    /// Whether records wait to be read.
+    private let hasNews = Atomic<Bool>(false)
+    private let closed = Atomic<Bool>(false)
+    /// Whether the server ends: nothing more is begun.
+    var isClosed: Bool { closed.load(ordering: .relaxed) }
     /// Whether something is fetched, published or about to be used: then time counts in tenths of a
     /// second.
     var isBusy: Bool { busy.load(ordering: .relaxed) }
@@ -120,6 +125,7 @@ package final class ContentLane: Sendable {
     /// Runs on the lane's thread, then does what the exchange wants done.
     func perform(_ body: @escaping @Sendable (inout State) -> Void) {
         queue.async {
+            if self.isClosed { return }
             self.state.withLock { state in
                 body(&state)
                 self.settle(&state)
@@ -294,8 +300,14 @@ package final class ContentLane: Sendable {
         }
     }
 
-    /// The store has something new.
-    func changed() { perform { self.readRecords(&$0) } }
+    /// The store has something new. However often that is said, it is read once.
+    func changed() {
+        if hasNews.exchange(true, ordering: .acquiringAndReleasing) { return }
+        perform { state in
+            self.hasNews.store(false, ordering: .releasing)
+            self.readRecords(&state)
+        }
+    }
 
     /// Time went by.
     ///
@@ -333,7 +345,9 @@ package final class ContentLane: Sendable {
         }
     }
 
+    /// Waits for what has begun; what waits comes again at the next start.
     func close() async {
+        closed.store(true, ordering: .relaxed)
         await withCheckedContinuation { continuation in
             queue.async { continuation.resume() }
         }

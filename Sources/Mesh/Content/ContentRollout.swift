@@ -15,7 +15,8 @@ internal import MeshTrust
 extension ContentLane {
     /// Reads what the store has got since.
     func readRecords(_ state: inout State) {
-        while let (changes, position) = try? store.changes(after: state.position, limit: 500),
+        while !isClosed,
+            let (changes, position) = try? store.changes(after: state.position, limit: 500),
             position > state.position
         {
             state.position = position
