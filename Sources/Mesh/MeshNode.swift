@@ -272,7 +272,7 @@ public final class MeshNode: Sendable {
                         exchanges: engine.allExchanges, addresses: engine.addresses,
                         gateway: engine.membership.gateway,
                         successor: engine.successor(of: identity.certificate),
-                        doubles: engine.doubles,
+                        doubles: engine.doubles, waiting: engine.waitingBoxes(now),
                         counters: counters, discovery: discovery(beacons)))
             }
         }
@@ -304,6 +304,7 @@ public final class MeshNode: Sendable {
                 "Peers agree on another time", metadata: ["seconds": "\(duration.seconds)"])
             store.correctClock(by: duration.nanoseconds / 1_000_000)
         case .adopt(let bytes): take(secret: bytes)
+        case .enrol(let bytes): take(approved: bytes)
         case .handedOver(let answer): handedOver(answer)
         case .note(let notice, let id):
             logger.notice("\(notice)", metadata: ["link.id": "\(id?.number ?? 0)"])

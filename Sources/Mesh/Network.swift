@@ -80,7 +80,10 @@ extension MeshNode {
     private func established(_ connection: LinkConnection, _ peer: LinkMachine.Peer) {
         let id = LinkID(connection.number)
         connections.add(connection, as: id)
-        if !store.isRevoked(peer.certificate) { content.linkUp(id.number, peer.certificate) }
+        let mayLink = certificate.isApproved && peer.certificate.isApproved
+        if mayLink, !store.isRevoked(peer.certificate) {
+            content.linkUp(id.number, peer.certificate)
+        }
         let ip = connection.remote?.ipAddress ?? "?"
         let interface = connection.remote.flatMap(BeaconPort.interface)
         let origin = LinkOrigin(

@@ -30,6 +30,8 @@ package struct NodeSnapshot: Sendable {
     package var successor: NodeID?
     /// Nodes that joined with one ticket.
     package var doubles: [TicketDouble] = []
+    /// Boxes that called here and wait to be approved.
+    package var waiting: [WaitingBox] = []
     /// What was counted.
     package var counters: [String: UInt64] = [:]
     /// What discovery sent and heard.

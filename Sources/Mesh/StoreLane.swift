@@ -30,7 +30,7 @@ package enum StoreWork: Sendable {
         case .heed(let id, let bytes): self = .heed(id, bytes)
         case .remember(let node, let address): self = .remember(node, address)
         case .depart(let node, let words): self = .depart(node, words)
-        case .send, .close, .dial, .datagram, .beacon, .correctClock, .note, .adopt,
+        case .send, .close, .dial, .datagram, .beacon, .correctClock, .note, .adopt, .enrol,
             .handedOver:
             return nil
         }

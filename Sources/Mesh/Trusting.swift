@@ -2,6 +2,7 @@
 
 internal import Logging
 internal import MeshCore
+internal import MeshEngine
 internal import MeshStore
 package import MeshTrust
 internal import Synchronization
@@ -73,6 +74,31 @@ extension MeshNode {
         } catch {
             logger.error("A change of the secret cannot be kept: \(error)")
         }
+    }
+
+    /// A peer hands this node its own certificate with an operator's word for it.
+    func take(approved bytes: [UInt8]) {
+        do {
+            let approved = try Certificate(decoding: bytes, root: store.identity.root)
+            try newTrust.withLock { newTrust in
+                guard try configuration.directory.adopt(approved, instead: certificate) else {
+                    return count("approval_refused")
+                }
+                newTrust = .now
+                logger.notice("An operator has approved this server; it begins anew")
+            }
+        } catch let error as TrustError {
+            count("approval_refused")
+            logger.debug("An approval is refused: \(error)")
+        } catch {
+            logger.error("An approval cannot be kept: \(error)")
+        }
+    }
+
+    /// Takes an operator's word for a box that waits. The box has it with its next call.
+    package func approve(_ approved: Certificate) throws {
+        try store.keep(approved)
+        post(.known([KnownNode(approved)]))
     }
 
     /// Whether the node ends, or has ended, because the mesh's keys have changed: whoever runs it

@@ -150,6 +150,50 @@ public struct CertificatesView: Codable, Sendable {
     }
 }
 
+/// A box whose certificate waits for an operator's word.
+public struct EnrolmentView: Codable, Sendable {
+    /// Its certificate, hexadecimal; layout: the article `TrustDocuments`.
+    public var certificate: String
+    /// Where it called from.
+    public var remote: String
+    /// How long ago it called first.
+    public var sinceSeconds: Double
+    /// How long ago it called last.
+    public var lastHeardSeconds: Double
+
+    /// Fills in a line.
+    public init(
+        certificate: String, remote: String, sinceSeconds: Double, lastHeardSeconds: Double
+    ) {
+        self.certificate = certificate
+        self.remote = remote
+        self.sinceSeconds = sinceSeconds
+        self.lastHeardSeconds = lastHeardSeconds
+    }
+}
+
+/// The boxes that called a node within ten minutes and wait to be approved.
+public struct EnrolmentsView: Codable, Sendable {
+    /// `meshAPIVersion`.
+    public var v = meshAPIVersion
+    /// The first to call first.
+    public var waiting: [EnrolmentView]
+
+    /// Fills in the list.
+    public init(waiting: [EnrolmentView]) { self.waiting = waiting }
+}
+
+/// An operator's word for a box was taken.
+public struct EnrolledView: Codable, Sendable {
+    /// `meshAPIVersion`.
+    public var v = meshAPIVersion
+    /// Whether the node did not have it yet.
+    public var isNew: Bool
+
+    /// Fills in the answer.
+    public init(isNew: Bool) { self.isNew = isNew }
+}
+
 /// The root document that holds at a node.
 public struct RootView: Codable, Sendable {
     /// `meshAPIVersion`.

@@ -36,6 +36,17 @@ extension NodeClient {
         return try Self.decode(try await connection.answer(call))
     }
 
+    /// The boxes that called the node and wait to be approved.
+    public func enrolments() async throws -> EnrolmentsView { try await get("/v1/enrolments") }
+
+    /// Brings an approved certificate in.
+    public func approve(_ certificate: [UInt8]) async throws -> EnrolledView {
+        let call = Call(
+            method: "POST", path: "/v1/enrolments",
+            headers: [("Content-Type", "application/octet-stream")], body: certificate)
+        return try Self.decode(try await connection.answer(call))
+    }
+
     /// The root document that holds at the node.
     public func root() async throws -> RootView { try await get("/v1/root") }
 

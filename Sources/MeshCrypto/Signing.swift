@@ -21,6 +21,7 @@ package enum SigningContext: String, CaseIterable, Sendable {
     case policy = "MESH1 policy"
     case definition = "MESH1 define"
     case secret = "MESH1 secret"
+    case approval = "MESH1 approve"
 
     /// The label, padded with zeros to 32 bytes.
     package var label: [UInt8] {

@@ -24,6 +24,9 @@ package struct Engine: ~Copyable {
     var exchanges: [NodeID: Exchange] = [:]
     var names = NameHolders()
     var tickets = TicketUses()
+    var waitingRoom = WaitingRoom()
+    /// Connections on which an approval is handed over, and since when.
+    var calls: [LinkID: Instant] = [:]
     var departed: Set<NodeID> = []
     /// The revocations that are known, to show them to whom they name.
     var revoked: [NodeID: [UInt8]] = [:]
@@ -138,7 +141,7 @@ package struct Engine: ~Copyable {
 
     /// Which limit does not hold, for checks; nil if all do.
     package var brokenLimit: String? {
-        if links.count > limits.links { return "links" }
+        if links.count > limits.links || calls.count > limits.links { return "links" }
         for link in links.values {
             if link.outbox.count > limits.streams { return "streams" }
             if link.credit.unjudged > 2 * limits.bytesInFlight { return "bytes" }
@@ -162,6 +165,7 @@ package struct Engine: ~Copyable {
 
     private mutating func tick(_ now: Instant) {
         tickLeaving(now)
+        endCalls(now)
         if isRevoked {
             askAgain(now)
             return membership.tick(now)
@@ -217,10 +221,13 @@ extension Engine {
         if let address = origin.dialled {
             dials.linked(address, to: peer.certificate.node, now: now)
         }
-        guard mayLink(id, peer.certificate) else {
+        guard mayLink(id, peer.certificate, origin, now) else {
             // Whoever is turned away is not dialled again at once.
             if let address = origin.dialled {
-                let failure = DialFailure(.certificateRefused, "who answers there is turned away")
+                let reason =
+                    own.isApproved
+                    ? "who answers there is turned away" : "this server waits to be approved"
+                let failure = DialFailure(.certificateRefused, reason)
                 dials.failed(address, failure, now: now)
             }
             return
@@ -270,6 +277,7 @@ extension Engine {
     }
 
     private mutating func linkDown(_ id: LinkID, _ reason: String, _ now: Instant) {
+        calls[id] = nil
         guard let link = links.removeValue(forKey: id) else { return }
         emit(.note(.linkEnded(reason), id))
         for beacon in link.beacons.entries where now.since(beacon.at) < tuning.beaconTrust {
@@ -300,7 +308,10 @@ extension Engine {
     }
 
     private mutating func receive(_ id: LinkID, _ bytes: [UInt8], _ now: Instant) {
-        guard links[id] != nil else { return counters.add(.messageLate) }
+        guard links[id] != nil else {
+            if !hear(call: id, bytes) { counters.add(.messageLate) }
+            return
+        }
         links[id]?.liveness.heard(now: now)
         if let node = links[id]?.node { membership.heard(node, now: now) }
         let message: LinkMessage
@@ -354,7 +365,10 @@ extension Engine {
     }
 
     private mutating func shown(_ id: LinkID, _ certificates: [[UInt8]]) {
-        guard links[id] != nil else { return }
+        guard links[id] != nil else {
+            if calls[id] != nil { answer(call: id, certificates) }
+            return
+        }
         links[id]?.introductions.shown()
         for certificate in certificates { send(id, .certificate(certificate)) }
     }

@@ -18,6 +18,7 @@ package enum EngineEvent: String, Sendable {
     case linkClosed = "link_closed"
     case linkDuplicate = "link_duplicate"
     case linkGrafted = "link_grafted"
+    case linkNotApproved = "link_not_approved"
     case linkOverLimit = "link_over_limit"
     case linkRevoked = "link_revoked"
     case linkTicketUsed = "link_ticket_used"
@@ -47,6 +48,7 @@ package enum EngineEvent: String, Sendable {
     case syncRefused = "sync_refused"
     case syncUnanswered = "sync_unanswered"
     case ticketUsedTwice = "ticket_used_twice"
+    case waitingOverLimit = "waiting_over_limit"
 }
 
 /// What an engine counts, for metrics.

@@ -55,6 +55,8 @@ package struct EngineTuning: Sendable {
     package var roundsMax = 32
     /// The pause between pings.
     package var pingInterval = Duration.seconds(5)
+    /// How long a connection stands on which nothing but an approval is handed over.
+    package var callMax = Duration.seconds(10)
     /// A link that lasts no longer was turned away by the other end.
     package var shortLink = Duration.seconds(5)
     /// Silence after which a link is taken for dead.

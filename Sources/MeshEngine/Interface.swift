@@ -165,6 +165,8 @@ package enum Effect: Sendable {
     case datagram(address: Address, [UInt8])
     /// Verify a change of the mesh's secret, and begin anew by it.
     case adopt([UInt8])
+    /// Verify this node's own certificate with an operator's word for it, and begin anew by it.
+    case enrol([UInt8])
     /// Keep for the next start where a node was met.
     case remember(NodeID, address: Address)
     /// Keep for the next start that a node has left, in its own words; nil if it is back.
@@ -201,6 +203,8 @@ package enum Notice: Sendable, CustomStringConvertible {
     case revoked(String)
     /// Two nodes have joined with one ticket.
     case ticketUsedTwice(TicketDouble)
+    /// A box has called that waits to be approved.
+    case waitsForApproval(Certificate)
 
     /// For a person.
     package var description: String {
@@ -211,6 +215,8 @@ package enum Notice: Sendable, CustomStringConvertible {
             "member \(node.description.prefix(8)) is \(state.rawValue)"
         case .revoked(let reason): "this server was revoked: \(reason)"
         case .ticketUsedTwice(let double): double.description
+        case .waitsForApproval(let card):
+            "\(card.ticket.site)/\(card.ticket.node) waits to be approved (run: meshctl approve)"
         }
     }
 }

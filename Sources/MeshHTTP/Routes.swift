@@ -68,6 +68,7 @@ struct Routes: Sendable {
             node.syncNow()
             return Response(status: .accepted)
         case (_, "secret", 2): return try await secret(request, access)
+        case (_, "enrolments", 2): return try await enrolments(request, access)
         case (_, "root", 2): return try await root(request, access)
         case (_, "revocations", 2...): return try await revocations(request, segments, access)
         case (_, "content", 2...): return try await content(request, segments, access)

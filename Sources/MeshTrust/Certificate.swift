@@ -31,12 +31,15 @@ package struct Ticket: Hashable, Sendable {
     package let groups: [String]
     /// What the node may do.
     package let grants: [Grant]
+    /// Whether the node is a member only once an operator has approved its certificate.
+    package let needsApproval: Bool
 
     /// Fills in a ticket; the caller has checked names and counts.
     package init(
         key: Bytes32, serial: [UInt8], site: String, node: String, isCentral: Bool,
-        groups: [String], grants: [Grant]
+        groups: [String], grants: [Grant], needsApproval: Bool = false
     ) {
+        self.needsApproval = needsApproval
         self.key = key
         self.serial = serial
         self.site = site
@@ -81,7 +84,7 @@ package struct Ticket: Hashable, Sendable {
         for group in groups { writer.short(group.utf8) }
         writer.u8(UInt8(grants.count))
         for grant in grants { grant.encode(to: &writer) }
-        writer.u8(0)
+        writer.u8(needsApproval ? 1 : 0)
         return writer.bytes
     }
 
@@ -112,12 +115,15 @@ package struct Ticket: Hashable, Sendable {
         var grants: [Grant] = []
         for _ in 0..<grantCount { grants.append(try Grant(from: &reader)) }
         self.grants = grants
-        guard try reader.u8() == 0 else { throw .invalid("extension") }
+        let approval = try reader.u8()
+        guard approval <= 1 else { throw .invalid("extension") }
+        needsApproval = approval == 1
         try reader.finish()
     }
 }
 
-/// A node's identity card: its two keys under a ticket, signed by the ticket's key and its own.
+/// A node's identity card: its two keys under a ticket, signed by the ticket's key and its own,
+/// and approved by an enrol key where the ticket asks for that.
 ///
 /// Never expires by a clock. Layout: the article `TrustDocuments`.
 package struct Certificate: Hashable, Sendable {
@@ -134,6 +140,10 @@ package struct Certificate: Hashable, Sendable {
     package let ticket: Ticket
     /// Whether its ticket counts; false for one by a retired key that no list names.
     package let stands: Bool
+    /// What an operator compares with what the box shows.
+    package let fingerprint: Fingerprint
+    /// The operator's word for it; nil where none came, or none is asked for.
+    package let approval: SignedDocument?
     /// The certificate as it came.
     package let encoded: [UInt8]
 
@@ -157,17 +167,38 @@ package struct Certificate: Hashable, Sendable {
         self.linkKey = linkKey
         self.ticket = ticket
         stands = true
+        fingerprint = Fingerprint(ofBody: body, in: mesh)
+        approval = nil
         encoded = whole.bytes
     }
 
+    /// What a certificate may lack and be decoded all the same: a node starts with its own, and a
+    /// box that waits is shown to the operator.
+    package struct Lack: OptionSet, Sendable {
+        /// One for each.
+        package let rawValue: UInt8
+
+        /// Joins them.
+        package init(rawValue: UInt8) { self.rawValue = rawValue }
+
+        /// Its ticket is by a key that was retired.
+        package static let goodKey = Lack(rawValue: 1)
+        /// Its ticket asks for approval, and none is there.
+        package static let approval = Lack(rawValue: 2)
+    }
+
+    /// Whether it makes its node a member, as far as an operator's word is concerned.
+    package var isApproved: Bool { approval != nil || !ticket.needsApproval }
+
     /// Decodes a certificate and verifies its whole chain up to `root`.
     ///
-    /// - Parameter takesRetired: whether one by a retired key is decoded all the same: a node
-    ///   starts with its own.
+    /// - Parameter lack: what it need not have. An approval that is there and does not verify is
+    ///   an error in any case.
     package init(
-        decoding bytes: [UInt8], root: RootDocument, takesRetired: Bool = false
+        decoding bytes: [UInt8], root: RootDocument, mayLack lack: Lack = []
     ) throws(TrustError) {
         let body: [UInt8]
+        let approval: SignedDocument?
         let ticketBody: [UInt8]
         let enrolKey: Bytes32
         let signatures: (enrol: Signature, ticket: Signature, node: Signature)
@@ -179,7 +210,7 @@ package struct Certificate: Hashable, Sendable {
             body = try reader.medium("certificate", limit: Self.byteCountMax)
             let ticketSignature = try reader.signature()
             let nodeSignature = try reader.signature()
-            try reader.finish()
+            approval = try Self.approval(&reader)
             var fields = WireReader(body)
             node = try fields.bytes32()
             linkKey = try fields.bytes32()
@@ -195,7 +226,7 @@ package struct Certificate: Hashable, Sendable {
         let standing = root.standing(of: enrolKey, as: .enrol, of: ticketBody, for: .ticket)
         guard let standing else { throw .unknownEnrolKey }
         stands = standing == .good
-        guard stands || takesRetired else { throw .retiredEnrolKey }
+        guard stands || lack.contains(.goodKey) else { throw .retiredEnrolKey }
         guard keys.0.isValid, keys.1.isValid, keys.2.isValid else { throw .weakKey }
         let mesh = root.meshID
         guard keys.0.verify(signatures.enrol, of: ticketBody, for: .ticket, in: mesh) else {
@@ -204,14 +235,58 @@ package struct Certificate: Hashable, Sendable {
         guard keys.1.verify(signatures.ticket, of: body, for: .certificate, in: mesh),
             keys.2.verify(signatures.node, of: body, for: .certificate, in: mesh)
         else { throw .badSignature("certificate") }
+        fingerprint = Fingerprint(ofBody: body, in: mesh)
+        self.approval = approval
         encoded = bytes
+        try judgeApproval(by: root, lack)
     }
 
-    /// Whether a certificate that was verified once is by a key that was retired since, and is not
-    /// among those that stand. What is no certificate is not.
+    private static func approval(
+        _ reader: inout WireReader
+    ) throws(WireError) -> SignedDocument? {
+        guard reader.left > 0 else { return nil }
+        return try SignedDocument(
+            decoding: try reader.take(reader.left), name: "approval", limit: 32)
+    }
+
+    private func judgeApproval(by root: RootDocument, _ lack: Lack) throws(TrustError) {
+        guard let approval else {
+            guard isApproved || lack.contains(.approval) else { throw .notApproved }
+            return
+        }
+        // Of each certificate there is one form with an approval, and one without.
+        guard ticket.needsApproval, approval.body == fingerprint.hash.array else {
+            throw .badSignature("approval")
+        }
+        let standing = try approval.verify(
+            "approval", .approval, by: .enrol, root: root, unknown: .unknownEnrolKey)
+        guard standing == .good || lack.contains(.goodKey) else { throw .retiredEnrolKey }
+    }
+
+    /// The certificate with an operator's word for it.
+    package func approved(by key: SigningKey, in mesh: MeshID) -> Certificate {
+        precondition(ticket.needsApproval && approval == nil, "it waits for a word")
+        return Certificate(self, approval: fingerprint.approval(by: key, in: mesh))
+    }
+
+    private init(_ other: Certificate, approval: SignedDocument) {
+        (node, linkKey, ticket) = (other.node, other.linkKey, other.ticket)
+        (stands, fingerprint) = (other.stands, other.fingerprint)
+        self.approval = approval
+        encoded = other.encoded + approval.encoded
+    }
+
+    /// Whether a certificate that was verified once is by a key that was retired since, or approved
+    /// by one, and that is not among what stands. What is no certificate is not.
     package static func isRetired(_ bytes: [UInt8], root: RootDocument) -> Bool {
         var whole = WireReader(bytes)
         guard let body = try? whole.medium("certificate", limit: byteCountMax) else { return false }
+        if (try? whole.take(2 * Signature.byteCount)) != nil, let approval = try? approval(&whole),
+            root.standing(of: approval.key, as: .enrol, of: approval.body, for: .approval)
+                == .retired
+        {
+            return true
+        }
         var fields = WireReader(body)
         guard (try? fields.take(64)) != nil,
             let ticket = try? fields.medium("ticket", limit: byteCountMax),
@@ -242,6 +317,8 @@ package enum TrustError: Error, Hashable {
     /// The ticket was signed by a key that was taken out of the root document, and is not one of
     /// those that stand all the same.
     case retiredEnrolKey
+    /// The ticket asks for an operator's approval, and the certificate has none.
+    case notApproved
     /// The revocation was signed by a key that this mesh's root does not name.
     case unknownRevokeKey
     /// A version of the root document that does not follow the one before.
@@ -267,6 +344,7 @@ extension TrustError: CustomStringConvertible {
         case .unknownEnrolKey: "the ticket was issued by a key that this mesh does not know"
         case .retiredEnrolKey:
             "the ticket was issued by a key that the mesh has retired, and is not among those that stand"
+        case .notApproved: "an operator has to approve it first (meshctl approve)"
         case .notASuccessor:
             "a version of the root document does not follow the one before"
         case .wrongHonours:

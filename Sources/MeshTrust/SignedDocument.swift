@@ -5,7 +5,7 @@ package import MeshCrypto
 
 /// A body with one signature by a key of the root document: what revocations, policies and changes
 /// of the secret are, each under a label of its own. Layout: the article `TrustDocuments`.
-package struct SignedDocument: Sendable {
+package struct SignedDocument: Hashable, Sendable {
     /// The signed bytes.
     package let body: [UInt8]
     /// Who signed.

@@ -115,6 +115,12 @@ struct Join: ParsableCommand {
         Console.line(
             "\(certificate.ticket.node) joined '\(file.root.name)' at \(certificate.ticket.site); run: meshd --data \(directory)"
         )
+        if !certificate.isApproved {
+            Console.line("fingerprint: \(certificate.fingerprint)")
+            Console.complain(
+                "the operator has to approve this server: read the fingerprint to him (there: meshctl approve)"
+            )
+        }
     }
 }
 
@@ -169,7 +175,7 @@ struct KeyFolder {
     /// Makes a ticket and writes it; a later one under a name takes the name over.
     func makeTicket(
         site: String, node: String, isCentral: Bool, groups: [String], seeds: [String],
-        to out: String
+        needsApproval: Bool = false, to out: String
     ) throws {
         try Sodium.start()
         let root = try root()
@@ -180,7 +186,8 @@ struct KeyFolder {
             key: ticketKey.publicKey.id,
             serial: Ticket.serial(milliseconds: time, random: Sodium.random(10)),
             site: site, node: node, isCentral: isCentral, groups: Array(Set(groups)),
-            grants: isCentral ? Grant.central : Grant.edge(site: site, groups: groups))
+            grants: isCentral ? Grant.central : Grant.edge(site: site, groups: groups),
+            needsApproval: needsApproval)
         let file = TicketFile(
             root: root, enrol: enrol, secrets: try secrets(of: root),
             ticketSeed: ticketKey.seed, ticket: ticket, seeds: seeds)

@@ -88,7 +88,7 @@ struct Survey {
         for text in try await client.allCertificates().certificates {
             guard let bytes = Hex.decode(text),
                 let certificate = try? Certificate(
-                    decoding: bytes, root: root, takesRetired: true)
+                    decoding: bytes, root: root, mayLack: .goodKey)
             else { continue }
             let ticket = certificate.ticket
             let document = Honours.name(of: ticket.body, for: .ticket)
@@ -101,6 +101,10 @@ struct Survey {
             let isIssued = certificate.stands && issued.contains { $0.document == document }
             let isKept = isNamed || isIssued || (takesAll && certificate.stands)
             sort("servers", document, id, name, isKept: isKept)
+            // The operator's word for it stands or falls with it.
+            guard let approval = certificate.approval else { continue }
+            let word = Honours.name(of: approval.body, for: .approval)
+            if stands.contains(document) { stands.insert(word) } else { stands.remove(word) }
         }
     }
 

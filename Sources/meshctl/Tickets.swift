@@ -26,6 +26,12 @@ struct TicketCommand: AsyncParsableCommand {
         @Option(help: "A group the server belongs to; may be given again.") var group: [String] = []
         @Option(help: "An address to dial across the WAN, HOST:PORT; may be given again.")
         var seed: [String] = []
+        @Flag(
+            help: """
+                The server is a member only once it is approved: whoever stands before it reads you the fingerprint that \
+                'meshctl join' shows there, and you run 'meshctl approve'. A copy of the ticket is then worth nothing.
+                """)
+        var needsApproval = false
         @Option(help: "The file to write.") var out: String
 
         func validate() throws {
@@ -43,7 +49,8 @@ struct TicketCommand: AsyncParsableCommand {
 
         func run() throws {
             try KeyFolder(keys).makeTicket(
-                site: site, node: node, isCentral: central, groups: group, seeds: seed, to: out)
+                site: site, node: node, isCentral: central, groups: group, seeds: seed,
+                needsApproval: needsApproval, to: out)
         }
     }
 

@@ -50,7 +50,7 @@ private let prices = Scope("prices@site/s1")!
             DataDirectory.Identity(
                 root: root,
                 certificate: try Certificate(
-                    decoding: identity.certificate.encoded, root: root, takesRetired: true),
+                    decoding: identity.certificate.encoded, root: root, mayLack: .goodKey),
                 nodeKey: identity.nodeKey, linkKey: identity.linkKey, secrets: identity.secrets,
                 seeds: []))
         store.judgeAnew()

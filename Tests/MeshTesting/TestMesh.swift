@@ -76,7 +76,7 @@ package final class TestMesh {
     /// A new node's keys and certificate.
     package func identity(
         _ name: String, site: String = "s1", central: Bool = false, grants: [Grant]? = nil,
-        key: SigningKey? = nil, serial: [UInt8]? = nil
+        key: SigningKey? = nil, serial: [UInt8]? = nil, needsApproval: Bool = false
     ) -> DataDirectory.Identity {
         let seed = nextSeed
         nextSeed += 1
@@ -93,7 +93,8 @@ package final class TestMesh {
                 + [UInt8(truncatingIfNeeded: seed) &+ UInt8(seed >> 8)],
             site: site,
             node: name, isCentral: central, groups: [],
-            grants: grants ?? (central ? Grant.central : Grant.edge(site: site, groups: [])))
+            grants: grants ?? (central ? Grant.central : Grant.edge(site: site, groups: [])),
+            needsApproval: needsApproval)
         let file = TicketFile(
             root: root, enrol: enrol, secrets: MeshSecrets(self.secret), ticketSeed: ticketKey.seed,
             ticket: ticket,

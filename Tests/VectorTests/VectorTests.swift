@@ -252,7 +252,7 @@ struct Vector {
         ]
         let turn = SyncTurn(parts)
         try good("turn", turn.encoded, "One part of each kind.")
-        try good("link-message", LinkMessage.ping(7).encoded, "A ping.")
+        try LinkVectors.write()
         let presence = Presence(
             key: key, mesh: mesh.root.meshID, version: .init(incarnation: 7, counter: 8),
             status: .alive, wan: .linked, priority: 3, port: 7374)
@@ -292,6 +292,7 @@ struct Vector {
         try good(
             "root", mesh.root.encoded, "A root document with three keys, two of which must sign.")
         try good("certificate", certificate.encoded, "A server of the site s1.")
+        try ApprovalVectors.write(mesh)
         let revocation = Revocation(
             of: certificate.node, created: 1_700_000_000_000, reason: "stolen",
             cuts: [

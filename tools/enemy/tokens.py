@@ -1,10 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """An app's token, a foreign page, and a ticket that lies about."""
+import base64
 import json
 import os
+import struct
 import time
 
+from nacl.exceptions import CryptoError
+from nacl.signing import SigningKey
+
 from bed import expect, meshctl, until
+from peer import Closed, Identity, Link, Ticket, Writer, digest, labelled, policy_name, scope
 
 
 def read_what_is_the_meshs(bed):
@@ -78,6 +84,67 @@ def define_a_namespace(bed):
     shown = json.loads(centre.admin("GET", "/v1/namespaces")[2])["namespaces"]
     current = [one["audience"] for one in shown if one["name"] == "notes" and one["current"]]
     expect(current == ["site"] and len(shown) == 2, f"{shown}")
+
+
+def join_with_a_copy_of_a_ticket_that_asks_for_approval(bed):
+    """Three boxes have one ticket: who is approved by the fingerprint that was read at it is a member, nobody else."""
+    centre = bed.server("centre", "hq", "--central")
+    done = centre.ctl("namespace", "create", "--keys", bed.keys, "notes", "--audience", "all", "--writers", "any", "--merge", "register")
+    expect(done.returncode == 0, done.stderr)
+    ticket = bed.ticket("till", "s1", "--needs-approval")
+    first, second = Identity(Ticket(ticket)), Identity(Ticket(ticket))
+    policy = policy_name(first.mesh, b"notes", b"\0\3\1\0")
+
+    def shut_out(identity, certificate=None):
+        """Whether what an identity says on its link is not heard."""
+        try:
+            link = Link(identity, centre.ports[0], certificate=certificate)
+        except (Closed, CryptoError):
+            return True
+        who = Writer(identity, scope(b"notes"), policy)
+        try:
+            link.send(15, who.message([who.commit([who.record(b"stolen", b"x")])]))
+            return not link.is_up()
+        except Closed:
+            return True
+        finally:
+            link.close()
+
+    def word(key, certificate):
+        """What an operator signs of a certificate, by the article TrustDocuments."""
+        length = struct.unpack_from("<H", certificate)[0]
+        print_ = digest(labelled(b"MESH1 nodecert", first.mesh, certificate[2:2 + length]))
+        signature = key.sign(labelled(b"MESH1 approve", first.mesh, print_)).signature
+        return print_, struct.pack("<H", 32) + print_ + bytes(key.verify_key) + signature
+
+    expect(shut_out(first) and shut_out(second), "a box that waits is heard")
+    mine = SigningKey.generate()
+    expect(shut_out(first, first.certificate + word(mine, first.certificate)[1]), "by a key of its own")
+    till = type(centre)(bed, "till", "s1", (bed.port, bed.port + 1), centre.ports[0])
+    bed.port += 2
+    joined = bed.run("join", ticket, "--data", till.data)
+    shown = joined.stdout.split("fingerprint: ")[1].split()[0]
+    print_, _ = word(mine, (till.data / "certificate").read_bytes())
+    expect(shown.replace("-", "") == base64.b32encode(print_).decode().lower()[:20], f"the fingerprint {shown}")
+    bed.servers.append(till)
+    till.start()
+    expect(until(lambda: centre.ctl("approve", "--keys", bed.keys).stdout.count("s1/till") == 3), "not all are shown")
+    expect(shown in till.ctl("peers").stdout, "the till does not show its fingerprint")
+    done = centre.ctl("approve", "--keys", bed.keys, "aaaa-bbbb-cccc-dddd-eeee")
+    expect(done.returncode == 4, done.stdout + done.stderr)
+    done = centre.ctl("approve", "--keys", bed.keys, shown.upper())
+    expect(done.returncode == 0 and "2 more wait with a copy" in done.stdout, done.stdout + done.stderr)
+    expect(until(lambda: centre.state("till") == ["alive"], 60), "the till that was approved has no link")
+    expect(until(lambda: till.http("PUT", "/v1/records/notes/a", b"1", {"Content-Type": "text/plain"})[0] == 201), "it cannot write")
+    expect(until(lambda: centre.http("GET", "/v1/records/notes/a")[0] == 200), "what it wrote does not arrive")
+    # Its approval is no secret, and of no use to another.
+    whole = (till.data / "certificate").read_bytes()
+    for thief in (first, second):
+        expect(shut_out(thief), "a box with a copy is heard")
+        expect(shut_out(thief, thief.certificate + whole[-130:]), "with the till's approval")
+        expect(shut_out(thief, whole), "with the till's certificate")
+    expect(centre.http("GET", "/v1/records/notes/stolen")[0] == 404, "what a box with a copy wrote is shown")
+    expect(centre.state("till") == ["alive"], centre.state("till"))
 
 
 def join_twice_with_one_ticket(bed):
@@ -157,4 +224,4 @@ def join_with_a_ticket_that_was_cancelled(bed):
     expect(alive(centre, "till"), "the till is no member any more")
 
 
-CASES = [define_a_namespace, join_twice_with_one_ticket, join_with_a_ticket_that_was_cancelled, read_what_is_the_meshs, join_with_a_ticket_that_others_read]
+CASES = [define_a_namespace, join_with_a_copy_of_a_ticket_that_asks_for_approval, join_twice_with_one_ticket, join_with_a_ticket_that_was_cancelled, read_what_is_the_meshs, join_with_a_ticket_that_others_read]

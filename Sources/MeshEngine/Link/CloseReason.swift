@@ -11,6 +11,8 @@ package enum CloseReason: Hashable, Sendable {
     case peerRevoked
     /// Another node used the peer's ticket, and was known here before.
     case ticketUsed
+    /// An operator has to approve one of the two.
+    case notApproved
     /// Nothing has come for too long.
     case silence
     /// Neighbours do not reach the peer, though its end of the link has not closed.
@@ -63,6 +65,7 @@ extension CloseReason: CustomStringConvertible {
         case .selfRevoked: "this server was revoked"
         case .peerRevoked: "the peer was revoked"
         case .ticketUsed: "another server joined with the peer's ticket before"
+        case .notApproved: "it waits to be approved"
         case .silence: "the peer fell silent"
         case .endGone: "the peer's end of the link is gone"
         case .goodbye: "the peer said goodbye"

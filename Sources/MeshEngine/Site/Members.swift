@@ -27,6 +27,7 @@ extension Engine {
     /// ticket was made for it.
     mutating func admit(_ card: Certificate, _ now: Instant) {
         guard card.node != own.node else { return }
+        waitingRoom.leave(card.node)
         // A revoked node has no ticket that another could not have.
         guard revoked[card.node] != nil || uses(card) == .only else { return }
         let isOut = tickets.revocation(of: card.ticket) != nil

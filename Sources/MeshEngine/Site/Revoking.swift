@@ -62,7 +62,9 @@ extension Engine {
     }
 
     /// - Returns: whether a new link may stand.
-    mutating func mayLink(_ id: LinkID, _ card: Certificate) -> Bool {
+    mutating func mayLink(
+        _ id: LinkID, _ card: Certificate, _ origin: LinkOrigin, _ now: Instant
+    ) -> Bool {
         if let document = ownRevocation {
             // A peer that has not heard of it would dial again and again.
             send(id, .revocation(document))
@@ -71,6 +73,14 @@ extension Engine {
         }
         if let document = revoked[card.node] ?? tickets.revocation(of: card.ticket)?.encoded {
             turnAway(id, document)
+            return false
+        }
+        guard own.isApproved else {
+            listen(on: id, to: card, now)
+            return false
+        }
+        guard card.isApproved else {
+            letWait(id, card, origin, now)
             return false
         }
         let isKnown = tickets.doubles[card.node] != nil

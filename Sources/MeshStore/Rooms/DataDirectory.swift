@@ -102,7 +102,8 @@ package struct DataDirectory: Sendable {
         }
         let root = try root()
         let certificate = try Certificate(
-            decoding: try Self.read(file("certificate")), root: root, takesRetired: true)
+            decoding: try Self.read(file("certificate")), root: root,
+            mayLack: [.goodKey, .approval])
         let nodeKey = SigningKey(seed: try secret("node.key"), isGuarded: true)
         let linkKey = AgreementKey(secret: try secret("link.key"), isGuarded: true)
         guard nodeKey.publicKey.node == certificate.node, linkKey.publicKey == certificate.linkKey
@@ -170,6 +171,19 @@ package struct DataDirectory: Sendable {
     package func adopt(_ change: SecretDocument, root: RootDocument) throws -> Bool {
         guard let next = try secrets(root).taking(change, root: root) else { return false }
         try write(changes: next.changes.map(\.encoded))
+        return true
+    }
+
+    /// Keeps this node's certificate with an operator's word for it.
+    ///
+    /// - Returns: false where it is not the one that waits; then nothing is changed.
+    package func adopt(
+        _ approved: Certificate, instead own: Certificate
+    ) throws -> Bool {
+        guard !own.isApproved, approved.isApproved, approved.fingerprint == own.fingerprint else {
+            return false
+        }
+        try Self.write(approved.encoded, to: file("certificate"), mode: 0o600)
         return true
     }
 

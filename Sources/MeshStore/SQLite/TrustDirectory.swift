@@ -106,7 +106,7 @@ package final class TrustDirectory: Sendable {
             // A row that has rotted says nothing of its node: the whole chain is verified.
             let isOne =
                 Certificate.isRetired(bytes, root: root)
-                && (try? Certificate(decoding: bytes, root: root, takesRetired: true)) != nil
+                && (try? Certificate(decoding: bytes, root: root, mayLack: .goodKey)) != nil
             isRetired[node] = (isRetired[node] ?? true) && isOne
         }
         return isRetired.filter(\.value).map(\.key)
@@ -118,7 +118,7 @@ package final class TrustDirectory: Sendable {
         if root.versions.count == 1 || !root.isWhole { return [] }
         return try db.rows("SELECT bytes FROM certificate") { $0.bytes(0) }
             .filter { Certificate.isRetired($0, root: root) }
-            .compactMap { try? Certificate(decoding: $0, root: root, takesRetired: true) }
+            .compactMap { try? Certificate(decoding: $0, root: root, mayLack: .goodKey) }
     }
 
     func forgetRevocations() { known.withLock { $0.revokedLogs = nil } }

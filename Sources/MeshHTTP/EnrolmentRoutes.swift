@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import Hummingbird
+internal import Mesh
+internal import MeshAPI
+internal import MeshCore
+internal import MeshEngine
+internal import MeshReplication
+internal import MeshStore
+internal import MeshTrust
+
+/// Boxes that wait to be approved: which have called, and bringing an operator's word for one in.
+/// The word proves itself, so anybody may carry it who may write policies.
+extension Routes {
+    func enrolments(_ request: Request, _ access: Access) async throws -> Response {
+        switch request.method {
+        case .get:
+            guard access.isAdmin || access.mayWrite(NamespacePolicy.meshNamespace) else {
+                throw Self.mayNotEnrol
+            }
+            return try Self.json(await waiting())
+        case .post:
+            guard access.mayWrite(NamespacePolicy.meshNamespace) else { throw Self.mayNotEnrol }
+            return try approve(try await body(request, upTo: Certificate.byteCountMax))
+        default: throw Problem.notFound("there is no \(request.method) \(request.uri.path)")
+        }
+    }
+
+    private static var mayNotEnrol: Problem {
+        Problem.forbidden("the token does not allow \(NamespacePolicy.meshNamespace):w")
+    }
+
+    private func waiting() async -> EnrolmentsView {
+        let snapshot = await node.snapshot()
+        return EnrolmentsView(
+            waiting: snapshot.waiting.map { box in
+                EnrolmentView(
+                    certificate: Hex.encode(box.certificate.encoded), remote: box.remote,
+                    sinceSeconds: snapshot.at.since(box.since).seconds,
+                    lastHeardSeconds: snapshot.at.since(box.lastHeard).seconds)
+            })
+    }
+
+    private func approve(_ bytes: [UInt8]) throws -> Response {
+        let certificate: Certificate
+        do throws(TrustError) {
+            certificate = try Certificate(decoding: bytes, root: store.identity.root)
+        } catch {
+            throw Self.refused("\(error)")
+        }
+        guard certificate.approval != nil else {
+            throw Self.refused("its ticket asks for no approval")
+        }
+        guard !store.isRevoked(certificate) else {
+            throw Self.refused("the server or its ticket is revoked")
+        }
+        let isNew = try !store.certificates(of: certificate.node).contains(certificate)
+        try node.approve(certificate)
+        return try Self.json(EnrolledView(isNew: isNew), status: isNew ? .created : .ok)
+    }
+
+    private static func refused(_ reason: String) -> Problem {
+        Problem(
+            code: "approval_refused", title: "Approval refused", status: 422, detail: reason)
+    }
+}
