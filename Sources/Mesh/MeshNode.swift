@@ -62,9 +62,12 @@ public final class MeshNode: Sendable {
 
     /// Opens the data directory of a joined node; nothing is on the network yet.
     ///
+    /// - Parameter key: of sealed records, from `Unlocking`.
     /// - Throws: why the directory cannot be used: not joined, in use, a newer schema, another
-    ///   node's.
-    public init(_ configuration: MeshConfiguration, logger: Logger) throws {
+    ///   node's, sealed.
+    public init(
+        _ configuration: MeshConfiguration, key: UnlockedKey? = nil, logger: Logger
+    ) throws {
         try Sodium.start()
         let directory = configuration.directory
         let identity = try directory.identity()
@@ -75,9 +78,13 @@ public final class MeshNode: Sendable {
             )
         }
         if !configuration.allowVolatile { try directory.checkFileSystem() }
+        if try directory.sealing() != key.map({ .under($0.seal.name) }) ?? .none {
+            throw StoreError.unusable(
+                "the records in \(directory.path) are sealed: their key comes first")
+        }
         let lock = try directory.lock()
         store = try Store(
-            path: directory.database, identity: identity, lock: lock,
+            path: directory.database, identity: identity, lock: lock, seal: key?.seal,
             wallMilliseconds: { UInt64(max(0, Date().timeIntervalSince1970 * 1000)) })
         self.configuration = configuration
         self.logger = logger
@@ -245,6 +252,7 @@ public final class MeshNode: Sendable {
         post(.mayDial(configuration.networks + BeaconPort.attachedNetworks()))
         post(.revoked((try? store.revocations()) ?? []))
         post(.known(knownNodes()))
+        if let seal = store.seal { post(.sealed(under: seal.key)) }
         post(.keepsLosers(of: (try? store.nodesWithLosers()) ?? []))
         for await item in inbox {
             switch item {
@@ -273,6 +281,7 @@ public final class MeshNode: Sendable {
                         gateway: engine.membership.gateway,
                         successor: engine.successor(of: identity.certificate),
                         doubles: engine.doubles, waiting: engine.waitingBoxes(now),
+                        locked: engine.lockedServers(now), keeperCount: engine.keeperCount,
                         counters: counters, discovery: discovery(beacons)))
             }
         }
@@ -306,9 +315,11 @@ public final class MeshNode: Sendable {
         case .adopt(let bytes): take(secret: bytes)
         case .enrol(let bytes): take(approved: bytes)
         case .handedOver(let answer): handedOver(answer)
+        case .keeper(let address): noteKeeper(address)
         case .note(let notice, let id):
             logger.notice("\(notice)", metadata: ["link.id": "\(id?.number ?? 0)"])
-        case .compare, .ingest, .read, .keep, .show, .heed, .remember, .depart:
+        case .compare, .ingest, .read, .keep, .show, .heed, .remember, .depart, .keepKey,
+            .findKey:
             if let work = StoreWork(effect) { lane.add(work) }
         }
     }

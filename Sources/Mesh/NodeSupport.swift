@@ -32,6 +32,11 @@ package struct NodeSnapshot: Sendable {
     package var doubles: [TicketDouble] = []
     /// Boxes that called here and wait to be approved.
     package var waiting: [WaitingBox] = []
+    /// Servers that asked here for the key of their records, which an operator has to allow.
+    package var locked: [LockedServer] = []
+    /// How many servers said that they keep the key of this one's records; nil if those are not
+    /// sealed.
+    package var keeperCount: Int?
     /// What was counted.
     package var counters: [String: UInt64] = [:]
     /// What discovery sent and heard.

@@ -2,6 +2,7 @@
 
 internal import Dispatch
 package import MeshCore
+internal import MeshCrypto
 package import MeshEngine
 package import MeshReplication
 package import MeshStore
@@ -18,6 +19,8 @@ package enum StoreWork: Sendable {
     case heed(LinkID, [UInt8])
     case remember(NodeID, Address)
     case depart(NodeID, [UInt8]?)
+    case keepKey(LinkID, NodeID, Bytes32)
+    case findKey(LinkID, NodeID, Digest)
 
     /// The work that an effect asks for; nil for an effect that is not the store's.
     package init?(_ effect: Effect) {
@@ -30,8 +33,10 @@ package enum StoreWork: Sendable {
         case .heed(let id, let bytes): self = .heed(id, bytes)
         case .remember(let node, let address): self = .remember(node, address)
         case .depart(let node, let words): self = .depart(node, words)
+        case .keepKey(let id, let node, let key): self = .keepKey(id, node, key)
+        case .findKey(let id, let node, let name): self = .findKey(id, node, name)
         case .send, .close, .dial, .datagram, .beacon, .correctClock, .note, .adopt, .enrol,
-            .handedOver:
+            .handedOver, .keeper:
             return nil
         }
     }
@@ -40,7 +45,7 @@ package enum StoreWork: Sendable {
     var link: LinkID? {
         switch self {
         case .ingest(let id, _), .compare(let id, _, _), .read(let id, _), .keep(let id, _),
-            .show(let id, _), .heed(let id, _):
+            .show(let id, _), .heed(let id, _), .keepKey(let id, _, _), .findKey(let id, _, _):
             id
         case .remember, .depart: nil
         }
@@ -82,6 +87,11 @@ package enum StoreWork: Sendable {
             let revocation = try? Revocation(decoding: bytes, root: store.identity.root)
             if let revocation { store.revoke(revocation) { _ in } }
             return .heeded(id, isGood: revocation != nil)
+        case .keepKey(let id, let node, let key):
+            let isKept = (try? store.deposits.keep(key, of: node)) != nil
+            return .keptKey(id, isKept ? StorageSeal.name(of: key) : nil)
+        case .findKey(let id, let node, let name):
+            return .foundKey(id, (try? store.deposits.key(name, of: node)) ?? nil)
         case .show(let id, let node):
             // The newest comes first: by that one the node is known.
             let certificates = (try? store.certificates(of: node)) ?? []

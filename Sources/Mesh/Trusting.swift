@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import Logging
-internal import MeshCore
+package import MeshCore
+internal import MeshCrypto
 internal import MeshEngine
 internal import MeshStore
 package import MeshTrust
@@ -100,6 +101,19 @@ extension MeshNode {
         try store.keep(approved)
         post(.known([KnownNode(approved)]))
     }
+
+    /// A peer keeps the key of this node's records.
+    func noteKeeper(_ address: Address?) {
+        guard let address else { return }
+        // Only a hint for the next start: beacons and seeds lead there too.
+        try? configuration.directory.note(keeperAt: address)
+    }
+
+    /// An operator has a locked server's key handed out, once.
+    package func unlock(_ node: NodeID) { post(.unlock(node)) }
+
+    /// The key of this node's sealed records, for the process that comes next.
+    public var key: UnlockedKey? { store.seal.map { UnlockedKey($0.key) } }
 
     /// Whether the node ends, or has ended, because the mesh's keys have changed: whoever runs it
     /// makes a new one of the same directory.

@@ -172,6 +172,26 @@ public struct EnrolmentView: Codable, Sendable {
     }
 }
 
+/// A locked server may have its key.
+public struct UnlockView: Codable, Sendable {
+    /// `meshAPIVersion`.
+    public var v = meshAPIVersion
+    /// The server's name.
+    public var node: String
+    /// Its site.
+    public var site: String
+    /// Its identity, hexadecimal.
+    public var id: String
+    /// For how long that holds, for one time.
+    public var holdsSeconds: Double
+
+    /// Fills in the answer.
+    public init(node: String, site: String, id: String, holdsSeconds: Double) {
+        (self.node, self.site, self.id) = (node, site, id)
+        self.holdsSeconds = holdsSeconds
+    }
+}
+
 /// The boxes that called a node within ten minutes and wait to be approved.
 public struct EnrolmentsView: Codable, Sendable {
     /// `meshAPIVersion`.

@@ -47,6 +47,12 @@ extension NodeClient {
         return try Self.decode(try await connection.answer(call))
     }
 
+    /// Allows that a locked server gets its key from the node; only over the admin socket.
+    public func unlock(_ subject: String) async throws -> UnlockView {
+        let call = Call(method: "POST", path: "/v1/unlock/\(Self.escape(subject))")
+        return try Self.decode(try await connection.answer(call))
+    }
+
     /// The root document that holds at the node.
     public func root() async throws -> RootView { try await get("/v1/root") }
 

@@ -38,6 +38,7 @@ package struct Engine: ~Copyable {
     /// Of how many of them peers were told.
     var losersTold: [NodeID: Int] = [:]
     var leaving = Leaving()
+    var keeping = KeyKeeping()
     /// Where an address that a peer tells may be; nil for anywhere.
     var networks: [IPNetwork]?
     var farPath = FarPath()
@@ -113,6 +114,11 @@ package struct Engine: ~Copyable {
         case .handOver(let scopes, let isForced): handOver(scopes, isForced, now)
         case .stay: stay()
         case .leave: membership.declare(status: .left, now: now)
+        case .sealed(let key): keeping.own = key
+        case .keptKey(let id, let name):
+            if let name, links[id] != nil { send(id, .deposited(name)) }
+        case .foundKey(let id, let key): found(id, key)
+        case .unlock(let node): keeping.allow(node, now)
         case .syncNow: for id in links.keys.sorted() { wantSync(id) }
         case .tick(let wall):
             clock.shows(wall, now: now)
@@ -352,8 +358,11 @@ extension Engine {
             }
         case .secret(let bytes): receive(id, secret: bytes)
         case .leaving(let isToLeave): links[id]?.isToLeave = isToLeave
+        case .deposit(let key): receive(id, deposit: key)
+        case .deposited(let name): receive(id, deposited: name)
+        case .wantKey(let name): receive(id, wantKey: name, now)
         // The root document is settled before a link is one.
-        case .root, .unknown: counters.add(.messageUnknown)
+        case .root, .key, .noKey, .unknown: counters.add(.messageUnknown)
         }
     }
 

@@ -67,6 +67,14 @@ package enum Input: Sendable {
     case stay
     /// This node is out of the mesh: all are told.
     case leave
+    /// The records of this node are sealed under a key, which others are to keep.
+    case sealed(under: Bytes32)
+    /// A peer's key is on disk, by its name; nil where it could not be written.
+    case keptKey(LinkID, Digest?)
+    /// A peer's key was looked up; nil if none of that name is kept for it.
+    case foundKey(LinkID, Bytes32?)
+    /// An operator has a locked server's key handed out.
+    case unlock(NodeID)
     /// Time went by; the host's own clock shows so many milliseconds since 1970.
     case tick(wall: UInt64)
 }
@@ -165,6 +173,12 @@ package enum Effect: Sendable {
     case datagram(address: Address, [UInt8])
     /// Verify a change of the mesh's secret, and begin anew by it.
     case adopt([UInt8])
+    /// Keep a peer's key, and say so once it is on disk.
+    case keepKey(LinkID, NodeID, Bytes32)
+    /// Look up a peer's key by its name.
+    case findKey(LinkID, NodeID, Digest)
+    /// A peer keeps this node's key: where it was met, for a start that needs it.
+    case keeper(Address?)
     /// Verify this node's own certificate with an operator's word for it, and begin anew by it.
     case enrol([UInt8])
     /// Keep for the next start where a node was met.
@@ -205,6 +219,8 @@ package enum Notice: Sendable, CustomStringConvertible {
     case ticketUsedTwice(TicketDouble)
     /// A box has called that waits to be approved.
     case waitsForApproval(Certificate)
+    /// A locked server has got its key.
+    case keyHanded(Certificate)
 
     /// For a person.
     package var description: String {
@@ -215,6 +231,8 @@ package enum Notice: Sendable, CustomStringConvertible {
             "member \(node.description.prefix(8)) is \(state.rawValue)"
         case .revoked(let reason): "this server was revoked: \(reason)"
         case .ticketUsedTwice(let double): double.description
+        case .keyHanded(let card):
+            "\(card.ticket.site)/\(card.ticket.node) was locked, and has got the key of its records"
         case .waitsForApproval(let card):
             "\(card.ticket.site)/\(card.ticket.node) waits to be approved (run: meshctl approve)"
         }

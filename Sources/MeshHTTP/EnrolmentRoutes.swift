@@ -59,6 +59,19 @@ extension Routes {
         return try Self.json(EnrolledView(isNew: isNew), status: isNew ? .created : .ok)
     }
 
+    /// Allows that a locked server gets its key from this one, once within a quarter of an hour.
+    func unlock(_ subject: String) async throws -> Response {
+        let (line, certificate) = try server(subject, among: try await peers().peers)
+        guard try store.deposits.isKept(for: certificate.node) else {
+            throw Problem.notFound("no key of \(line.node) is kept here")
+        }
+        node.unlock(certificate.node)
+        return try Self.json(
+            UnlockView(
+                node: line.node, site: line.site, id: line.id,
+                holdsSeconds: KeyKeeping.patience.seconds), status: .accepted)
+    }
+
     private static func refused(_ reason: String) -> Problem {
         Problem(
             code: "approval_refused", title: "Approval refused", status: 422, detail: reason)

@@ -56,6 +56,18 @@ extension Routes {
                 "\(ticket.site)/\(ticket.node) waits to be approved, at \(box.remote) (run: meshctl approve)"
             )
         }
+        for server in snapshot.locked {
+            let ticket = server.certificate.ticket
+            let name = "\(ticket.site)/\(ticket.node)"
+            trouble.append(
+                "\(name) is locked, at \(server.remote): if it stands where it belongs, allow that it gets its key (run: meshctl unlock \(name))"
+            )
+        }
+        if snapshot.keeperCount == 0 {
+            trouble.append(
+                "no other server has said since the start that it keeps the key of this one's records: after a restart it may stay locked"
+            )
+        }
         for double in snapshot.doubles {
             let isOwn = double.first.node == node.certificate.node
             let ticket = double.second.ticket

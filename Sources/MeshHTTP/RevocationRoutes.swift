@@ -94,7 +94,7 @@ extension Routes {
     }
 
     /// The server of a name or identity, and the certificate by which it is known.
-    private func server(
+    func server(
         _ subject: String, among peers: [PeerView]
     ) throws -> (line: PeerView, certificate: Certificate) {
         let known = peers.filter { Self.names($0, subject) }

@@ -68,6 +68,9 @@ struct Routes: Sendable {
             node.syncNow()
             return Response(status: .accepted)
         case (_, "secret", 2): return try await secret(request, access)
+        case (.post, "unlock", 3...):
+            guard access.isAdmin else { throw Problem.forbidden("only on the admin socket") }
+            return try await unlock(try Self.subject(segments[2...]))
         case (_, "enrolments", 2): return try await enrolments(request, access)
         case (_, "root", 2): return try await root(request, access)
         case (_, "revocations", 2...): return try await revocations(request, segments, access)

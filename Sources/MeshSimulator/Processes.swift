@@ -178,11 +178,12 @@ extension Simulation {
         case .correctClock(let duration):
             node.store?.correctClock(by: duration.nanoseconds / 1_000_000)
             mark(.clockCorrected)
-        case .adopt, .enrol:
-            preconditionFailure("no scenario changes the mesh's secret, or approves a server")
+        case .adopt, .enrol, .keeper:
+            preconditionFailure("no scenario changes the secret, approves or seals a server")
         case .handedOver(let answer): handedOver(node, answer)
         case .note(let notice, _): say("\(node.name): \(notice)")
-        case .compare, .ingest, .read, .keep, .show, .heed, .remember, .depart:
+        case .compare, .ingest, .read, .keep, .show, .heed, .remember, .depart, .keepKey,
+            .findKey:
             if let work = StoreWork(effect) { submit(node, work) }
         }
     }

@@ -220,7 +220,9 @@ package final class SiteSimulation {
         case .ingest(let id, let ticket): ingest(server, id, ticket)
         case .keep(let id, let bytes): post(server, .certificate(id, certificates[bytes]))
         case .show(let id, let node): post(server, .shown(id, shown[node].map { [$0] } ?? []))
-        case .read, .remember, .depart, .correctClock, .note, .adopt, .enrol, .handedOver: break
+        case .read, .remember, .depart, .correctClock, .note, .adopt, .enrol, .handedOver, .keeper,
+            .keepKey, .findKey:
+            break
         }
     }
 

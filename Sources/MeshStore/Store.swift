@@ -2,7 +2,7 @@
 
 internal import Dispatch
 package import MeshCore
-internal import MeshCrypto
+package import MeshCrypto
 package import MeshReplication
 package import MeshRules
 package import MeshTrust
@@ -86,6 +86,10 @@ package final class Store: Sendable {
     package let notes: Notes
     /// The tokens of local apps.
     package let tokens: AppTokens
+    /// Keys that are kept for other servers.
+    package let deposits: Deposits
+    /// The seal of this server's records; nil where they lie as they are.
+    package let seal: StorageSeal?
     /// This node's identity.
     package let identity: DataDirectory.Identity
     private let lease: WriterLease
@@ -104,22 +108,25 @@ package final class Store: Sendable {
     ///   - random: bytes by chance, as many as asked for.
     ///   - wallMilliseconds: the wall clock, for stamps.
     ///   - memory: see `StartDecision`.
+    ///   - seal: under which records lie in their rows; nil for none.
     package convenience init(
         path: String, identity: DataDirectory.Identity, lock: DataDirectory.Lock?,
+        seal: StorageSeal? = nil,
         random: @escaping @Sendable (Int) -> [UInt8] = Sodium.random,
         wallMilliseconds: @escaping @Sendable () -> UInt64, memory: StoredStart? = nil
     ) throws(StoreError) {
         let trust = TrustDirectory(root: identity.root, own: identity.certificate)
         try self.init(
-            records: try SQLiteRecords(path: path, trust: trust),
-            notes: try Notes(path: path + "-notes"), identity: identity, lock: lock,
+            records: try SQLiteRecords(path: path, trust: trust, seal: seal),
+            notes: try Notes(path: path + "-notes"), identity: identity, lock: lock, seal: seal,
             random: random, wallMilliseconds: wallMilliseconds, memory: memory)
     }
 
     /// Opens the store of a joined node, wherever its records are kept.
     package init(
         records: any RecordStore, notes: Notes, identity: DataDirectory.Identity,
-        lock: DataDirectory.Lock?, random: @escaping @Sendable (Int) -> [UInt8] = Sodium.random,
+        lock: DataDirectory.Lock?, seal: StorageSeal? = nil,
+        random: @escaping @Sendable (Int) -> [UInt8] = Sodium.random,
         wallMilliseconds: @escaping @Sendable () -> UInt64, memory: StoredStart? = nil
     ) throws(StoreError) {
         do {
@@ -132,6 +139,8 @@ package final class Store: Sendable {
             self.records = records
             self.notes = notes
             tokens = AppTokens(notes)
+            deposits = Deposits(notes, seal)
+            self.seal = seal
             self.identity = identity
             self.lock = lock
             self.random = random

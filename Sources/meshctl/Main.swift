@@ -17,7 +17,7 @@ struct Main: AsyncParsableCommand {
             """,
         version: "0.1.0",
         subcommands: [
-            MeshCommand.self, TicketCommand.self, Approve.self, Join.self, Replace.self, Leave.self,
+            MeshCommand.self, TicketCommand.self, Approve.self, Unlock.self, Join.self, Replace.self, Leave.self,
             Revoke.self, TrustCommand.self, KeysCommand.self, Peers.self,
             Status.self, Why.self, Discovery.self,
             NamespaceCommand.self, Put.self, Get.self, Delete.self, List.self, Watch.self,

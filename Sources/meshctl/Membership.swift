@@ -91,6 +91,13 @@ struct Join: ParsableCommand {
 
     @Argument(help: "The ticket, or - for standard input.") var ticket: String
     @Option(help: "The data directory to make.") var data: String?
+    @Flag(
+        help: """
+            Seal the bytes of records under a key that does not lie on the disk. The site's other servers and those of \
+            the centre keep it. After a start this server waits until a neighbour gives it, or until an operator allows \
+            that the centre does (meshctl unlock).
+            """)
+    var sealed = false
 
     func run() throws {
         try Sodium.start()
@@ -108,7 +115,7 @@ struct Join: ParsableCommand {
             throw Failure("\(ticket): \(error)")
         }
         let certificate = try useUp {
-            do { return try DataDirectory(directory).join(file) } catch let error as StoreError {
+            do { return try DataDirectory(directory).join(file, isSealed: sealed) } catch let error as StoreError {
                 throw Failure("\(error)")
             }
         }

@@ -138,7 +138,14 @@ struct Main: AsyncParsableCommand {
 
     private func serve(_ settings: Settings) async throws {
         let logger = Logger(label: "mesh")
-        let node = try MeshNode(settings.mesh, logger: logger)
+        let key = try await Unlocking.key(
+            settings.mesh, known: KeyHandover.take(), logger: logger
+        ) {
+            FileHandle.standardError.write(
+                Data("meshd: locked; waits for another server that keeps the key\n".utf8))
+            Supervisor.tellLocked()
+        }
+        let node = try MeshNode(settings.mesh, key: key, logger: logger)
         let api = APIServer(node: node, configuration: settings.api, logger: logger)
         let readiness = Readiness(expected: 1 + api.endpoints) {
             FileHandle.standardError.write(Data("meshd: ready\n".utf8))
@@ -154,14 +161,15 @@ struct Main: AsyncParsableCommand {
         let endings = EndRequests()
         await endings.hear()
         try await services.run()
-        if node.wantsToBeginAnew { Self.beginAnew(unless: endings) }
+        if node.wantsToBeginAnew { Self.beginAnew(with: node.key, unless: endings) }
     }
 
     /// Becomes a new process under the same number: whatever judged by the old keys is gone.
-    private static func beginAnew(unless endings: EndRequests) {
+    private static func beginAnew(with key: UnlockedKey?, unless endings: EndRequests) {
         // What comes from here on waits for the new process.
         endings.holdBack()
         guard !endings.hasCome else { return }
+        if let key { KeyHandover.leave(key) }
         let words = CommandLine.arguments.map { strdup($0) } + [nil]
         execv("/proc/self/exe", words)
     }

@@ -16,11 +16,12 @@ private let all: [String: NamespacePolicy] = ["menu": .menu, "orders": .orders, 
 
 /// What every store under the port must do, whatever database it is: another one is added here.
 enum StoreKind: String, CaseIterable, Sendable {
-    case sqlite, dictionary
+    case sqlite, sealed, dictionary
 
     func open(_ mesh: TestMesh, _ identity: DataDirectory.Identity) throws -> Store {
         switch self {
         case .sqlite: try mesh.store(identity)
+        case .sealed: try mesh.store(identity, seal: TestMesh.seal)
         case .dictionary: try mesh.dictionaryStore(identity)
         }
     }
@@ -99,10 +100,11 @@ enum StoreKind: String, CaseIterable, Sendable {
         let records: any RecordStore
         switch kind {
         case .dictionary: records = DictionaryRecords(root: mesh.root)
-        case .sqlite:
+        case .sqlite, .sealed:
             records = try SQLiteRecords(
                 path: mesh.path(identity),
-                trust: TrustDirectory(root: mesh.root, own: identity.certificate))
+                trust: TrustDirectory(root: mesh.root, own: identity.certificate),
+                seal: kind == .sealed ? TestMesh.seal : nil)
         }
         func open() throws -> Store {
             try Store(
@@ -128,7 +130,9 @@ enum StoreKind: String, CaseIterable, Sendable {
         let mesh = try TestMesh()
         let centre = try await mesh.centre(all)
         let stores = [
-            try mesh.store(mesh.identity("one")), try mesh.dictionaryStore(mesh.identity("two")),
+            try mesh.store(
+                mesh.identity("one"), seal: seed.isMultiple(of: 2) ? TestMesh.seal : nil),
+            try mesh.dictionaryStore(mesh.identity("two")),
         ]
         let thief = try mesh.store(mesh.identity("thief"))
         for store in stores + [thief] { #expect(try await store.reconcile(with: centre) != nil) }

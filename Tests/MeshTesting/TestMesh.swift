@@ -104,13 +104,18 @@ package final class TestMesh {
             nodeKey: node, linkKey: link, secrets: MeshSecrets(self.secret), seeds: [])
     }
 
+    /// A key under which stores of tests seal their records.
+    package static var seal: StorageSeal { StorageSeal(bytes(5, 5)) }
+
     /// A store on disk; the same name opens the same files again.
     package func store(
         _ identity: DataDirectory.Identity, memory: StoredStart? = nil,
+        seal: StorageSeal? = nil,
         clock: @escaping @Sendable () -> UInt64 = { 1_700_000_000_000 }
     ) throws -> Store {
         try Store(
-            path: path(identity), identity: identity, lock: nil, wallMilliseconds: clock,
+            path: path(identity), identity: identity, lock: nil, seal: seal,
+            wallMilliseconds: clock,
             memory: memory)
     }
 

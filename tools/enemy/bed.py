@@ -46,14 +46,19 @@ class Server:
         self.under = under
 
     def start(self):
+        self.start_locked()
+        if not until(lambda: self.http("GET", "/healthz")[0] == 200):
+            raise Failed(f"{self.name} does not start: {self.data}.log")
+        return self
+
+    def start_locked(self):
+        """Starts the process, and does not wait until it serves."""
         seeds = ["--mesh-seeds", f"127.0.0.1:{self.seed}"] if self.seed else []
         self.process = subprocess.Popen(
             [*self.under, BIN / "meshd", "--data", self.data, "--mesh-listen", f"127.0.0.1:{self.ports[0]}", *([] if "--http-listen" in self.options else ["--http-listen", f"127.0.0.1:{self.ports[1]}"]),
              "--discovery-enabled", "false", *seeds, *self.options],
             stdout=open(f"{self.data}.log", "ab"), stderr=subprocess.STDOUT)
-        if not until(lambda: self.http("GET", "/healthz")[0] == 200):
-            raise Failed(f"{self.name} does not start: {self.data}.log")
-        return self
+        return self.process
 
     def stop(self):
         if self.process and self.process.poll() is None:

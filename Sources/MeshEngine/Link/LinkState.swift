@@ -17,6 +17,7 @@ struct LinkState {
     var introductions = Introductions()
     var revocationsShown = 0
     var secretsShown = 0
+    var keysTaken = 0
     /// The peer said goodbye.
     var isLeaving = false
     /// The peer is to leave the mesh for good: nobody else may rely on it.

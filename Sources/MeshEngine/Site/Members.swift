@@ -59,6 +59,7 @@ extension Engine {
         membership.keyed(card.node, sends: nil, receives: origin.datagramKey)
         if card.ticket.site != own.ticket.site { warn(id, card.ticket.site) }
         send(id, .datagramKey(origin.datagramKey))
+        offerKey(id, card)
         membership.linked(card.node, host: origin.host, now: now)
         if let address = origin.dialled { emit(.remember(card.node, address: address)) }
     }

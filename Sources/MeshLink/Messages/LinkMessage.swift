@@ -49,8 +49,26 @@ package enum LinkMessage: Hashable, Sendable {
     case secret([UInt8])
     /// The sender is to leave the mesh for good, or stays after all.
     case leaving(Bool)
+    /// The key of the sender's records, to be kept for it.
+    case deposit(Bytes32)
+    /// The key of that name is kept, on disk.
+    case deposited(Digest)
+    /// The sender is locked, and wants its key of that name back.
+    case wantKey(Digest)
+    /// The key that was wanted.
+    case key(Bytes32)
+    /// It is not handed out now.
+    case noKey(KeyRefusal)
     /// A type of a later version that may be skipped.
     case unknown(UInt8)
+
+    /// Why a key is not handed out.
+    package enum KeyRefusal: UInt8, Sendable {
+        /// No key of that name is kept for the sender.
+        case notKept = 1
+        /// An operator has to allow it.
+        case operatorsWord = 2
+    }
 
     private enum Tag: UInt8 {
         case ping = 1
@@ -74,6 +92,11 @@ package enum LinkMessage: Hashable, Sendable {
         case root = 42
         case secret = 44
         case leaving = 46
+        case deposit = 48
+        case deposited = 50
+        case wantKey = 52
+        case key = 54
+        case noKey = 56
     }
 
     /// The type byte and the fields.
@@ -106,6 +129,11 @@ package enum LinkMessage: Hashable, Sendable {
         case .root(let bytes): Self.put(&writer, .root) { $0.append(bytes) }
         case .secret(let bytes): Self.put(&writer, .secret) { $0.append(bytes) }
         case .leaving(let isLeaving): Self.put(&writer, .leaving) { $0.u8(isLeaving ? 1 : 0) }
+        case .deposit(let key): Self.put(&writer, .deposit) { $0.append(key) }
+        case .deposited(let name): Self.put(&writer, .deposited) { $0.append(name) }
+        case .wantKey(let name): Self.put(&writer, .wantKey) { $0.append(name) }
+        case .key(let key): Self.put(&writer, .key) { $0.append(key) }
+        case .noKey(let reason): Self.put(&writer, .noKey) { $0.u8(reason.rawValue) }
         case .unknown(let tag): writer.u8(tag)
         }
         return writer.bytes
@@ -156,6 +184,15 @@ package enum LinkMessage: Hashable, Sendable {
             let flag = try reader.u8()
             guard flag <= 1 else { throw .invalid("leaving") }
             self = .leaving(flag == 1)
+        case .deposit: self = .deposit(try reader.bytes32())
+        case .deposited: self = .deposited(try reader.bytes32())
+        case .wantKey: self = .wantKey(try reader.bytes32())
+        case .key: self = .key(try reader.bytes32())
+        case .noKey:
+            guard let reason = KeyRefusal(rawValue: try reader.u8()) else {
+                throw .invalid("reason")
+            }
+            self = .noKey(reason)
         }
         try reader.finish()
     }

@@ -66,7 +66,7 @@ package struct DataDirectory: Sendable {
     /// Makes a node of this directory with a ticket; needs no network.
     ///
     /// - Throws: `StoreError.unusable` if a node or its remains are here already.
-    package func join(_ ticket: TicketFile) throws -> Certificate {
+    package func join(_ ticket: TicketFile, isSealed: Bool = false) throws -> Certificate {
         try FileManager.default.createDirectory(
             atPath: path, withIntermediateDirectories: true,
             attributes: [.posixPermissions: 0o700])
@@ -90,6 +90,7 @@ package struct DataDirectory: Sendable {
         try Self.write(ticket.root.encoded, to: file("root"), mode: 0o600)
         let seeds = ticket.seeds.joined(separator: "\n")
         try Self.write(Array(seeds.utf8), to: file("seeds"), mode: 0o600)
+        if isSealed { try write(sealing: .new) }
         try Self.write(certificate.encoded, to: file("certificate"), mode: 0o600)
         return certificate
     }

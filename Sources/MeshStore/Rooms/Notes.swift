@@ -25,6 +25,8 @@ package final class Notes: Sendable {
         case token
         /// How far the scrub has come.
         case scrub
+        /// The key of another server's sealed records, by that server and the key's name.
+        case deposit
     }
 
     /// Nil once the room is closed: GRDB reads through a null pointer then.

@@ -12,6 +12,7 @@ internal import MeshTrust
 final class SQLiteChanges {
     let caches = SQLiteCaches()
     let trust: TrustDirectory
+    let seal: RowSeal
     /// What is saved with each change.
     private(set) var counters = StoredCounters()
     /// The least position that a change of this transaction gets.
@@ -28,8 +29,9 @@ final class SQLiteChanges {
         let leaf: UInt64
     }
 
-    init(_ counters: StoredCounters, dirty: Int, trust: TrustDirectory) {
+    init(_ counters: StoredCounters, dirty: Int, trust: TrustDirectory, seal: RowSeal) {
         self.counters = counters
+        self.seal = seal
         self.trust = trust
         dirtyCount = dirty
     }
@@ -139,18 +141,19 @@ final class SQLiteChanges {
         var place = RecordPlace(
             log: log, sequence: record.sequence, id: record.id, merge: record.merge.rawValue,
             gone: nil)
+        let bytes = seal.stored(record.bytes)
         if let (by, undo) = record.superseded {
             place.gone = (
                 counters.arrival, undo, try key(of: by, in: record.log.scope, db),
                 by.sequence
             )
-            count(undo, rows: 1, bytes: record.bytes.count)
+            count(undo, rows: 1, bytes: bytes.count)
         }
         try db.run(
             "INSERT OR REPLACE INTO record VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             .sequence(counters.arrival), .int(log.scope), .int(log.author),
             .sequence(record.sequence), .text(record.key.utf8), .fixed(record.id),
-            .bytes(record.bytes), .int(Int64(place.merge)),
+            .bytes(bytes), .int(Int64(place.merge)),
             place.gone.map { .sequence($0.number) } ?? .null,
             place.gone.map { .int($0.undo.number) } ?? .null,
             place.gone.map { .int($0.by.author) } ?? .null,
@@ -296,7 +299,7 @@ final class SQLiteChanges {
             WHERE scope = ? AND author = ? AND sequence = ?
             """, .int(key.scope), .int(key.author), .sequence(sequence)
         ) { row -> (sum: UInt64, key: RecordKey)? in
-            guard let record = try? Record(decoding: row.bytes(6)) else { return nil }
+            guard let record = try? Record(decoding: seal.opened(row.bytes(6))) else { return nil }
             return (SQLiteSnapshot.place(row, id: id).sum, record.key)
         }
         guard let (sum, name) = found.flatMap(\.self) else { return }

@@ -35,7 +35,7 @@ struct SQLiteFacts {
         }
         for name in needs.idempotency { facts.idempotency[name] = try answer(name) }
         for name in needs.losers {
-            let loser = try SQLiteChanges.loser(name, db)
+            let loser = try SQLiteChanges.loser(name, snapshot.seal, db)
             if loser.isKnown { facts.losers[name] = loser.message?.presentOffsets ?? [] }
         }
         facts.damage = snapshot.damage
@@ -196,7 +196,7 @@ struct SQLiteFacts {
                 all.append(
                     KeptPlace(
                         log: one.log, sequence: one.held.dot.sequence, id: one.held.id,
-                        share: share, byteCount: one.bytes.count))
+                        share: share, byteCount: snapshot.seal.storedByteCount(one.bytes.count)))
             }
             return true
         }

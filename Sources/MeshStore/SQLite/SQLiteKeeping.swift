@@ -54,13 +54,13 @@ extension SQLiteChanges {
     func keepLoser(
         _ name: Digest, of node: NodeID, _ message: CommitsMessage?, _ db: Database
     ) throws {
-        let kept = try Self.loser(name, db)
+        let kept = try Self.loser(name, seal, db)
         // What has rotted, or is the author's own note, is as it was.
         if kept.isKnown, message == nil { return }
         let united = message.map { kept.message?.uniting($0) ?? $0 }
         try db.run(
             "INSERT OR REPLACE INTO loser(name, node, bytes) VALUES(?, ?, ?)", .fixed(name),
-            .fixed(node), united.map { .bytes($0.encoded) } ?? .null)
+            .fixed(node), united.map { .bytes(seal.stored($0.encoded)) } ?? .null)
         let most = message == nil ? RuleLimits.savedLosers : RuleLimits.losers
         try db.run(
             """
@@ -71,13 +71,13 @@ extension SQLiteChanges {
 
     /// Whether something that lost its place is known, and what is kept of it.
     static func loser(
-        _ name: Digest, _ db: Database
+        _ name: Digest, _ seal: RowSeal, _ db: Database
     ) throws -> (isKnown: Bool, message: CommitsMessage?) {
         let row = try db.first("SELECT bytes FROM loser WHERE name = ?", .fixed(name)) { row in
             row.isNull(0) ? nil : row.bytes(0)
         }
         guard let row else { return (false, nil) }
-        return (true, row.flatMap { try? CommitsMessage(decoding: $0) })
+        return (true, row.flatMap { try? CommitsMessage(decoding: seal.opened($0)) })
     }
 
     func remember(_ name: String, _ answer: StoredAnswer, _ db: Database) throws {

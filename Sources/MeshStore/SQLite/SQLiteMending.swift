@@ -19,11 +19,11 @@ enum SQLiteMending {
     private static let largeTables = ["record", "batch"]
 
     /// Looks at the small tables, and at all where the last process met with something broken.
-    static func start(_ db: Database) throws {
-        for table in smallTables where try !isInOrder(table, db) { try rebuild(table, db) }
+    static func start(_ db: Database, _ seal: RowSeal) throws {
+        for table in smallTables where try !isInOrder(table, db) { try rebuild(table, seal, db) }
         try mendNames(db)
         guard try Meta.get(db, "suspect") != nil else { return }
-        for table in largeTables { try rebuild(table, db) }
+        for table in largeTables { try rebuild(table, seal, db) }
         try forgetDigests(db)
         // A key may show what was hidden from those who follow.
         try db.run("DELETE FROM epoch")
@@ -33,11 +33,11 @@ enum SQLiteMending {
     /// Looks at every table, and writes anew what SQLite would not find its way in.
     ///
     /// - Returns: whether records may show now that were hidden.
-    static func lookAtAll(_ db: Database) throws -> Bool {
-        for table in smallTables where try !isInOrder(table, db) { try rebuild(table, db) }
+    static func lookAtAll(_ db: Database, _ seal: RowSeal) throws -> Bool {
+        for table in smallTables where try !isInOrder(table, db) { try rebuild(table, seal, db) }
         try mendNames(db)
         let broken = try largeTables.filter { try !isInOrder($0, db) }
-        for table in broken { try rebuild(table, db) }
+        for table in broken { try rebuild(table, seal, db) }
         if try !broken.isEmpty || !isInOrder("node", db) { try forgetDigests(db) }
         return !broken.isEmpty
     }
@@ -59,7 +59,7 @@ enum SQLiteMending {
     }
 
     /// Writes a table and its indexes anew, from all rows that can be read.
-    static func rebuild(_ table: String, _ db: Database) throws {
+    static func rebuild(_ table: String, _ seal: RowSeal, _ db: Database) throws {
         let made = try db.rows(
             "SELECT sql FROM sqlite_master WHERE tbl_name = ? AND sql IS NOT NULL ORDER BY type DESC",
             .text(Array(table.utf8))
@@ -74,9 +74,9 @@ enum SQLiteMending {
         } catch let error as DatabaseError
             where table == "record" && error.resultCode == .SQLITE_CORRUPT
         {
-            try SQLiteRighting(db).copyEach()
+            try SQLiteRighting(db, seal).copyEach()
         }
-        if table == "record" { try SQLiteRighting(db).right() }
+        if table == "record" { try SQLiteRighting(db, seal).right() }
         try db.execute(sql: "DROP TABLE salvage")
         for index in made.dropFirst() { try db.execute(sql: index) }
     }

@@ -141,7 +141,7 @@ extension SQLiteSnapshot {
         try db.rows(
             "SELECT bytes FROM loser WHERE node = ? AND bytes IS NOT NULL ORDER BY number",
             .fixed(node)
-        ) { try? CommitsMessage(decoding: $0.bytes(0)) }.compactMap(\.self)
+        ) { try? CommitsMessage(decoding: seal.opened($0.bytes(0))) }.compactMap(\.self)
     }
 
     func certificates() throws -> [Certificate] {

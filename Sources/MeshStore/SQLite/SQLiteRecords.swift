@@ -4,6 +4,7 @@ internal import Dispatch
 internal import GRDB
 internal import GRDBSQLite
 internal import MeshCore
+package import MeshCrypto
 package import MeshReplication
 package import MeshRules
 package import MeshTrust
@@ -14,6 +15,7 @@ package final class SQLiteRecords: RecordStore {
     private let pool: DatabasePool
     private let watch: PageWatch
     private let trust: TrustDirectory
+    private let seal: RowSeal
     private let queue = DispatchQueue(label: "mesh.store.writer")
     private let writer: Mutex<Writer>
     private let digests = Mutex(SQLiteDigests())
@@ -29,8 +31,13 @@ package final class SQLiteRecords: RecordStore {
 
     /// Opens or creates the database.
     ///
-    /// - Parameter trust: certificates and revocations that were verified once.
-    package init(path: String, trust: TrustDirectory) throws(StoreError) {
+    /// - Parameters:
+    ///   - trust: certificates and revocations that were verified once.
+    ///   - seal: under which records lie in their rows; nil for none.
+    package init(
+        path: String, trust: TrustDirectory, seal: StorageSeal? = nil
+    ) throws(StoreError) {
+        self.seal = RowSeal(seal)
         do {
             try Schema.refuseNewer(path)
             let ballast = Ballast(path: path + "-ballast")
@@ -39,6 +46,7 @@ package final class SQLiteRecords: RecordStore {
                 try DatabasePool(path: path, configuration: Schema.configuration())
             }
             try Schema.prepare(pool)
+            try self.seal.match(pool, path)
             ballast.keep()
             self.trust = trust
             writer = Mutex(Writer())
@@ -62,7 +70,7 @@ package final class SQLiteRecords: RecordStore {
             let lease: WriterLease
             do {
                 lease = try pool.write { db in
-                    try SQLiteMending.start(db)
+                    try SQLiteMending.start(db, seal)
                     let lease = try SQLiteStart.judge(db, start)
                     try SQLiteStart.save(lease, db)
                     return lease
@@ -77,7 +85,7 @@ package final class SQLiteRecords: RecordStore {
                 SQLiteChanges(
                     try StoredCounters.read(db),
                     dirty: try db.first("SELECT count(*) FROM dirty") { Int($0.int(0)) } ?? 0,
-                    trust: trust)
+                    trust: trust, seal: seal)
             }
             return lease
         }
@@ -135,11 +143,11 @@ package final class SQLiteRecords: RecordStore {
         let before = changes.counters.arrival
         changes.begin(wall: transaction.input.wall)
         while true {
-            var snapshot = SQLiteSnapshot(db, caches: changes.caches, trust: trust)
+            var snapshot = SQLiteSnapshot(db, caches: changes.caches, trust: trust, seal: seal)
             var facts = try snapshot.facts(needs)
             if let missed = snapshot.missed, try SQLiteMending.mendPlaces(missed, db) {
                 changes.forget(changes.counters)
-                snapshot = SQLiteSnapshot(db, caches: changes.caches, trust: trust)
+                snapshot = SQLiteSnapshot(db, caches: changes.caches, trust: trust, seal: seal)
                 facts = try snapshot.facts(needs)
                 damage.insert(.places)
             }
@@ -168,7 +176,7 @@ package final class SQLiteRecords: RecordStore {
     ) throws -> (damage: Set<Damage>, isMended: Bool) {
         func look() throws -> SQLiteInspection {
             try pool.read { db in
-                let snapshot = SQLiteSnapshot(db, caches: SQLiteCaches(), trust: trust)
+                let snapshot = SQLiteSnapshot(db, caches: SQLiteCaches(), trust: trust, seal: seal)
                 return try SQLiteInspection(snapshot, after: place, limit: limit)
             }
         }
@@ -176,10 +184,10 @@ package final class SQLiteRecords: RecordStore {
             var found = try look()
             var damage: Set<Damage> = []
             if found.areIndexesWrong {
-                try mend { try SQLiteMending.rebuild("record", $0) }
+                try mend { try SQLiteMending.rebuild("record", seal, $0) }
                 damage.insert(.index)
             }
-            if found.areCommitsWrong { try mend { try SQLiteMending.rebuild("batch", $0) } }
+            if found.areCommitsWrong { try mend { try SQLiteMending.rebuild("batch", seal, $0) } }
             let isRebuilt = found.areIndexesWrong || found.areCommitsWrong
             // What could not be found may be there.
             if isRebuilt { found = try look() }
@@ -252,7 +260,7 @@ package final class SQLiteRecords: RecordStore {
                 try SQLiteMending.lookAtFile(db)
                 var isMended = false
                 try db.inTransaction {
-                    isMended = try SQLiteMending.lookAtAll(db)
+                    isMended = try SQLiteMending.lookAtAll(db, seal)
                     return .commit
                 }
                 return isMended
@@ -291,7 +299,7 @@ package final class SQLiteRecords: RecordStore {
     package func read<T>(_ body: (any RecordSnapshot) throws -> T) throws -> T {
         try guarded {
             try pool.read { db in
-                try body(SQLiteSnapshot(db, caches: SQLiteCaches(), trust: trust))
+                try body(SQLiteSnapshot(db, caches: SQLiteCaches(), trust: trust, seal: seal))
             }
         }
     }
@@ -302,7 +310,7 @@ package final class SQLiteRecords: RecordStore {
             return try pool.read { db in
                 try body(
                     SQLiteSnapshot(
-                        db, caches: SQLiteCaches(), trust: trust, digests: digests))
+                        db, caches: SQLiteCaches(), trust: trust, seal: seal, digests: digests))
             }
         }
     }

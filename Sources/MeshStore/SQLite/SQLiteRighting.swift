@@ -12,8 +12,9 @@ internal import MeshReplication
 /// does not match its sum stands where they say; what else is wrong with it is found there.
 struct SQLiteRighting {
     private let db: Database
+    private let seal: RowSeal
 
-    init(_ db: Database) { self.db = db }
+    init(_ db: Database, _ seal: RowSeal) { (self.db, self.seal) = (db, seal) }
 
     /// Copies row by row what the indexes lead to, past pages of the table that cannot be read.
     func copyEach() throws {
@@ -91,7 +92,7 @@ struct SQLiteRighting {
         var rotten: Set<Int64> = []
         try db.each("SELECT \(SQLiteSnapshot.recordColumns) FROM record") { row in
             let place = SQLiteSnapshot.place(row, id: row.fixed(5) ?? .zero)
-            let key = (try? Record(decoding: row.bytes(6)))?.key.utf8
+            let key = (try? Record(decoding: seal.opened(row.bytes(6))))?.key.utf8
             if place.sum != row.bits(12) || key != row.bytes(4) { rotten.insert(row.int(0)) }
             return true
         }

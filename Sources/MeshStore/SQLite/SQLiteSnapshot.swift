@@ -13,18 +13,20 @@ final class SQLiteSnapshot: RecordSnapshot {
     let caches: SQLiteCaches
     let trust: TrustDirectory
     let mesh: MeshID
+    let seal: RowSeal
     private(set) var damage: Set<Damage> = []
     /// A record that a commit counts, that is no hole, and that its place does not lead to.
     private(set) var missed: (log: LogKey, sequence: UInt64)?
     private let digests: SQLiteDigests
 
     init(
-        _ db: Database, caches: SQLiteCaches, trust: TrustDirectory,
+        _ db: Database, caches: SQLiteCaches, trust: TrustDirectory, seal: RowSeal,
         digests: SQLiteDigests = SQLiteDigests()
     ) {
         self.db = db
         self.caches = caches
         self.trust = trust
+        self.seal = seal
         self.digests = digests
         mesh = trust.root.meshID
     }
@@ -52,7 +54,7 @@ final class SQLiteSnapshot: RecordSnapshot {
     /// nothing and then writes there would replace it everywhere.
     func record(_ row: SQLRow) throws -> RecordRow? {
         let arrival = row.sequence(0)
-        let bytes = row.bytes(6)
+        let bytes = seal.opened(row.bytes(6))
         let hash = Record.id(of: bytes, in: mesh)
         let place = Self.place(row, id: row.fixed(5) ?? .zero)
         let isWhole = place.sum == row.bits(12)
@@ -196,7 +198,7 @@ final class SQLiteSnapshot: RecordSnapshot {
                 .sequence(commit.header.last),
             ]
         ) { row in
-            let hash = Record.id(of: row.bytes(6), in: mesh)
+            let hash = Record.id(of: seal.opened(row.bytes(6)), in: mesh)
             let place = Self.place(row, id: row.fixed(5) ?? .zero)
             guard commit.header.range.contains(place.sequence) else { return true }
             let isNamed = place.sum == row.bits(12)
