@@ -8,7 +8,7 @@ package import MeshTrust
 /// A server whose records are sealed looks for their key before it serves: the article
 /// `SealedRecords`.
 ///
-/// It dials whoever may keep it, asks, and goes on to the next; a new server has its key kept first.
+/// It dials whoever may keep it, asks, and goes on to the next. A new one has its key kept first.
 package struct KeySearch: Sendable {
     /// What is wanted.
     package enum Want: Sendable {

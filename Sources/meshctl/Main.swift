@@ -17,13 +17,11 @@ struct Main: AsyncParsableCommand {
             """,
         version: "0.1.0",
         subcommands: [
-            MeshCommand.self, TicketCommand.self, Approve.self, Unlock.self, Join.self, Replace.self, Leave.self,
-            Revoke.self, TrustCommand.self, KeysCommand.self, Peers.self,
-            Status.self, Why.self, Discovery.self,
-            NamespaceCommand.self, Put.self, Get.self, Delete.self, List.self, Watch.self,
-            ContentCommand.self, Import.self, Export.self, TokenCommand.self, DigestCommand.self,
-            Sync.self,
-            Completion.self,
+            MeshCommand.self, TicketCommand.self, Approve.self, Join.self, Replace.self,
+            Leave.self, Revoke.self, TrustCommand.self, KeysCommand.self, Unlock.self, Peers.self,
+            Status.self, Why.self, Discovery.self, NamespaceCommand.self, Put.self, Get.self,
+            Delete.self, List.self, Watch.self, ContentCommand.self, Import.self, Export.self,
+            TokenCommand.self, DigestCommand.self, Sync.self, Completion.self,
         ])
 
     static func main() async {

@@ -115,7 +115,9 @@ struct Join: ParsableCommand {
             throw Failure("\(ticket): \(error)")
         }
         let certificate = try useUp {
-            do { return try DataDirectory(directory).join(file, isSealed: sealed) } catch let error as StoreError {
+            do { return try DataDirectory(directory).join(file, isSealed: sealed) } catch let error
+                as StoreError
+            {
                 throw Failure("\(error)")
             }
         }

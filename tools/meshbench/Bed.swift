@@ -49,8 +49,10 @@ struct Bed {
             nodeKey: node, linkKey: link, secrets: MeshSecrets(secret), seeds: [])
     }
 
-    func store(_ path: String, _ identity: DataDirectory.Identity) throws -> Store {
-        try Store(path: path, identity: identity, lock: nil) {
+    func store(
+        _ path: String, _ identity: DataDirectory.Identity, seal: StorageSeal? = nil
+    ) throws -> Store {
+        try Store(path: path, identity: identity, lock: nil, seal: seal) {
             UInt64(Date().timeIntervalSince1970 * 1000)
         }
     }

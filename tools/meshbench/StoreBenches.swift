@@ -17,16 +17,8 @@ enum WriteBench {
     static func run() async throws -> [String: Any] {
         let bed = try Bed()
         defer { bed.remove() }
-        let identity = bed.identity("a")
-        let store = try bed.store("\(bed.directory)/store", identity)
-        _ = try await store.write(
-            WriteRequest(
-                scope: NamespacePolicy.scope,
-                writes: [
-                    Write(
-                        .put, try NamespacePolicy.key(of: bed.scope.namespace),
-                        body: bed.document(bed.scope.namespace))
-                ]))
+        let store = try await store(bed, "a")
+        let sealed = try await Self.store(bed, "b", seal: StorageSeal(Bed.key().seed))
         let plain = try plainDatabase(bed)
         var figures: [String: [Double]] = [:]
         for run in 0..<runs {
@@ -34,21 +26,46 @@ enum WriteBench {
                 try await perSecond(300) { try await writeEach(bed, store, 300, "s\(run)") })
             figures["durable_64_clients_per_s", default: []].append(
                 try await perSecond(64 * 100) { try await writeTogether(bed, store, "c\(run)") })
+            var cpu = Measure.cpuSeconds()
             figures["batch_1000_records_per_s", default: []].append(
                 try await perSecond(20_000) { try await writeBatches(bed, store, "b\(run)") })
+            figures["batch_cpu_us_per_record", default: []].append(
+                (Measure.cpuSeconds() - cpu) / 20_000 * 1e6)
+            cpu = Measure.cpuSeconds()
+            figures["sealed_batch_1000_records_per_s", default: []].append(
+                try await perSecond(20_000) { try await writeBatches(bed, sealed, "b\(run)") })
+            figures["sealed_batch_cpu_us_per_record", default: []].append(
+                (Measure.cpuSeconds() - cpu) / 20_000 * 1e6)
             figures["raw_sqlite_batch_1000_per_s", default: []].append(
                 try await perSecond(20_000) { try insertPlain(plain, "b\(run)") })
         }
         store.close()
+        sealed.close()
         let medians = figures.mapValues { Measure.rounded(Measure.median($0)) }
         var result: [String: Any] = medians
         let ratios = zip(
             figures["batch_1000_records_per_s"] ?? [], figures["raw_sqlite_batch_1000_per_s"] ?? [])
+        let seals = zip(
+            figures["sealed_batch_1000_records_per_s"] ?? [],
+            figures["batch_1000_records_per_s"] ?? [])
+        result["sealed_to_plain_batch_ratio"] = Measure.rounded(
+            Measure.median(seals.map { $0 / $1 }))
         result["batch_to_raw_ratio"] = Measure.rounded(Measure.median(ratios.map { $0 / $1 }))
         let gains = zip(
             figures["durable_64_clients_per_s"] ?? [], figures["durable_single_per_s"] ?? [])
         result["clients_to_single_ratio"] = Measure.rounded(Measure.median(gains.map { $0 / $1 }))
         return result
+    }
+
+    /// A store that knows the namespace.
+    private static func store(
+        _ bed: Bed, _ name: String, seal: StorageSeal? = nil
+    ) async throws -> Store {
+        let store = try bed.store("\(bed.directory)/\(name)", bed.identity(name), seal: seal)
+        let key = try NamespacePolicy.key(of: bed.scope.namespace)
+        let write = Write(.put, key, body: bed.document(bed.scope.namespace))
+        _ = try await store.write(WriteRequest(scope: NamespacePolicy.scope, writes: [write]))
+        return store
     }
 
     private static func perSecond(_ count: Int, _ body: () async throws -> Void) async rethrows

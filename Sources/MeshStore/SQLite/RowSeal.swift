@@ -20,7 +20,9 @@ struct RowSeal: Sendable {
         let known = try pool.read { try Meta.get($0, "seal") }
         if known == seal?.name.array { return }
         // Where that note has rotted rows tell.
-        let some = try pool.read { try $0.rows("SELECT bytes FROM record LIMIT 64") { $0.bytes(0) } }
+        let some = try pool.read {
+            try $0.rows("SELECT bytes FROM record LIMIT 64") { $0.bytes(0) }
+        }
         guard known == nil, let seal, some.isEmpty || some.contains(where: { seal.open($0) != nil })
         else { throw StoreError.unusable("the records in \(path) are sealed under another key") }
         try pool.write { try Meta.set($0, "seal", seal.name.array) }

@@ -31,9 +31,7 @@ package final class SQLiteRecords: RecordStore {
 
     /// Opens or creates the database.
     ///
-    /// - Parameters:
-    ///   - trust: certificates and revocations that were verified once.
-    ///   - seal: under which records lie in their rows; nil for none.
+    /// - Parameter seal: under which records lie in their rows; nil for none.
     package init(
         path: String, trust: TrustDirectory, seal: StorageSeal? = nil
     ) throws(StoreError) {
@@ -50,9 +48,7 @@ package final class SQLiteRecords: RecordStore {
             ballast.keep()
             self.trust = trust
             writer = Mutex(Writer())
-        } catch {
-            throw StoreError(error)
-        }
+        } catch { throw StoreError(error) }
     }
 
     // MARK: The right to write
