@@ -7,7 +7,8 @@ import Mesh
 /// Hands the key of sealed records to the process that takes this one's place, in a pipe: its bytes
 /// lie in the kernel's memory, which is never swapped out.
 enum KeyHandover {
-    private static let variable = "MESH_KEY_DESCRIPTOR"
+    /// No setting, so it does not begin as those do.
+    private static let variable = "HOLDFAST_KEY_DESCRIPTOR"
     private static let byteCount = 32
 
     /// Puts the key where `execv` carries it.
