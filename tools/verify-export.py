@@ -105,7 +105,6 @@ def read_root(data):
 def read_certificate(data, mesh, enrol):
     reader = Reader(data)
     body, by_ticket, by_node = reader.medium(), reader.take(64), reader.take(64)
-    reader.finish()
     fields = Reader(body)
     node, _link = fields.take(32), fields.take(32)
     ticket, enrol_key, by_enrol = fields.medium(), fields.take(32), fields.take(64)
@@ -116,7 +115,19 @@ def read_certificate(data, mesh, enrol):
     fields = Reader(ticket)
     ticket_key, _serial = fields.take(32), fields.take(16)
     site, name, _central = fields.short().decode(), fields.short().decode(), fields.number(1)
+    for _ in range(fields.number(1)):
+        fields.short()
+    for _ in range(fields.number(1)):
+        fields.number(1), fields.short(), audience(fields)
     signed = message("MESH1 nodecert", mesh, body)
+    if fields.number(1):
+        # The operator's word for it.
+        fingerprint, key, by_operator = reader.medium(), reader.take(32), reader.take(64)
+        if fingerprint != blake(signed) or key not in enrol:
+            raise Refused(f"{name}'s certificate has no approval of its own")
+        verify(key, by_operator, message("MESH1 approve", mesh, fingerprint), f"the approval of {name}")
+    fields.finish()
+    reader.finish()
     verify(ticket_key, by_ticket, signed, f"{name}'s certificate")
     verify(node, by_node, signed, f"{name}'s certificate")
     return node, f"{name}@{site}"

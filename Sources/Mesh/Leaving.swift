@@ -65,6 +65,7 @@ extension MeshNode {
     private func handOver(isForced: Bool) async throws -> NodeID? {
         // What was accepted before is in the store once this is answered: jobs are done in order.
         do { _ = try await store.ingest([]) } catch { if !isForced { throw error } }
+        if !isForced { try await lookAtWards() }
         let scopes = try store.scopes()
         let answer = await withCheckedContinuation { continuation in
             leaving.withLock { $0 = .asks(continuation) }
@@ -78,6 +79,21 @@ extension MeshNode {
             throw MeshError(
                 description:
                     "no linked peer was proven to hold everything that this node holds; what is only here would be lost (run: meshctl peers; or leave with --force)"
+            )
+        }
+    }
+
+    /// Servers that are locked may have their key from this one alone.
+    private func lookAtWards() async throws {
+        let linked = Set(await snapshot().peers.map(\.certificate.node))
+        let own = store.identity.certificate.node
+        let absent = try store.deposits.wards().filter {
+            $0 != own && !linked.contains($0) && !store.isRevoked($0)
+        }
+        guard absent.isEmpty else {
+            throw MeshError(
+                description:
+                    "this server keeps the keys of sealed records of \(absent.count) servers that are not linked now (\(absent.map { "\($0.description.prefix(8))" }.sorted().joined(separator: ", "))); start them first, or leave with --force"
             )
         }
     }

@@ -71,13 +71,7 @@ public final class MeshNode: Sendable {
         try Sodium.start()
         let directory = configuration.directory
         let identity = try directory.identity()
-        try directory.keepToOwner()
-        if directory.hasLeft {
-            throw StoreError.unusable(
-                "this server has left the mesh; to begin anew, remove \(directory.path) and join with a new ticket"
-            )
-        }
-        if !configuration.allowVolatile { try directory.checkFileSystem() }
+        try Self.check(configuration)
         if try directory.sealing() != key.map({ .under($0.seal.name) }) ?? .none {
             throw StoreError.unusable(
                 "the records in \(directory.path) are sealed: their key comes first")
@@ -98,6 +92,18 @@ public final class MeshNode: Sendable {
             around: ContentLane.Surroundings(
                 connection: { connections[LinkID($0)] },
                 now: { Instant(nanoseconds: (ContinuousClock.now - started).nanoseconds) }))
+    }
+
+    /// Refuses a directory that is not to be used, before anything is asked of others.
+    static func check(_ configuration: MeshConfiguration) throws {
+        let directory = configuration.directory
+        try directory.keepToOwner()
+        if directory.hasLeft {
+            throw StoreError.unusable(
+                "this server has left the mesh; to begin anew, remove \(directory.path) and join with a new ticket"
+            )
+        }
+        if !configuration.allowVolatile { try directory.checkFileSystem() }
     }
 
     /// This node's certificate.
@@ -252,7 +258,7 @@ public final class MeshNode: Sendable {
         post(.mayDial(configuration.networks + BeaconPort.attachedNetworks()))
         post(.revoked((try? store.revocations()) ?? []))
         post(.known(knownNodes()))
-        if let seal = store.seal { post(.sealed(under: seal.key)) }
+        if let seal = store.seal { post(.sealed(under: seal)) }
         post(.keepsLosers(of: (try? store.nodesWithLosers()) ?? []))
         for await item in inbox {
             switch item {
@@ -281,7 +287,7 @@ public final class MeshNode: Sendable {
                         gateway: engine.membership.gateway,
                         successor: engine.successor(of: identity.certificate),
                         doubles: engine.doubles, waiting: engine.waitingBoxes(now),
-                        locked: engine.lockedServers(now), keeperCount: engine.keeperCount,
+                        locked: engine.lockedServers(now), keepers: engine.keepers,
                         counters: counters, discovery: discovery(beacons)))
             }
         }

@@ -88,7 +88,11 @@ extension MeshNode {
         let interface = connection.remote.flatMap(BeaconPort.interface)
         let origin = LinkOrigin(
             remote: "\(ip):\(connection.remote?.port ?? 0)", dialled: connection.dialled,
-            isLocal: interface != nil, interface: interface,
+            isLocal: interface != nil,
+            isHere: interface.map {
+                BeaconPort.isSegment($0, among: configuration.interfaces)
+            } ?? false,
+            interface: interface,
             host: connection.remote.flatMap(HostPort.host),
             datagramKey: Bytes32(Sodium.random(32)) ?? .zero)
         logger.info(

@@ -34,9 +34,9 @@ package struct NodeSnapshot: Sendable {
     package var waiting: [WaitingBox] = []
     /// Servers that asked here for the key of their records, which an operator has to allow.
     package var locked: [LockedServer] = []
-    /// How many servers said that they keep the key of this one's records; nil if those are not
-    /// sealed.
-    package var keeperCount: Int?
+    /// How many servers said that they keep the key of this one's records, and whether one of the
+    /// centre did; nil if those are not sealed.
+    package var keepers: (count: Int, isWithCentre: Bool)?
     /// What was counted.
     package var counters: [String: UInt64] = [:]
     /// What discovery sent and heard.

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+internal import Dispatch
 internal import Logging
 package import MeshCore
 internal import MeshCrypto
@@ -105,12 +106,16 @@ extension MeshNode {
     /// A peer keeps the key of this node's records.
     func noteKeeper(_ address: Address?) {
         guard let address else { return }
+        let directory = configuration.directory
         // Only a hint for the next start: beacons and seeds lead there too.
-        try? configuration.directory.note(keeperAt: address)
+        Self.hints.async { try? directory.note(keeperAt: address) }
     }
 
-    /// An operator has a locked server's key handed out, once.
-    package func unlock(_ node: NodeID) { post(.unlock(node)) }
+    /// Writes what nobody waits for.
+    private static let hints = DispatchQueue(label: "mesh.hints")
+
+    /// An operator has a locked server's key handed out, once, to one host.
+    package func unlock(_ node: NodeID, host: String) { post(.unlock(node, host: host)) }
 
     /// The key of this node's sealed records, for the process that comes next.
     public var key: UnlockedKey? { store.seal.map { UnlockedKey($0.key) } }

@@ -38,13 +38,19 @@ public final class Unlocking: Sendable {
         case down(LinkID)
         case heard(Address)
         case tick
-        case newRoot
+        case anew
+    }
+
+    /// How a search ended.
+    private enum Outcome {
+        case found(Bytes32)
+        /// By another root document, or with an approved certificate, all is judged anew.
+        case anew
     }
 
     private let configuration: MeshConfiguration
     private let logger: Logger
     private let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
-    private let connections = LinkTable()
     private let started = ContinuousClock.now
 
     private init(_ configuration: MeshConfiguration, _ logger: Logger) {
@@ -66,6 +72,7 @@ public final class Unlocking: Sendable {
     ) async throws -> UnlockedKey? {
         try Sodium.start()
         let directory = configuration.directory
+        guard directory.isJoined else { return nil }
         let want: KeySearch.Want
         switch try directory.sealing() {
         case .none: return nil
@@ -73,17 +80,25 @@ public final class Unlocking: Sendable {
             if let known, known.seal.name == name { return known }
             want = .key(name)
         case .new:
+            guard !FileManager.default.fileExists(atPath: directory.database) else {
+                throw StoreError.unusable(
+                    "\(directory.path)/sealed says that there are no records yet, and \(directory.database) is there"
+                )
+            }
             guard let key = Bytes32(Sodium.random(32)) else {
                 throw StoreError.unusable("no random bytes")
             }
             want = .keeper(of: key)
         }
+        try MeshNode.check(configuration)
         let lock = try directory.lock()
         defer { withExtendedLifetime(lock) {} }
         waits()
         let unlocking = Unlocking(configuration, logger)
-        let key = try await unlocking.run(want)
+        let result: Result<Bytes32, any Error>
+        do { result = .success(try await unlocking.run(want)) } catch { result = .failure(error) }
         try? await unlocking.group.shutdownGracefully()
+        let key = try result.get()
         // Only now: a key that nobody else keeps would be lost with the process.
         if case .keeper = want {
             try directory.write(sealing: .under(StorageSeal.name(of: key)))
@@ -97,24 +112,22 @@ public final class Unlocking: Sendable {
 
     private func run(_ want: KeySearch.Want) async throws -> Bytes32 {
         while true {
-            if let key = try await search(want) { return key }
+            if case .found(let key) = try await search(want) { return key }
             try Task.checkCancellation()
         }
     }
 
-    /// Searches until the key is there.
-    ///
-    /// - Returns: nil where the root document has changed, by which all links are judged.
-    private func search(_ want: KeySearch.Want) async throws -> Bytes32? {
+    private func search(_ want: KeySearch.Want) async throws -> Outcome {
         let identity = try configuration.directory.identity()
         let (inbox, feed) = AsyncStream.makeStream(of: Item.self)
-        let port = linkPort(identity, feed)
+        let connections = LinkTable()
+        let port = linkPort(identity, connections, feed)
         let beacons = beaconPort(identity, feed)
         let addresses =
             configuration.directory.keepers()
             + (configuration.seeds + identity.seeds).compactMap { Address($0) }
         var machine = KeySearch(
-            want, own: identity.certificate, addresses: addresses, now: now)
+            want, own: identity.certificate, root: identity.root, addresses: addresses, now: now)
         let ticking = Task { [configuration] in
             var count = 0
             while !Task.isCancelled {
@@ -125,18 +138,33 @@ public final class Unlocking: Sendable {
             }
             feed.finish()
         }
-        var found: Bytes32?
-        for await item in inbox {
-            if case .newRoot = item { break }
+        var outcome = Outcome.anew
+        loop: for await item in inbox {
             for effect in step(&machine, item) {
-                if case .found(let key) = effect { found = key } else { perform(effect, port) }
+                switch effect {
+                case .found(let key): outcome = .found(key)
+                case .enrol(let card): try take(card, identity, feed)
+                default: perform(effect, port, connections, identity.certificate)
+                }
             }
-            if found != nil { break }
+            if case .anew = item { break loop }
+            if case .found = outcome { break loop }
         }
         ticking.cancel()
+        await ticking.value
         for connection in connections.all { connection.close() }
         await beacons.close()
-        return found
+        return outcome
+    }
+
+    /// An operator has approved this server: links stand by that from now on.
+    private func take(
+        _ card: Certificate, _ identity: DataDirectory.Identity,
+        _ feed: AsyncStream<Item>.Continuation
+    ) throws {
+        guard try configuration.directory.adopt(card, instead: identity.certificate) else { return }
+        logger.notice("An operator has approved this server")
+        feed.yield(.anew)
     }
 
     private func step(_ machine: inout KeySearch, _ item: Item) -> [KeySearch.Effect] {
@@ -146,43 +174,50 @@ public final class Unlocking: Sendable {
         case .down(let id): machine.linkDown(id)
         case .heard(let address): machine.hear(of: address, now: now)
         case .tick: return machine.tick(now)
-        case .newRoot: break
+        case .anew: break
         }
         return []
     }
 
-    private func perform(_ effect: KeySearch.Effect, _ port: LinkPort) {
+    private func perform(
+        _ effect: KeySearch.Effect, _ port: LinkPort, _ connections: LinkTable, _ own: Certificate
+    ) {
         switch effect {
         case .dial(let address):
+            let logger = logger
             Task {
                 let known = HostPort.address(address.bareHost, port: Int(address.port))
-                try? await port.dial(address, known: known)
+                do { try await port.dial(address, known: known) } catch {
+                    logger.debug("A dial came to nothing", metadata: ["address": "\(address)"])
+                }
             }
         case .send(let id, let message): connections[id]?.send([message.encoded])
         case .close(let id): connections[id]?.close()
-        case .refused(.operatorsWord, let peer):
-            let own = try? configuration.directory.identity().certificate.ticket
+        case .note(.refused(.operatorsWord, let peer)):
+            let name = "\(own.ticket.site)/\(own.ticket.node)"
             logger.notice(
                 "This server is locked: an operator has to allow that it gets its key",
-                metadata: [
-                    "keeper": "\(peer)",
-                    "run": "meshctl unlock \(own?.site ?? "")/\(own?.node ?? "")",
-                ])
-        case .refused(.notKept, let peer):
+                metadata: ["keeper": "\(peer)", "run": "meshctl unlock \(name)"])
+        case .note(.refused(.notKept, let peer)):
             logger.notice(
                 "This server is locked, and its key is not with a peer",
                 metadata: ["peer": "\(peer)"])
-        case .found: break
+        case .note(.revoked(let reason)):
+            logger.critical(
+                "This server was revoked: nobody gives it the key of its records",
+                metadata: ["reason": "\(reason)"])
+        case .found, .enrol: break
         }
     }
 
     private func linkPort(
-        _ identity: DataDirectory.Identity, _ feed: AsyncStream<Item>.Continuation
+        _ identity: DataDirectory.Identity, _ connections: LinkTable,
+        _ feed: AsyncStream<Item>.Continuation
     ) -> LinkPort {
         let link = LinkIdentity(
             certificate: identity.certificate, key: identity.linkKey, root: identity.root,
             secrets: identity.secrets, version: meshVersion)
-        let (connections, directory, logger) = (connections, configuration.directory, logger)
+        let (directory, logger) = (configuration.directory, logger)
         let callbacks = LinkCallbacks(
             established: { connection, peer in
                 connections.add(connection, as: LinkID(connection.number))
@@ -197,7 +232,7 @@ public final class Unlocking: Sendable {
             },
             newRoot: { root in
                 do {
-                    if try directory.adopt(root) { feed.yield(.newRoot) }
+                    if try directory.adopt(root) { feed.yield(.anew) }
                 } catch {
                     logger.error("A root document cannot be kept: \(error)")
                 }
@@ -216,12 +251,14 @@ public final class Unlocking: Sendable {
         settings.ttl = configuration.beaconTTL
         settings.interfaces = configuration.interfaces
         let budget = Mutex(Budget(perSecond: 50))
+        let (ttl, lowest) = (configuration.beaconTTL, EngineLimits().beaconPortMin)
         return BeaconPort(group: group, settings: settings) { arrival in
             guard budget.withLock({ $0.take(at: ContinuousClock.now) }),
                 let beacon = try? Beacon(
                     decoding: arrival.bytes, mesh: identity.root.meshID,
                     key: { identity.secrets[$0]?.beaconKey }),
-                beacon.node != identity.certificate.node,
+                beacon.node != identity.certificate.node, beacon.port >= lowest,
+                arrival.interface != nil || ttl > 1,
                 let address = HostPort.dialable(arrival.source, port: beacon.port)
             else { return }
             feed.yield(.heard(address))

@@ -182,12 +182,14 @@ public struct UnlockView: Codable, Sendable {
     public var site: String
     /// Its identity, hexadecimal.
     public var id: String
+    /// From where it has to call.
+    public var host: String
     /// For how long that holds, for one time.
     public var holdsSeconds: Double
 
     /// Fills in the answer.
-    public init(node: String, site: String, id: String, holdsSeconds: Double) {
-        (self.node, self.site, self.id) = (node, site, id)
+    public init(node: String, site: String, id: String, host: String, holdsSeconds: Double) {
+        (self.node, self.site, self.id, self.host) = (node, site, id, host)
         self.holdsSeconds = holdsSeconds
     }
 }

@@ -48,8 +48,11 @@ extension NodeClient {
     }
 
     /// Allows that a locked server gets its key from the node; only over the admin socket.
-    public func unlock(_ subject: String) async throws -> UnlockView {
-        let call = Call(method: "POST", path: "/v1/unlock/\(Self.escape(subject))")
+    ///
+    /// - Parameter host: where it calls from, needed where it calls from several.
+    public func unlock(_ subject: String, from host: String? = nil) async throws -> UnlockView {
+        let query = host.map { "?from=\(Self.escape($0))" } ?? ""
+        let call = Call(method: "POST", path: "/v1/unlock/\(Self.escape(subject))\(query)")
         return try Self.decode(try await connection.answer(call))
     }
 

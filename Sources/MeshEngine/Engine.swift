@@ -114,11 +114,11 @@ package struct Engine: ~Copyable {
         case .handOver(let scopes, let isForced): handOver(scopes, isForced, now)
         case .stay: stay()
         case .leave: membership.declare(status: .left, now: now)
-        case .sealed(let key): keeping.own = key
+        case .sealed(let seal): self.seal(under: seal)
         case .keptKey(let id, let name):
             if let name, links[id] != nil { send(id, .deposited(name)) }
-        case .foundKey(let id, let key): found(id, key)
-        case .unlock(let node): keeping.allow(node, now)
+        case .foundKey(let id, let key): found(id, key, now)
+        case .unlock(let node, let host): keeping.allow(node, host, now)
         case .syncNow: for id in links.keys.sorted() { wantSync(id) }
         case .tick(let wall):
             clock.shows(wall, now: now)
@@ -224,9 +224,6 @@ extension Engine {
     private mutating func linkUp(
         _ id: LinkID, _ peer: LinkMachine.Peer, _ origin: LinkOrigin, _ now: Instant
     ) {
-        if let address = origin.dialled {
-            dials.linked(address, to: peer.certificate.node, now: now)
-        }
         guard mayLink(id, peer.certificate, origin, now) else {
             // Whoever is turned away is not dialled again at once.
             if let address = origin.dialled {
@@ -237,6 +234,9 @@ extension Engine {
                 dials.failed(address, failure, now: now)
             }
             return
+        }
+        if let address = origin.dialled {
+            dials.linked(address, to: peer.certificate.node, now: now)
         }
         guard links.count < limits.links else {
             counters.add(.linkOverLimit)
@@ -360,7 +360,7 @@ extension Engine {
         case .leaving(let isToLeave): links[id]?.isToLeave = isToLeave
         case .deposit(let key): receive(id, deposit: key)
         case .deposited(let name): receive(id, deposited: name)
-        case .wantKey(let name): receive(id, wantKey: name, now)
+        case .wantKey(let name): receive(id, wantKey: name)
         // The root document is settled before a link is one.
         case .root, .key, .noKey, .unknown: counters.add(.messageUnknown)
         }

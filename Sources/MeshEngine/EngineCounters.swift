@@ -19,6 +19,7 @@ package enum EngineEvent: String, Sendable {
     case depositUnasked = "deposit_unasked"
     case keyHanded = "key_handed"
     case keyWantedFromAfar = "key_wanted_from_afar"
+    case keyWantedOverLimit = "key_wanted_over_limit"
     case linkClosed = "link_closed"
     case linkDuplicate = "link_duplicate"
     case linkGrafted = "link_grafted"

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 package import MeshCore
-internal import MeshCrypto
+package import MeshCrypto
 package import MeshDiscovery
 package import MeshLink
 package import MeshMembership
@@ -68,13 +68,13 @@ package enum Input: Sendable {
     /// This node is out of the mesh: all are told.
     case leave
     /// The records of this node are sealed under a key, which others are to keep.
-    case sealed(under: Bytes32)
+    case sealed(under: StorageSeal)
     /// A peer's key is on disk, by its name; nil where it could not be written.
     case keptKey(LinkID, Digest?)
     /// A peer's key was looked up; nil if none of that name is kept for it.
     case foundKey(LinkID, Bytes32?)
-    /// An operator has a locked server's key handed out.
-    case unlock(NodeID)
+    /// An operator has a locked server's key handed out, to that host.
+    case unlock(NodeID, host: String)
     /// Time went by; the host's own clock shows so many milliseconds since 1970.
     case tick(wall: UInt64)
 }
@@ -110,6 +110,8 @@ package struct LinkOrigin: Sendable {
     package let dialled: Address?
     /// Whether the peer is on a local segment.
     package let isLocal: Bool
+    /// Whether that segment is one on which servers find each other: no tunnel, no loopback.
+    package let isHere: Bool
     /// The interface of that segment; nil if the peer is on none.
     package let interface: String?
     /// The other end without its port, as it can be dialled; nil if it can't.
@@ -119,9 +121,10 @@ package struct LinkOrigin: Sendable {
 
     /// Describes a link.
     package init(
-        remote: String, dialled: Address?, isLocal: Bool, interface: String? = nil, host: String?,
-        datagramKey: Bytes32
+        remote: String, dialled: Address?, isLocal: Bool, isHere: Bool = false,
+        interface: String? = nil, host: String?, datagramKey: Bytes32
     ) {
+        self.isHere = isHere
         self.remote = remote
         self.dialled = dialled
         self.isLocal = isLocal

@@ -60,15 +60,31 @@ extension Routes {
     }
 
     /// Allows that a locked server gets its key from this one, once within a quarter of an hour.
-    func unlock(_ subject: String) async throws -> Response {
+    ///
+    /// - Parameter host: where it calls from, needed where it calls from several.
+    func unlock(_ subject: String, from host: String?) async throws -> Response {
         let (line, certificate) = try server(subject, among: try await peers().peers)
         guard try store.deposits.isKept(for: certificate.node) else {
             throw Problem.notFound("no key of \(line.node) is kept here")
         }
-        node.unlock(certificate.node)
+        let hosts = await node.snapshot().locked.filter { $0.certificate.node == certificate.node }
+            .map(\.host)
+        guard let chosen = host ?? hosts.first, hosts.contains(chosen) else {
+            throw Problem.notFound(
+                "\(line.node) has not asked for its key here\(host.map { " from \($0)" } ?? "") within a quarter of an hour"
+            )
+        }
+        guard host != nil || hosts.count == 1 else {
+            throw Problem(
+                code: "ambiguous", title: "Ambiguous", status: 409,
+                detail:
+                    "\(line.node) asks for its key from \(hosts.joined(separator: " and ")): one of them is a copy; find out where the server stands (--from HOST)"
+            )
+        }
+        node.unlock(certificate.node, host: chosen)
         return try Self.json(
             UnlockView(
-                node: line.node, site: line.site, id: line.id,
+                node: line.node, site: line.site, id: line.id, host: chosen,
                 holdsSeconds: KeyKeeping.patience.seconds), status: .accepted)
     }
 

@@ -60,12 +60,12 @@ extension Routes {
             let ticket = server.certificate.ticket
             let name = "\(ticket.site)/\(ticket.node)"
             trouble.append(
-                "\(name) is locked, at \(server.remote): if it stands where it belongs, allow that it gets its key (run: meshctl unlock \(name))"
+                "\(name) is locked, at \(server.host): if it stands where it belongs, allow that it gets its key (run: meshctl unlock \(name))"
             )
         }
-        if snapshot.keeperCount == 0 {
+        if let keepers = snapshot.keepers, !keepers.isWithCentre {
             trouble.append(
-                "no other server has said since the start that it keeps the key of this one's records: after a restart it may stay locked"
+                "no server of the centre has said since the start that it keeps the key of this one's records, \(keepers.count) neighbours have: with the site's power off it may stay locked (run: meshctl why centre)"
             )
         }
         for double in snapshot.doubles {

@@ -70,7 +70,8 @@ struct Routes: Sendable {
         case (_, "secret", 2): return try await secret(request, access)
         case (.post, "unlock", 3...):
             guard access.isAdmin else { throw Problem.forbidden("only on the admin socket") }
-            return try await unlock(try Self.subject(segments[2...]))
+            let host = parameter(request, "from")
+            return try await unlock(try Self.subject(segments[2...]), from: host)
         case (_, "enrolments", 2): return try await enrolments(request, access)
         case (_, "root", 2): return try await root(request, access)
         case (_, "revocations", 2...): return try await revocations(request, segments, access)

@@ -28,4 +28,6 @@ package enum StoreLimits {
     static let looksAtPages = 4
     /// Notes of each kind in the room beside the records.
     static let notes = 100_000
+    /// Most notes that are read of one name's beginning.
+    static let notesOfOne = 64
 }

@@ -281,6 +281,15 @@ package final class BeaconPort: Sendable {
         interface(of: address, (try? System.enumerateDevices()) ?? [])
     }
 
+    /// Whether an interface is one on which beacons go out: no tunnel and no line between two, and
+    /// loopback only where it is named.
+    package static func isSegment(_ name: String, among interfaces: [String]?) -> Bool {
+        guard interfaces?.contains(name) ?? (name != "lo") else { return false }
+        return ((try? System.enumerateDevices()) ?? []).contains {
+            $0.name == name && $0.multicastSupported && $0.pointToPointDestinationAddress == nil
+        }
+    }
+
     /// Sends one datagram on every interface.
     package func send(_ bytes: [UInt8]) {
         state.withLock { state in

@@ -88,6 +88,13 @@ package struct Ticket: Hashable, Sendable {
         return writer.bytes
     }
 
+    /// Whether a certificate by it, with an approval, is short enough.
+    package var fits: Bool {
+        let keysAndSignatures = 2 + 2 * 32 + 2 + 32 + 3 * Signature.byteCount
+        let approval = 2 + 2 * 32 + Signature.byteCount
+        return body.count + keysAndSignatures + approval <= Certificate.byteCountMax
+    }
+
     package init(decodingBody bytes: [UInt8]) throws(WireError) {
         var reader = WireReader(bytes)
         key = try reader.bytes32()
@@ -341,7 +348,8 @@ extension TrustError: CustomStringConvertible {
         case .unsupportedVersion(let version): "root document version \(version) is not supported"
         case .badThreshold: "the root document is not signed by enough of its keys"
         case .badSignature(let what): "the \(what) has a signature that does not verify"
-        case .unknownEnrolKey: "the ticket was issued by a key that this mesh does not know"
+        case .unknownEnrolKey:
+            "the ticket, or its approval, is by a key that this mesh does not know"
         case .retiredEnrolKey:
             "the ticket was issued by a key that the mesh has retired, and is not among those that stand"
         case .notApproved: "an operator has to approve it first (meshctl approve)"

@@ -57,7 +57,7 @@ struct Approve: AsyncParsableCommand {
         guard let box = boxes.first(where: { $0.certificate.fingerprint.matches(fingerprint) })
         else {
             throw Failure(
-                "no server of that fingerprint has called there within ten minutes (\(boxes.count) others wait); nothing was done",
+                "no server of that fingerprint is shown there (\(boxes.count) others wait); nothing was done. It calls every half a minute; or copies of its ticket hold all places: then cancel the ticket, and make another",
                 code: 4)
         }
         let card = box.certificate

@@ -139,6 +139,6 @@ struct Replace: AsyncParsableCommand {
         try Console.demand(known.node, given: confirm, to: "make it")
         try folder.makeTicket(
             site: known.site, node: known.node, isCentral: known.isCentral, groups: known.groups,
-            seeds: seed, to: out)
+            seeds: seed, needsApproval: known.needsApproval, to: out)
     }
 }

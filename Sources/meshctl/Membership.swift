@@ -197,6 +197,9 @@ struct KeyFolder {
             site: site, node: node, isCentral: isCentral, groups: Array(Set(groups)),
             grants: isCentral ? Grant.central : Grant.edge(site: site, groups: groups),
             needsApproval: needsApproval)
+        guard ticket.fits else {
+            throw Failure("the names of the site, the server and its groups are too long together")
+        }
         let file = TicketFile(
             root: root, enrol: enrol, secrets: try secrets(of: root),
             ticketSeed: ticketKey.seed, ticket: ticket, seeds: seeds)

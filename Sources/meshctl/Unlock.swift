@@ -16,15 +16,17 @@ struct Unlock: AsyncParsableCommand {
 
     @OptionGroup var connection: Connection
     @Argument(help: "The server: its name, SITE/NAME, or identity.") var server: String
+    @Option(help: "Where it calls from, if it calls from several hosts: one of them has a copy.")
+    var from: String?
     @Option(help: "The server's name once more, instead of a question.") var confirm: String?
 
     func run() async throws {
         let client = try connection.client()
         let name = server.split(separator: "/").last.map(String.init) ?? server
         try Console.demand(name, given: confirm, to: "hand out the key of \(server)")
-        let view = try await client.unlock(server)
+        let view = try await client.unlock(server, from: from)
         Console.complain(
-            "\(view.site)/\(view.node) may have its key, once within \(Console.age(view.holdsSeconds))"
+            "\(view.site)/\(view.node) at \(view.host) may have its key, once within \(Console.age(view.holdsSeconds))"
         )
     }
 }

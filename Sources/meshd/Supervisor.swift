@@ -6,7 +6,7 @@ import Glibc
 /// The service manager that started this process, if one did (sd_notify(3)).
 enum Supervisor {
     /// Tells it that the node serves.
-    static func tellReady() { tell("READY=1") }
+    static func tellReady() { tell("READY=1\nSTATUS=") }
 
     /// Tells it that the node waits for its key, which may take until an operator comes.
     static func tellLocked() {

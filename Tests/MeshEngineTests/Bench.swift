@@ -30,12 +30,15 @@ struct Bench: ~Copyable {
 
     mutating func give(_ input: Input) -> [Effect] { engine.step(input, at: now) }
 
-    mutating func link(_ peer: Certificate, dialled: Bool) -> (LinkID, [Effect]) {
+    mutating func link(
+        _ peer: Certificate, dialled: Bool, host: String = "h"
+    ) -> (LinkID, [Effect]) {
         let id = LinkID(nextLink)
         nextLink += 1
         let machine = LinkMachine.Peer(certificate: peer, version: "9", salt: Salt([1]))
         let origin = LinkOrigin(
-            remote: "h:7374", dialled: dialled ? "h:7374" : nil, isLocal: true, host: "h",
+            remote: "\(host):7374", dialled: dialled ? Address("\(host):7374") : nil,
+            isLocal: true, isHere: host == "h", host: host,
             datagramKey: TestMesh.bytes(6, 6))
         return (id, give(.linkUp(id, machine, origin)))
     }

@@ -160,8 +160,8 @@ class Closed(Exception):
 class Link:
     """A link to a server; `change` is asked to change each message of the handshake on its way out."""
 
-    def __init__(self, identity, port, secret=None, certificate=None, change=lambda number, message: message):
-        self.line = socket.create_connection(("127.0.0.1", port), timeout=10)
+    def __init__(self, identity, port, secret=None, certificate=None, change=lambda number, message: message, source="127.0.0.1"):
+        self.line = socket.create_connection(("127.0.0.1", port), timeout=10, source_address=(source, 0))
         self.lock, self.heard, self.error = threading.Lock(), [], None
         ticket = identity.ticket
         mine = b"MSH1" + bytes([1, 1]) + struct.pack("<I", ticket.epoch) + bytes(2)

@@ -37,10 +37,10 @@ def as_the_box(server, ticket):
     return thief
 
 
-def ask(identity, port, name):
+def ask(identity, port, name, source="127.0.0.1"):
     """What a server answers to a request for a key: the type of its message, and what is in it."""
     try:
-        link = Link(identity, port)
+        link = Link(identity, port, source=source)
         link.send(52, name)
         while True:
             kind, fields = link.receive()
@@ -56,7 +56,8 @@ def carry_a_sealed_server_off(bed):
     centre = bed.server("centre", "hq", "--central")
     done = centre.ctl("namespace", "create", "--keys", bed.keys, "books", "--audience", "all", "--writers", "any", "--merge", "register")
     expect(done.returncode == 0, done.stderr)
-    plain = bed.server("plain", "s1", seed=centre.ports[0])
+    # The site's network is the loopback's.
+    plain = bed.server("plain", "s1", seed=centre.ports[0], options=("--discovery-interfaces", "lo"))
     path = bed.ticket("safe", "s1")
     ticket = Ticket(path)
     safe = Server(bed, "safe", "s1", (bed.port, bed.port + 1), centre.ports[0])
@@ -91,9 +92,12 @@ def carry_a_sealed_server_off(bed):
     bed.servers.append(stolen)
     thief = as_the_box(safe, ticket)
     expect(ask(thief, centre.ports[0], name) == (56, b"\2"), "the centre hands the key out")
-    expect(ask(thief, centre.ports[0], os.urandom(32)) == (56, b"\2"), "the centre tells which keys it has")
+    expect(ask(thief, centre.ports[0], os.urandom(32)) == (56, b"\1"), "the centre has a key that nobody gave it")
     other = Identity(Ticket(bed.ticket("other", "s2")))
-    expect(ask(other, centre.ports[0], name) == (56, b"\2"), "a server of another site is told more")
+    expect(ask(other, centre.ports[0], name) == (56, b"\1"), "a server of another site is told more")
+    expect("s2/other is locked" not in centre.ctl("peers").stdout, "one that has no key there is shown as locked")
+    done = centre.ctl("unlock", "s1/safe", "--from", "192.0.2.1", "--confirm", "safe")
+    expect(done.returncode != 0 and "192.0.2.1" in done.stderr, "a word for a host that has not asked")
     expect(until(lambda: "s1/safe is locked" in centre.ctl("peers").stdout), "the centre does not say so")
     locked = safe.start_locked()
     expect(not until(lambda: safe.http("GET", "/healthz")[0], 5) and locked.poll() is None, "it serves without its key, or ends")
@@ -110,6 +114,46 @@ def carry_a_sealed_server_off(bed):
     expect(done.returncode == 0, done.stderr)
     centre.ctl("unlock", "s1/safe", "--confirm", "safe")
     expect(ask(thief, centre.ports[0], name)[0] is None, "a revoked server gets its key")
+
+
+def copy_a_sealed_server_and_ask_first(bed):
+    """The operator's word is for the box that stands at its site, and a copy of its disk asks at the same time, from elsewhere."""
+    centre = bed.server("centre", "hq", "--central")
+    path = bed.ticket("safe", "s1")
+    ticket = Ticket(path)
+    safe = Server(bed, "safe", "s1", (bed.port, bed.port + 1), centre.ports[0])
+    bed.port += 2
+    bed.run("join", path, "--sealed", "--data", safe.data)
+    bed.servers.append(safe)
+    safe.start()
+    name = bytes.fromhex((safe.data / "sealed").read_text().strip())
+    thief = as_the_box(safe, ticket)
+    safe.stop()
+    expect(ask(thief, centre.ports[0], name, "127.0.0.77") == (56, b"\2"), "the copy gets the key")
+    locked = safe.start_locked()
+    expect(until(lambda: centre.ctl("peers").stdout.count("s1/safe is locked") == 2), "not both callers are shown")
+    done = centre.ctl("unlock", "s1/safe", "--confirm", "safe")
+    expect(done.returncode != 0 and "--from" in done.stderr, done.stdout + done.stderr)
+    done = centre.ctl("unlock", "s1/safe", "--from", "127.0.0.1", "--confirm", "safe")
+    expect(done.returncode == 0, done.stderr)
+    expect(ask(thief, centre.ports[0], name, "127.0.0.77") == (56, b"\2"), "the copy gets the key by the word for the other")
+    expect(until(lambda: safe.http("GET", "/healthz")[0] == 200, 60) and locked.poll() is None, "the box gets no key")
+
+
+def join_sealed_and_wait_for_approval(bed):
+    """A box that is to be sealed and approved serves once both have come, in whatever order."""
+    centre = bed.server("centre", "hq", "--central")
+    path = bed.ticket("safe", "s1", "--needs-approval")
+    safe = Server(bed, "safe", "s1", (bed.port, bed.port + 1), centre.ports[0])
+    bed.port += 2
+    shown = bed.run("join", path, "--sealed", "--data", safe.data).stdout.split("fingerprint: ")[1].split()[0]
+    bed.servers.append(safe)
+    safe.start_locked()
+    expect(until(lambda: "s1/safe" in centre.ctl("approve", "--keys", bed.keys).stdout), "it is not shown")
+    done = centre.ctl("approve", "--keys", bed.keys, shown)
+    expect(done.returncode == 0, done.stderr)
+    expect(until(lambda: safe.http("GET", "/healthz")[0] == 200, 60), "it does not serve")
+    expect(until(lambda: centre.state("safe") == ["alive"]), "it has no link")
 
 
 def have_a_key_kept_that_is_not_ones_own(bed):
@@ -157,4 +201,5 @@ def change_the_meshs_keys_under_a_sealed_server(bed):
     expect(said.count("meshd: locked") == 1 and safe.process.pid == process, said[-600:])
 
 
-CASES = [change_the_meshs_keys_under_a_sealed_server, carry_a_sealed_server_off, have_a_key_kept_that_is_not_ones_own]
+CASES = [change_the_meshs_keys_under_a_sealed_server, join_sealed_and_wait_for_approval,
+         copy_a_sealed_server_and_ask_first, carry_a_sealed_server_off, have_a_key_kept_that_is_not_ones_own]

@@ -18,6 +18,7 @@ struct LinkState {
     var revocationsShown = 0
     var secretsShown = 0
     var keysTaken = 0
+    var keysWanted = 0
     /// The peer said goodbye.
     var isLeaving = false
     /// The peer is to leave the mesh for good: nobody else may rely on it.

@@ -15,8 +15,15 @@ extension Engine {
             hasLink: !far.isEmpty, isGateway: membership.gateway == own.node,
             hasAddress: hasFarAddresses, tuning, now: now)
         if let wan { membership.declare(wan: wan, now: now) }
-        guard membership.isRelieved else { return }
+        guard isRelieved else { return }
         for id in far { close(id, .otherGateway) }
+    }
+
+    /// Whether another server keeps the site's links to others. One whose records are sealed links
+    /// with the centre all the same until that keeps its key: with the site's power off nobody else
+    /// has it.
+    private var isRelieved: Bool {
+        membership.isRelieved && (keeping.own == nil || keeping.isWithCentre)
     }
 
     private var hasFarAddresses: Bool {
@@ -33,7 +40,7 @@ extension Engine {
 
     /// Dials what is due; other sites only as their gateway, and each of them once.
     mutating func dial(_ now: Instant) {
-        let isRelieved = membership.isRelieved
+        let isRelieved = isRelieved
         let home = own.ticket.site
         let (members, gone) = (membership, revoked)
         let linkedSites = Set(links.values.map(\.site).filter { $0 != home })

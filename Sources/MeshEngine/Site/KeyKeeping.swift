@@ -6,12 +6,12 @@ internal import MeshLink
 internal import MeshMembership
 package import MeshTrust
 
-/// A server that is locked: its records are sealed, and it wants their key.
+/// A server that is locked: its records are sealed, and it wants their key, which is kept here.
 package struct LockedServer: Sendable {
     /// Who it is.
     package let certificate: Certificate
-    /// Where it called from.
-    package let remote: String
+    /// From where it called, without a port: a thief with a copy of its disk calls from elsewhere.
+    package let host: String
     /// When it asked last.
     package let lastHeard: Instant
 }
@@ -19,65 +19,94 @@ package struct LockedServer: Sendable {
 /// Keys of sealed records: this server's own, which others keep, and those that it keeps for
 /// others. The article `SealedRecords`.
 package struct KeyKeeping {
-    /// How long an operator's word holds.
+    /// How long an operator's word holds, and how long a server is shown as locked.
     package static let patience = Duration.seconds(900)
-    /// Most servers that are shown as locked.
+    /// Most servers and hosts that are shown.
     static let lockedMax = 64
-    /// Keys that are taken over one link.
+    /// Keys that are taken over one link, and as many that are looked up.
     static let perLinkMax = 4
 
-    /// The key of this server's own records; nil where they are not sealed.
-    var own: Bytes32?
-    /// Who said that it keeps that.
-    private(set) var keepers: Set<NodeID> = []
-    private(set) var locked: [NodeID: LockedServer] = [:]
-    private var allowed: [NodeID: Instant] = [:]
+    private struct Caller: Hashable {
+        let node: NodeID
+        let host: String
+    }
+
+    /// The seal of this server's own records; nil where they are not sealed.
+    var own: StorageSeal?
+    /// Who said that it keeps that, and where it was met; nil for nowhere.
+    private var keepers: [NodeID: Address?] = [:]
+    /// Whether one of them is of the centre.
+    private(set) var isWithCentre = false
+    private var locked: [Caller: LockedServer] = [:]
+    private var allowed: [Caller: Instant] = [:]
+
+    /// How many peers keep this server's key.
+    var keeperCount: Int { keepers.count }
 
     /// A peer keeps this server's key.
     ///
-    /// - Returns: whether that is news.
-    mutating func kept(by node: NodeID) -> Bool { keepers.insert(node).inserted }
-
-    /// An operator has a server's key handed out once.
-    mutating func allow(_ node: NodeID, _ now: Instant) {
-        allowed = allowed.filter { now < $0.value }
-        allowed[node] = now.advanced(by: Self.patience)
+    /// - Returns: whether it, or where it was met, is news.
+    mutating func kept(by card: Certificate, at address: Address?) -> Bool {
+        if card.ticket.isCentral { isWithCentre = true }
+        if let known = keepers[card.node], known == address { return false }
+        keepers[card.node] = .some(address)
+        return true
     }
 
-    /// A server is locked.
-    ///
-    /// - Returns: whether an operator has allowed that it gets its key.
-    mutating func asked(_ card: Certificate, _ remote: String, _ now: Instant) -> Bool {
-        if let until = allowed[card.node], now < until { return true }
+    /// An operator has a server's key handed out once, to one host.
+    mutating func allow(_ node: NodeID, _ host: String, _ now: Instant) {
+        allowed = allowed.filter { now < $0.value }
+        allowed[Caller(node: node, host: host)] = now.advanced(by: Self.patience)
+    }
+
+    /// Whether an operator has allowed it.
+    func isAllowed(_ node: NodeID, _ host: String, _ now: Instant) -> Bool {
+        allowed[Caller(node: node, host: host)].map { now < $0 } ?? false
+    }
+
+    /// A server whose key is here is locked, and may not have it yet.
+    mutating func refused(_ card: Certificate, _ host: String, _ now: Instant) {
         locked = locked.filter { now.since($0.value.lastHeard) < Self.patience }
-        if locked.count < Self.lockedMax || locked[card.node] != nil {
-            locked[card.node] = LockedServer(certificate: card, remote: remote, lastHeard: now)
-        }
-        return false
+        let caller = Caller(node: card.node, host: host)
+        guard locked.count < Self.lockedMax || locked[caller] != nil else { return }
+        locked[caller] = LockedServer(certificate: card, host: host, lastHeard: now)
     }
 
     /// A server has its key.
     mutating func handed(to node: NodeID) {
-        allowed[node] = nil
-        locked[node] = nil
+        allowed = allowed.filter { $0.key.node != node }
+        locked = locked.filter { $0.key.node != node }
+    }
+
+    /// Who was refused within the patience.
+    func locked(_ now: Instant) -> [LockedServer] {
+        locked.values.filter { now.since($0.lastHeard) < Self.patience }
+            .sorted { ($0.certificate.node, $0.host) < ($1.certificate.node, $1.host) }
     }
 }
 
 extension Engine {
     /// The servers that want a key which only an operator may hand out.
-    package func lockedServers(_ now: Instant) -> [LockedServer] {
-        keeping.locked.values.filter { now.since($0.lastHeard) < KeyKeeping.patience }
-            .sorted { $0.certificate.node < $1.certificate.node }
+    package func lockedServers(_ now: Instant) -> [LockedServer] { keeping.locked(now) }
+
+    /// How many servers said that they keep the key of this server's records, and whether one of
+    /// the centre is among them; nil where records are not sealed.
+    package var keepers: (count: Int, isWithCentre: Bool)? {
+        keeping.own.map { _ in (keeping.keeperCount, keeping.isWithCentre) }
     }
 
-    /// How many servers said that they keep the key of this server's records; nil where they are
-    /// not sealed.
-    package var keeperCount: Int? { keeping.own.map { _ in keeping.keepers.count } }
+    /// The records of this node are sealed: whoever is linked keeps the key.
+    mutating func seal(under seal: StorageSeal) {
+        keeping.own = seal
+        for id in links.keys.sorted() {
+            if let card = links[id]?.peer.certificate { offerKey(id, card) }
+        }
+    }
 
     /// Has a peer keep the key of this server's records.
     mutating func offerKey(_ id: LinkID, _ card: Certificate) {
-        guard let key = keeping.own, isKeeper(card, of: own) else { return }
-        send(id, .deposit(key))
+        guard let seal = keeping.own, isKeeper(card, of: own) else { return }
+        send(id, .deposit(seal.key))
     }
 
     /// Whether a server keeps keys of another: neighbours do, and those of the centre.
@@ -96,29 +125,35 @@ extension Engine {
 
     /// A peer says that it keeps this server's key.
     mutating func receive(_ id: LinkID, deposited name: Digest) {
-        guard let link = links[id], let key = keeping.own, StorageSeal.name(of: key) == name
-        else { return counters.add(.depositUnasked) }
-        guard keeping.kept(by: link.node) else { return }
-        emit(.keeper(link.origin.dialled ?? membership.member(link.node)?.address))
+        guard let link = links[id], let seal = keeping.own, seal.name == name else {
+            return counters.add(.depositUnasked)
+        }
+        let address = link.origin.dialled ?? membership.member(link.node)?.address
+        guard keeping.kept(by: link.peer.certificate, at: address) else { return }
+        emit(.keeper(address))
     }
 
-    /// A locked server wants its key. A neighbour in the same place gets it; for any other an
-    /// operator decides, since a thief may have carried it off.
-    mutating func receive(_ id: LinkID, wantKey name: Digest, _ now: Instant) {
-        guard let link = links[id] else { return }
-        let card = link.peer.certificate
-        let isHere = link.site == own.ticket.site && link.origin.isLocal
-        guard isHere || keeping.asked(card, link.origin.remote, now) else {
-            counters.add(.keyWantedFromAfar)
-            return send(id, .noKey(.operatorsWord))
+    /// A locked server wants its key.
+    mutating func receive(_ id: LinkID, wantKey name: Digest) {
+        guard let link = links[id], link.keysWanted < KeyKeeping.perLinkMax else {
+            return counters.add(.keyWantedOverLimit)
         }
+        links[id]?.keysWanted += 1
         emit(.findKey(id, link.node, name))
     }
 
-    /// A key was looked up.
-    mutating func found(_ id: LinkID, _ key: Bytes32?) {
+    /// A key was looked up. A neighbour in the same place gets it; for any other an operator
+    /// decides, since a thief may have carried it off.
+    mutating func found(_ id: LinkID, _ key: Bytes32?, _ now: Instant) {
         guard let link = links[id] else { return }
         guard let key else { return send(id, .noKey(.notKept)) }
+        let host = link.origin.host ?? link.origin.remote
+        let isHere = link.site == own.ticket.site && link.origin.isHere
+        guard isHere || keeping.isAllowed(link.node, host, now) else {
+            keeping.refused(link.peer.certificate, host, now)
+            counters.add(.keyWantedFromAfar)
+            return send(id, .noKey(.operatorsWord))
+        }
         keeping.handed(to: link.node)
         counters.add(.keyHanded)
         emit(.note(.keyHanded(link.peer.certificate), id))

@@ -8,7 +8,8 @@ internal import MeshCrypto
 /// Where this server's own records are sealed these keys are too: whoever carries off all servers
 /// of a site opens none.
 package struct Deposits: Sendable {
-    /// Most keys of one server; the oldest goes.
+    /// Most keys of one server, which has one for as long as it is that server. Where more come, the
+    /// first stay: whoever has a copy of its disk pushes out none of them.
     package static let perNodeMax = 4
 
     private let notes: Notes
@@ -18,29 +19,32 @@ package struct Deposits: Sendable {
 
     /// Keeps a key on disk.
     package func keep(_ key: Bytes32, of node: NodeID) throws {
-        let name = node.array + StorageSeal.name(of: key).array
-        let held = try notes.all(.deposit).filter { $0.name.starts(with: node.array) }
-        if held.contains(where: { $0.name == name }) { return }
-        let oldest = held.sorted { Self.order($0.value) < Self.order($1.value) }
-        let last = oldest.last.map { Self.order($0.value) } ?? 0
+        let name = StorageSeal.name(of: key)
+        // One that has rotted is written anew.
+        if try self.key(name, of: node) == key { return }
+        let held = try notes.all(.deposit, of: node.array)
+            .filter { $0.name != node.array + name.array }
+            .sorted { Self.order($0.value) < Self.order($1.value) }
         var writer = WireWriter()
-        writer.u64(last &+ 1)
+        writer.u64((held.last.map { Self.order($0.value) } ?? 0) &+ 1)
         writer.append(seal?.seal(key.array) ?? key.array)
-        try notes.keep(.deposit, name, writer.bytes)
-        for one in oldest.dropLast(Self.perNodeMax - 1) {
-            try notes.keep(.deposit, one.name, nil)
-        }
+        try notes.keep(.deposit, node.array + name.array, writer.bytes)
+        for one in held.dropFirst(Self.perNodeMax - 1) { try notes.keep(.deposit, one.name, nil) }
     }
 
     /// Whether any key is kept for a server.
     package func isKept(for node: NodeID) throws -> Bool {
-        try notes.all(.deposit).contains { $0.name.starts(with: node.array) }
+        try !notes.all(.deposit, of: node.array).isEmpty
+    }
+
+    /// The servers for which keys are kept.
+    package func wards() throws -> Set<NodeID> {
+        Set(try notes.all(.deposit).compactMap { NodeID(Array($0.name.prefix(32))) })
     }
 
     /// The key of a name that is kept for a server; nil if there is none, or it has rotted.
     package func key(_ name: Digest, of node: NodeID) throws -> Bytes32? {
-        let wanted = node.array + name.array
-        guard let value = try notes.all(.deposit).first(where: { $0.name == wanted })?.value else {
+        guard let value = try notes.all(.deposit, of: node.array + name.array).first?.value else {
             return nil
         }
         let bytes = Array(value.dropFirst(8))

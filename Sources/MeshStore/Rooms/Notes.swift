@@ -114,6 +114,24 @@ package final class Notes: Sendable {
         }
     }
 
+    /// The notes of a kind whose names begin so.
+    package func all(
+        _ kind: Kind, of prefix: [UInt8]
+    ) throws -> [(name: [UInt8], value: [UInt8])] {
+        try opened { queue in
+            try queue.read { db in
+                guard try db.tableExists("note") else { return [] }
+                return try db.rows(
+                    """
+                    SELECT name, value FROM note WHERE kind = ?1 AND name >= ?2
+                    AND substr(name, 1, ?3) = ?2 ORDER BY name LIMIT ?4
+                    """, .text(kind.rawValue), .bytes(prefix), .int(Int64(prefix.count)),
+                    .int(Int64(StoreLimits.notesOfOne))
+                ) { ($0.bytes(0), $0.bytes(1)) }
+            }
+        }
+    }
+
     private func opened<T>(_ body: (DatabaseQueue) throws -> T) throws -> T {
         do {
             return try queue.withLock { queue in
