@@ -78,7 +78,7 @@ package struct KeySearch: Sendable {
         for address in addresses { known[address] = now }
     }
 
-    /// A server of the mesh is said to be somewhere; of too many that which was silent longest goes.
+    /// A server is said to be somewhere; of too many that which was silent longest goes.
     package mutating func hear(of address: Address, now: Instant) {
         if known[address] != nil { return }
         let due = heard[address]?.due ?? now
@@ -155,7 +155,8 @@ package struct KeySearch: Sendable {
     }
 
     private mutating func heed(_ bytes: [UInt8]) -> [Effect] {
-        guard let revocation = try? Revocation(decoding: bytes, root: root), revocation.stands else {
+        guard let revocation = try? Revocation(decoding: bytes, root: root), revocation.stands
+        else {
             return []
         }
         revoked.insert(revocation.node)

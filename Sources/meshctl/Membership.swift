@@ -87,15 +87,15 @@ struct MeshCommand: ParsableCommand {
 /// Makes a node of this box.
 struct Join: ParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Makes a server of this box with a ticket; needs no network.")
+        abstract: "Makes a server of this box with a ticket; needs no network now.")
 
     @Argument(help: "The ticket, or - for standard input.") var ticket: String
     @Option(help: "The data directory to make.") var data: String?
     @Flag(
         help: """
             Seal the bytes of records under a key that does not lie on the disk. The site's other servers and those of \
-            the centre keep it. After a start this server waits until a neighbour gives it, or until an operator allows \
-            that the centre does (meshctl unlock).
+            the centre keep it: one of them has to be met before this server serves. After each start it waits until a \
+            neighbour gives the key, or until an operator allows that the centre does (meshctl unlock).
             """)
     var sealed = false
 
@@ -115,9 +115,8 @@ struct Join: ParsableCommand {
             throw Failure("\(ticket): \(error)")
         }
         let certificate = try useUp {
-            do { return try DataDirectory(directory).join(file, isSealed: sealed) } catch let error
-                as StoreError
-            {
+            let directory = DataDirectory(directory)
+            do { return try directory.join(file, isSealed: sealed) } catch let error as StoreError {
                 throw Failure("\(error)")
             }
         }

@@ -8,8 +8,8 @@ internal import MeshCrypto
 /// Where this server's own records are sealed these keys are too: whoever carries off all servers
 /// of a site opens none.
 package struct Deposits: Sendable {
-    /// Most keys of one server, which has one for as long as it is that server. Where more come, the
-    /// first stay: whoever has a copy of its disk pushes out none of them.
+    /// Most keys of one server, which has one for as long as it is that server. Where more come,
+    /// the first stay: whoever has a copy of its disk pushes out none of them.
     package static let perNodeMax = 4
 
     private let notes: Notes
