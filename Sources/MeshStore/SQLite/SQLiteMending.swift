@@ -45,6 +45,7 @@ enum SQLiteMending {
     /// Looks at what is of no table: the first page, and the list of pages that are free. What is
     /// out of order there is made anew with the whole file.
     static func lookAtFile(_ db: Database) throws {
+        try SchemaText.right(db)
         if try PageLayer.hasRoom(db.sqliteConnection) && isInOrder("sqlite_master", db) { return }
         try db.execute(sql: "VACUUM")
         guard try PageLayer.hasRoom(db.sqliteConnection) && isInOrder("sqlite_master", db) else {

@@ -29,9 +29,7 @@ package final class SQLiteRecords: RecordStore {
         var mended: Set<Damage> = []
     }
 
-    /// Opens or creates the database.
-    ///
-    /// - Parameter seal: under which records lie in their rows; nil for none.
+    /// Opens or creates the database; `seal` is that of its records, nil for none.
     package init(
         path: String, trust: TrustDirectory, seal: StorageSeal? = nil
     ) throws(StoreError) {
@@ -41,7 +39,9 @@ package final class SQLiteRecords: RecordStore {
             let ballast = Ballast(path: path + "-ballast")
             watch = try PageLayer.watch(path)
             pool = try ballast.opening {
-                try DatabasePool(path: path, configuration: Schema.configuration())
+                try SchemaText.opening(path) {
+                    try DatabasePool(path: path, configuration: Schema.configuration())
+                }
             }
             try Schema.prepare(pool)
             try self.seal.match(pool, path)

@@ -17,7 +17,7 @@ enum Schema {
     /// Counts changes of the layout; kept in `PRAGMA user_version`.
     static let version = 9
 
-    private static let tables = """
+    static let tables = """
         CREATE TABLE meta(name TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID;
         CREATE TABLE epoch(name BLOB PRIMARY KEY, start INTEGER NOT NULL) WITHOUT ROWID;
         CREATE TABLE scope(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, sum INTEGER NOT NULL);
@@ -75,6 +75,7 @@ enum Schema {
             try db.execute(sql: "PRAGMA mmap_size = 0")
             if !db.configuration.readonly {
                 try db.execute(sql: "PRAGMA auto_vacuum = incremental")
+                try SchemaText.right(db)
             }
         }
         return configuration
