@@ -270,6 +270,11 @@ package struct DialPlan: Sendable {
         }
     }
 
+    /// A dial has met a node that gets no link: what failed there before still counts.
+    package mutating func met(_ node: NodeID, at address: Address) {
+        targets[address]?.node = node
+    }
+
     /// A dial led to a link.
     package mutating func linked(_ address: Address, to node: NodeID, now: Instant) {
         guard var target = targets[address] else { return }

@@ -231,6 +231,7 @@ extension Engine {
                     own.isApproved
                     ? "who answers there is turned away" : "this server waits to be approved"
                 let failure = DialFailure(.certificateRefused, reason)
+                dials.met(peer.certificate.node, at: address)
                 dials.failed(address, failure, now: now)
             }
             return

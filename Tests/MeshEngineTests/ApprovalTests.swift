@@ -83,6 +83,12 @@ import Testing
         #expect(bench.wait(12).closed.contains(id))
     }
 
+    @Test func `calls ever more seldom, down to twice a minute`() {
+        var bench = Bench(box, seeds: ["h:7374"])
+        #expect((4...8).contains(bench.dials(own, seconds: 60)))
+        #expect((6...15).contains(bench.dials(own, seconds: 300)))
+    }
+
     @Test func `leaves room for others, however many identities are made with its ticket`() {
         var bench = Bench(own)
         func call(_ card: Certificate) {

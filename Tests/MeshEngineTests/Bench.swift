@@ -52,6 +52,18 @@ struct Bench: ~Copyable {
         return give(.ingested(id, ticket, outcome))
     }
 
+    /// Time goes by, and whoever is dialled is that peer, whose link ends at once.
+    ///
+    /// - Returns: how often it was dialled.
+    mutating func dials(_ peer: Certificate, seconds: Int) -> Int {
+        (0..<seconds).count { _ in
+            guard wait(1).dialled == ["h:7374"] else { return false }
+            let (id, _) = link(peer, dialled: true)
+            _ = give(.linkDown(id, reason: "closed"))
+            return true
+        }
+    }
+
     mutating func wait(_ seconds: Double) -> [Effect] {
         var effects: [Effect] = []
         for _ in 0..<Int(seconds * 5) {

@@ -76,6 +76,13 @@ import Testing
         #expect(effects.closed == [again])
     }
 
+    @Test func `dials a seed at which a revoked node answers once in ten minutes`() {
+        var bench = Bench(own, seeds: ["h:7374"])
+        _ = bench.give(.revoked([revocation(of: peer)]))
+        #expect((1...3).contains(bench.dials(peer, seconds: 550)))
+        #expect((1...2).contains(bench.dials(peer, seconds: 600)))
+    }
+
     @Test func `tells servers of another site at once who of theirs was revoked`() {
         var bench = Bench(third)
         let known = bench.give(.known([KnownNode(peer)]))

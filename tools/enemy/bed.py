@@ -12,7 +12,8 @@ import tempfile
 import time
 
 TOP = pathlib.Path(__file__).resolve().parent.parent.parent
-BIN = pathlib.Path(os.environ.get("MESH_BIN", TOP / ".build/debug"))
+# Not for the servers: to them it would be a setting.
+BIN = pathlib.Path(os.environ.pop("MESH_BIN", TOP / ".build/debug"))
 PATIENCE = 20
 
 

@@ -160,11 +160,11 @@ def take_the_disk_out_of_a_box(bed):
         if path.is_file():
             held = path.read_bytes()
             expect(not any(key in held for key in secrets.values()), f"{path.name} holds a key")
-    done = subprocess.run([BIN / "meshd", "--data", till.data, "--discovery-enabled", "false"], capture_output=True, text=True)
+    done = subprocess.run([BIN / "meshd", "--data", till.data, "--discovery-enabled", "false"], capture_output=True, text=True, timeout=20)
     expect(done.returncode != 0 and "node.key is missing" in done.stderr + done.stdout, done.stderr + done.stdout)
     (vault / "node.key").chmod(0o444)
     done = subprocess.run(["env", f"CREDENTIALS_DIRECTORY={vault}", BIN / "meshd", "--data", till.data, "--discovery-enabled", "false"],
-                          capture_output=True, text=True)
+                          capture_output=True, text=True, timeout=20)
     expect(done.returncode != 0 and "others may read the key" in done.stderr + done.stdout, done.stderr + done.stdout)
 
 
