@@ -177,6 +177,23 @@ def have_a_key_kept_that_is_not_ones_own(bed):
     link.close()
 
 
+def change_the_meshs_keys_under_a_sealed_server(bed):
+    """A new root document has a sealed server begin anew: it keeps its key, though nobody is there who would give it."""
+    centre = bed.server("centre", "hq", "--central")
+    path = bed.ticket("safe", "s1")
+    safe = Server(bed, "safe", "s1", (bed.port, bed.port + 1), centre.ports[0])
+    bed.port += 2
+    bed.run("join", path, "--sealed", "--data", safe.data)
+    bed.servers.append(safe)
+    safe.start()
+    expect(until(lambda: centre.state("safe") == ["alive"]), "it has no link")
+    process = safe.process.pid
+    done = centre.ctl("keys", "rotate", "enrol", "--keys", bed.keys, "--confirm", "enemy")
+    expect(done.returncode == 0, done.stdout + done.stderr)
+    expect(serves(safe, b'"version":2'), "it does not begin anew")
+    said = pathlib.Path(f"{safe.data}.log").read_text()
+    expect(said.count("meshd: locked") == 1 and safe.process.pid == process, said[-600:])
+
 
 CASES = [change_the_meshs_keys_under_a_sealed_server, join_sealed_and_wait_for_approval,
          copy_a_sealed_server_and_ask_first, carry_a_sealed_server_off, have_a_key_kept_that_is_not_ones_own]
