@@ -47,6 +47,15 @@ struct HTTPConnection: Sendable {
 
     let endpoint: Endpoint
 
+    /// What a failed connection says to a person.
+    private static func reason(_ error: any Error, at endpoint: Endpoint) -> String {
+        let first = (error as? NIOConnectionError)?.connectionErrors.first?.error ?? error
+        let why = (first as? IOError).map { String(cString: strerror($0.errnoCode)) } ?? "\(first)"
+        guard case .socket(let path) = endpoint else { return why }
+        return
+            "\(path): \(why) (is meshd running? One that is locked opens no socket, and its log says so)"
+    }
+
     /// Sends a call and gives the parts of its answer as they come.
     ///
     /// - Throws: `ClientError.unreachable` where nobody answers.
@@ -71,7 +80,7 @@ struct HTTPConnection: Sendable {
                 host = name.contains(":") ? "[\(name)]:\(port)" : "\(name):\(port)"
             }
         } catch {
-            throw ClientError.unreachable("\(error)")
+            throw ClientError.unreachable(Self.reason(error, at: endpoint))
         }
         continuation.onTermination = { _ in channel.close(promise: nil) }
         var headers = HTTPHeaders([
