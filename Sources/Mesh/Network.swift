@@ -17,10 +17,6 @@ internal import Synchronization
 
 extension MeshNode {
     func linkPort() -> LinkPort {
-        let identity = store.identity
-        let link = LinkIdentity(
-            certificate: identity.certificate, key: identity.linkKey, root: identity.root,
-            secrets: identity.secrets, version: meshVersion)
         let callbacks = LinkCallbacks(
             established: { connection, peer in self.established(connection, peer) },
             message: { connection, bytes in self.received(connection, bytes) },
@@ -30,7 +26,7 @@ extension MeshNode {
                     self.logger.error("A root document cannot be kept: \(error)")
                 }
             })
-        return LinkPort(group: group, identity: link, callbacks: callbacks)
+        return LinkPort(group: group, identity: store.identity.ofLinks, callbacks: callbacks)
     }
 
     /// Opens the port of links and the port of datagrams, which have one number.
@@ -151,13 +147,7 @@ extension MeshNode {
     }
 
     func beaconPort() -> BeaconPort {
-        var settings = BeaconPort.Group()
-        settings.v4 = configuration.beaconGroup
-        settings.v6 = configuration.beaconGroup6
-        settings.port = configuration.beaconPort
-        settings.ttl = configuration.beaconTTL
-        settings.interfaces = configuration.interfaces
-        return BeaconPort(group: group, settings: settings) { self.heard($0) }
+        BeaconPort(group: group, settings: configuration.beacons) { self.heard($0) }
     }
 
     /// Whether beacons are sent and heard.

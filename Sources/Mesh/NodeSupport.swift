@@ -6,6 +6,7 @@ internal import Glibc
 package import MeshCore
 package import MeshDiscovery
 package import MeshEngine
+internal import MeshLink
 package import MeshMembership
 package import MeshStore
 internal import MeshTransport
@@ -181,5 +182,27 @@ final class LinkTable: Sendable {
     /// - Returns: whether it was there.
     func remove(_ id: LinkID) -> Bool {
         connections.withLock { $0.removeValue(forKey: id) } != nil
+    }
+}
+
+extension MeshConfiguration {
+    /// Where beacons are sent and heard.
+    var beacons: BeaconPort.Group {
+        var settings = BeaconPort.Group()
+        settings.v4 = beaconGroup
+        settings.v6 = beaconGroup6
+        settings.port = beaconPort
+        settings.ttl = beaconTTL
+        settings.interfaces = interfaces
+        return settings
+    }
+}
+
+extension DataDirectory.Identity {
+    /// What both ends of a link prove to each other.
+    var ofLinks: LinkIdentity {
+        LinkIdentity(
+            certificate: certificate, key: linkKey, root: root, secrets: secrets,
+            version: meshVersion)
     }
 }

@@ -214,9 +214,6 @@ public final class Unlocking: Sendable {
         _ identity: DataDirectory.Identity, _ connections: LinkTable,
         _ feed: AsyncStream<Item>.Continuation
     ) -> LinkPort {
-        let link = LinkIdentity(
-            certificate: identity.certificate, key: identity.linkKey, root: identity.root,
-            secrets: identity.secrets, version: meshVersion)
         let (directory, logger) = (configuration.directory, logger)
         let callbacks = LinkCallbacks(
             established: { connection, peer in
@@ -237,22 +234,16 @@ public final class Unlocking: Sendable {
                     logger.error("A root document cannot be kept: \(error)")
                 }
             })
-        return LinkPort(group: group, identity: link, callbacks: callbacks)
+        return LinkPort(group: group, identity: identity.ofLinks, callbacks: callbacks)
     }
 
     /// Hears where servers of the mesh are; sends nothing.
     private func beaconPort(
         _ identity: DataDirectory.Identity, _ feed: AsyncStream<Item>.Continuation
     ) -> BeaconPort {
-        var settings = BeaconPort.Group()
-        settings.v4 = configuration.beaconGroup
-        settings.v6 = configuration.beaconGroup6
-        settings.port = configuration.beaconPort
-        settings.ttl = configuration.beaconTTL
-        settings.interfaces = configuration.interfaces
         let budget = Mutex(Budget(perSecond: 50))
         let (ttl, lowest) = (configuration.beaconTTL, EngineLimits().beaconPortMin)
-        return BeaconPort(group: group, settings: settings) { arrival in
+        return BeaconPort(group: group, settings: configuration.beacons) { arrival in
             guard budget.withLock({ $0.take(at: ContinuousClock.now) }),
                 let beacon = try? Beacon(
                     decoding: arrival.bytes, mesh: identity.root.meshID,

@@ -3,7 +3,7 @@
 package import MeshCore
 internal import MeshCrypto
 
-/// An operator's word that a certificate was made on the box for which its ticket was meant.
+/// What names a certificate: people compare it, and an operator approves the certificate by it.
 ///
 /// A ticket is a secret until it is used, and can be copied on its way. Where that matters the
 /// ticket asks for approval: its certificate counts for nothing until an enrol key has signed the

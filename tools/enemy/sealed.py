@@ -27,6 +27,15 @@ def holds(server, text):
     return [path.name for path in server.data.rglob("*") if path.is_file() and text in path.read_bytes()]
 
 
+def sealed(bed, ticket, centre):
+    """A server that has joined with a ticket, its records to be sealed, and what was said to that."""
+    safe = Server(bed, "safe", "s1", (bed.port, bed.port + 1), centre.ports[0])
+    bed.port += 2
+    joined = bed.run("join", ticket, "--sealed", "--data", safe.data)
+    bed.servers.append(safe)
+    return safe, joined.stdout
+
+
 def as_the_box(server, ticket):
     """A peer of ours with the keys of a server's disk."""
     thief = Identity.__new__(Identity)
@@ -60,11 +69,7 @@ def carry_a_sealed_server_off(bed):
     plain = bed.server("plain", "s1", seed=centre.ports[0], options=("--discovery-interfaces", "lo"))
     path = bed.ticket("safe", "s1")
     ticket = Ticket(path)
-    safe = Server(bed, "safe", "s1", (bed.port, bed.port + 1), centre.ports[0])
-    bed.port += 2
-    bed.run("join", path, "--sealed", "--data", safe.data)
-    bed.servers.append(safe)
-    safe.start()
+    safe = sealed(bed, path, centre)[0].start()
     put = safe.http("PUT", "/v1/records/books/secret", SECRET, TEXT)
     expect(until(lambda: safe.http("PUT", "/v1/records/books/secret", SECRET, TEXT)[0] in (200, 201)), f"it cannot write: {put}")
     expect(until(lambda: plain.http("GET", "/v1/records/books/secret")[2] == SECRET), "its neighbour does not get it")
@@ -121,11 +126,7 @@ def copy_a_sealed_server_and_ask_first(bed):
     centre = bed.server("centre", "hq", "--central")
     path = bed.ticket("safe", "s1")
     ticket = Ticket(path)
-    safe = Server(bed, "safe", "s1", (bed.port, bed.port + 1), centre.ports[0])
-    bed.port += 2
-    bed.run("join", path, "--sealed", "--data", safe.data)
-    bed.servers.append(safe)
-    safe.start()
+    safe = sealed(bed, path, centre)[0].start()
     name = bytes.fromhex((safe.data / "sealed").read_text().strip())
     thief = as_the_box(safe, ticket)
     safe.stop()
@@ -144,10 +145,8 @@ def join_sealed_and_wait_for_approval(bed):
     """A box that is to be sealed and approved serves once both have come, in whatever order."""
     centre = bed.server("centre", "hq", "--central")
     path = bed.ticket("safe", "s1", "--needs-approval")
-    safe = Server(bed, "safe", "s1", (bed.port, bed.port + 1), centre.ports[0])
-    bed.port += 2
-    shown = bed.run("join", path, "--sealed", "--data", safe.data).stdout.split("fingerprint: ")[1].split()[0]
-    bed.servers.append(safe)
+    safe, said = sealed(bed, path, centre)
+    shown = said.split("fingerprint: ")[1].split()[0]
     safe.start_locked()
     expect(until(lambda: "s1/safe" in centre.ctl("approve", "--keys", bed.keys).stdout), "it is not shown")
     done = centre.ctl("approve", "--keys", bed.keys, shown)
@@ -181,11 +180,7 @@ def change_the_meshs_keys_under_a_sealed_server(bed):
     """A new root document has a sealed server begin anew: it keeps its key, though nobody is there who would give it."""
     centre = bed.server("centre", "hq", "--central")
     path = bed.ticket("safe", "s1")
-    safe = Server(bed, "safe", "s1", (bed.port, bed.port + 1), centre.ports[0])
-    bed.port += 2
-    bed.run("join", path, "--sealed", "--data", safe.data)
-    bed.servers.append(safe)
-    safe.start()
+    safe = sealed(bed, path, centre)[0].start()
     expect(until(lambda: centre.state("safe") == ["alive"]), "it has no link")
     process = safe.process.pid
     done = centre.ctl("keys", "rotate", "enrol", "--keys", bed.keys, "--confirm", "enemy")
