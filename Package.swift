@@ -34,7 +34,6 @@ let package = Package(
             url: "https://github.com/apple/swift-configuration", exact: "1.4.0",
             traits: ["JSON", "YAML", "CommandLineArguments"]),
         .package(url: "https://github.com/groue/GRDB.swift", exact: "7.10.0"),
-        .package(url: "https://github.com/hummingbird-project/hummingbird", exact: "2.28.1"),
     ],
     targets: [
         // Below the line: values and functions. No async, clock, chance, log, socket, Foundation.
@@ -98,8 +97,9 @@ let package = Package(
                 "MeshMembership",
                 "MeshContent", "MeshEngine", "MeshStore", "Mesh", "MeshAPI",
                 .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
                 .product(name: "NIOHTTP1", package: "swift-nio"),
-                .product(name: "Hummingbird", package: "hummingbird"),
+                .product(name: "Logging", package: "swift-log"),
             ]),
         target(
             "MeshClient",
@@ -212,7 +212,10 @@ let package = Package(
             ], swiftSettings: settings),
         .testTarget(
             name: "MeshHTTPTests",
-            dependencies: ["MeshHTTP"], swiftSettings: settings),
+            dependencies: [
+                "MeshAPI", "MeshHTTP", .product(name: "NIOHTTP1", package: "swift-nio"),
+            ],
+            swiftSettings: settings),
         .testTarget(
             name: "MeshSimulatorTests", dependencies: ["MeshCore", "MeshCrypto", "MeshSimulator"],
             swiftSettings: settings),

@@ -132,9 +132,9 @@ public final class MeshNode: Sendable {
             _ = feed.yield(.input(.revoked(list)))
             content.readAnew()
         }
-        observers.changed = { position in
-            hub.advance(to: position)
-            content.changed()
+        observers.changed = { news in
+            hub.advance(to: news.through)
+            content.changed(news)
         }
         observers.failed = { error in
             self.failure.withLock { $0 = error }

@@ -79,17 +79,17 @@ public struct RecordView: Codable, Sendable {
 
     /// Fills in a version.
     public init(
-        scope: String, key: String, contentType: String, body: Data, etag: String,
+        scope: String, key: String, contentType: String, body: [UInt8], etag: String,
         deleted: Bool, author: String, sequence: UInt64, writtenMs: UInt64, siblings: Int,
         twin: Bool? = nil, cursor: String?
     ) {
         self.scope = scope
         self.key = key
         self.contentType = contentType
-        if let text = String(data: body, encoding: .utf8) {
+        if let text = String(validating: body, as: UTF8.self) {
             self.text = text
         } else {
-            base64 = body.base64EncodedString()
+            base64 = Data(body).base64EncodedString()
         }
         self.etag = etag
         self.deleted = deleted

@@ -141,6 +141,17 @@ public struct NodeClient: Sendable {
         return try Self.decode(try await connection.answer(call))
     }
 
+    /// Takes a batch whose JSON is written already; says nothing of its writes but that they are
+    /// durable.
+    public func batch(json: [UInt8], idempotencyKey: String) async throws {
+        var call = Call(method: "POST", path: "/v1/batch", body: json)
+        call.headers = [
+            ("Content-Type", "application/json"), ("Prefer", "return=minimal"),
+            ("Idempotency-Key", idempotencyKey),
+        ]
+        _ = try await connection.answer(call)
+    }
+
     /// A page of records in key order.
     public func list(
         _ namespace: String, prefix: String = "", after: String? = nil, limit: Int = 500,

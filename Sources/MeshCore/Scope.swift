@@ -92,6 +92,9 @@ public struct Scope: Hashable, Comparable, Sendable {
         self.init(namespace: String(text[..<at]), audience: audience)
     }
 
+    /// Whether it is the mesh's own, and no app's.
+    public var isOfMesh: Bool { namespace.utf8.first == UInt8(ascii: "_") }
+
     /// Orders by namespace, then audience.
     public static func < (lhs: Scope, rhs: Scope) -> Bool {
         lhs.namespace != rhs.namespace

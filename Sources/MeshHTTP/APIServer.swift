@@ -1,15 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import Foundation
-internal import HTTPTypes
-internal import Hummingbird
-internal import HummingbirdCore
 public import Logging
 public import Mesh
 internal import MeshAPI
 internal import MeshCore
 internal import MeshStore
 internal import NIOCore
+internal import NIOPosix
 
 /// Where the HTTP API is served.
 public struct APIConfiguration: Sendable {
@@ -74,6 +72,9 @@ public struct APIServer: Sendable {
     private let configuration: APIConfiguration
     private let logger: Logger
     private let limits: APILimits
+    private let dates = HTTPDates()
+    /// Reads that take long wait for the disk here, and nobody else waits for them.
+    private let readers = NIOThreadPool(numberOfThreads: 4)
 
     /// Makes a server for a node.
     public init(node: MeshNode, configuration: APIConfiguration, logger: Logger) {
@@ -93,16 +94,18 @@ public struct APIServer: Sendable {
     /// - Parameter ready: called for each endpoint once it is open.
     public func run(ready: @escaping @Sendable () async -> Void) async throws {
         if let refusal = configuration.refusal { throw APIError(reason: refusal) }
+        readers.start()
+        defer { readers.shutdownGracefully { _ in } }
         try await withThrowingTaskGroup(of: Void.self) { tasks in
             tasks.addTask { try await serveSocket(ready: ready) }
             for (listen, face) in [
-                (configuration.listen, Face.apps), (configuration.contentListen, .content),
+                (configuration.listen, Service.Face.apps), (configuration.contentListen, .content),
             ] {
                 guard let address = listen.flatMap({ Address($0) }) else { continue }
                 let (host, port) = (address.bareHost, Int(address.port))
                 // A host that has no IPv4 yet knows the name by IPv6 alone.
                 let known = host == "localhost" ? "127.0.0.1" : host
-                tasks.addTask { try await serve(.hostname(known, port: port), face, ready: ready) }
+                tasks.addTask { try await serve(.tcp(host: known, port: port), face, ready: ready) }
             }
             try await tasks.waitForAll()
         }
@@ -113,106 +116,37 @@ public struct APIServer: Sendable {
         unlink(path)
         // The socket is made under this mask, so that it is never open to others, not for a moment.
         let mask = umask(0o177)
-        try await serve(.unixDomainSocket(path: path), .operators) {
+        try await serve(.unix(path: path), .operators) {
             umask(mask)
             chmod(path, 0o600)
             await ready()
         }
     }
 
-    /// Whom an endpoint serves.
-    private enum Face {
-        case operators, apps, content
-
-        /// What an operator changes where the endpoint cannot be opened.
-        func setting(_ configuration: APIConfiguration) -> String {
-            switch self {
-            case .operators: "the admin socket \(configuration.adminSocket)"
-            case .apps: "http.listen: \(configuration.listen ?? "-")"
-            case .content: "content.listen: \(configuration.contentListen ?? "-")"
-            }
+    /// What an operator changes where the endpoint cannot be opened.
+    private func setting(_ face: Service.Face) -> String {
+        switch face {
+        case .operators: "the admin socket \(configuration.adminSocket)"
+        case .apps: "http.listen: \(configuration.listen ?? "-")"
+        case .content: "content.listen: \(configuration.contentListen ?? "-")"
         }
     }
 
     private func serve(
-        _ address: BindAddress, _ face: Face, ready: @escaping @Sendable () async -> Void
+        _ endpoint: Endpoint, _ face: Service.Face, ready: @escaping @Sendable () async -> Void
     ) async throws {
-        let gate = Gatekeeper(
-            store: node.store, isAdminSocket: face == .operators, configuration: configuration)
-        let responder = CallbackResponder<MeshRequestContext> { request, context in
-            var response = try await answer(request, context, gate, face)
-            for field in Gatekeeper.answerFields { response.headers[field.name] = field.value }
-            for field in gate.crossOriginFields(request.head) {
-                response.headers[field.name] = field.value
-            }
-            return response
-        }
-        var decoding = HTTP1Channel.Configuration.DecoderConfiguration()
-        decoding.maxHeaderFieldSize = 8 * 1024
-        decoding.maxHeaderListSize = 32 * 1024
-        decoding.maxHeaderFieldCount = 64
-        let (content, isOpen) = (node.content, configuration.contentOpen)
-        let servesContent = face != .apps || configuration.contentListen == nil
-        let connections = limits.connections
-        let handlers: @Sendable () -> [any RemovableChannelHandler] = {
-            // The operator's socket is the operator's alone.
-            (face == .operators ? [] : [ConnectionGuard(connections: connections)])
-                + (servesContent
-                    ? [
-                        ContentHandler(
-                            content: content, gate: gate, isOpen: isOpen, connections: connections)
-                    ] : [])
-        }
-        let channel = HTTP1Channel.Configuration(
-            additionalChannelHandlers: handlers(),
-            idleTimeout: .seconds(120), httpDecoderConfiguration: decoding)
-        let application = Application(
-            responder: responder, server: .http1(configuration: channel),
-            configuration: ApplicationConfiguration(address: address, serverName: "meshd"),
-            onServerRunning: { _ in await ready() }, logger: quiet)
-        do { try await application.run() } catch let error as IOError {
-            let why = String(cString: strerror(error.errnoCode))
-            throw APIError(reason: "\(face.setting(configuration)): \(why)")
-        }
-    }
-
-    private func answer(
-        _ request: Request, _ context: MeshRequestContext, _ gate: Gatekeeper, _ face: Face
-    ) async throws -> Response {
+        let service = Service(
+            node: node,
+            gate: Gatekeeper(
+                store: node.store, isAdminSocket: face == .operators, configuration: configuration),
+            face: face, configuration: configuration, limits: limits, readers: readers,
+            dates: dates)
         do {
-            if request.uri.path == "/healthz" { return Routes.plain("ok\n") }
-            if let fields = try gate.preflight(request.head) {
-                return Response(status: .noContent, headers: fields)
-            }
-            let access = try gate.access(request.head, from: context.remoteAddress)
-            // The operator's socket is no place that anybody takes.
-            guard face == .operators || limits.connections.greet(context.connection) else {
-                throw Problem.overLimit
-            }
-            let bodies = Claim(on: limits.bodies, for: access.owner)
-            defer { bodies.release() }
-            let routes = Routes(node: node, bodies: bodies, feeds: limits.feeds)
-            if face == .content {
-                throw Problem.notFound("there is only /content here; the API is on http.listen")
-            }
-            if request.uri.path == "/metrics", request.method == .get {
-                try access.demandMesh()
-                return Routes.plain(
-                    try await routes.metrics(), type: "text/plain; version=0.0.4")
-            }
-            return try await routes.respond(request, access)
-        } catch let problem as Problem {
-            return Routes.answer(problem)
-        } catch let error as StoreError {
-            return Routes.answer(Problem(error))
+            try await HTTPServer(service: service, endpoint: endpoint).run(ready: ready)
+        } catch let error as IOError {
+            let why = String(cString: strerror(error.errnoCode))
+            throw APIError(reason: "\(setting(face)): \(why)")
         }
-    }
-
-    private var quiet: Logger {
-        var logger = logger
-        // What ends a server is thrown, and said once by whoever runs it.
-        logger.logLevel = .critical
-        return logger
     }
 }
 

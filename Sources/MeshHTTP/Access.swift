@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 
-internal import HTTPTypes
-internal import Hummingbird
 internal import MeshAPI
 internal import MeshCore
 internal import MeshReplication
@@ -41,22 +39,13 @@ enum Access: Sendable {
         }
     }
 
+    func demandAdmin() throws {
+        guard isAdmin else { throw Problem.forbidden("only on the admin socket") }
+    }
+
     func mayWrite(_ namespace: String) -> Bool {
         guard case .token(_, let grants) = self else { return true }
         return grants.contains { $0.covers(namespace) && $0.mayWrite }
-    }
-}
-
-/// The context of one request: where it came from.
-struct MeshRequestContext: RequestContext {
-    var coreContext: CoreRequestContextStorage
-    let remoteAddress: SocketAddress?
-    let connection: Connections.ID
-
-    init(source: ApplicationRequestContextSource) {
-        coreContext = .init(source: source)
-        remoteAddress = source.channel.remoteAddress
-        connection = ObjectIdentifier(source.channel)
     }
 }
 
@@ -83,6 +72,22 @@ extension Problem {
     static let overLimit = Problem(
         code: "busy", title: "Too busy", status: 503,
         detail: "this host, or all together, have as many connections as they may")
+
+    static func tooLarge(_ what: String, _ limit: Int) -> Problem {
+        Problem(
+            code: "too_large", title: "Too large", status: 413,
+            detail: "\(what); at most \(limit)")
+    }
+
+    static func tooSlow(_ seconds: Int64) -> Problem {
+        Problem(
+            code: "too_slow", title: "Too slow", status: 408,
+            detail: "the body took more than \(seconds) s")
+    }
+
+    static let tooManyBodies = Problem(
+        code: "busy", title: "Too busy", status: 503,
+        detail: "too many bodies are on their way; try again")
 
     /// The one table from the store's errors to answers.
     init(_ error: StoreError) {

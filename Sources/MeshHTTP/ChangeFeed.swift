@@ -44,7 +44,9 @@ struct ChangeFeed {
         } else {
             view = routes.viewGone(change)
         }
-        let line = try MeshJSON.encode(view)
+        var writer = JSONWriter()
+        view.write(to: &writer)
+        let line = writer.bytes
         if isNDJSON {
             buffer.writeBytes(line)
             buffer.writeString("\n")

@@ -5,15 +5,14 @@ internal import Glibc
 internal import MeshCore
 internal import NIOCore
 internal import NIOHTTP1
-internal import NIOHTTPTypes
 
 /// Turns connections away before descriptors run out, and those that bring no request.
 ///
 /// Without a descriptor the server could not accept anything any more, links of neighbours and the
 /// files of its database among it.
 final class ConnectionGuard: ChannelInboundHandler, RemovableChannelHandler {
-    typealias InboundIn = HTTPRequestPart
-    typealias InboundOut = HTTPRequestPart
+    typealias InboundIn = HTTPServerRequestPart
+    typealias InboundOut = HTTPServerRequestPart
 
     private let connections: Connections
     private var isIn = false

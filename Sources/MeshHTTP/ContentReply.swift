@@ -2,39 +2,19 @@
 
 internal import Foundation
 internal import Glibc
-internal import HTTPTypes
 internal import Mesh
 internal import MeshAPI
 internal import NIOCore
+internal import NIOHTTP1
 
-/// What a request for a file is answered: status, fields, and the part of a file, opened.
-struct ContentReply {
-    /// A file, open, and what of it is to be sent.
-    struct File {
-        let handle: NIOFileHandle
-        let range: Range<Int>
-
-        func close() { try? handle.close() }
-    }
-
-    var status: String
-    var headers: [(String, String)] = []
-    var file: File?
-    var body: [UInt8] = []
-
-    init(_ problem: Problem) {
-        status = "\(problem.status) \(problem.title)"
-        body = Array((try? MeshJSON.encode(problem)) ?? Data())
-        headers = [
-            ("Content-Type", "application/problem+json"), ("Content-Length", "\(body.count)"),
-        ]
-        if problem.status == 401 { headers.append(("WWW-Authenticate", "Bearer")) }
-    }
-
+/// Serves `/content/CHANNEL/PATH` from disk, by `sendfile`: a file's bytes go from the page cache to
+/// the socket without passing through this process.
+enum ContentReply {
     /// Looks the file up in what is served, and answers conditions and ranges (RFC 9110, §13, §14).
-    init(to head: HTTPRequest, _ served: [String: ServedRelease]) throws {
-        let target = head.path ?? "/"
-        let path = target.split(separator: "?", maxSplits: 1).first.map(String.init) ?? target
+    static func response(
+        to request: Request, _ served: [String: ServedRelease]
+    ) throws -> Response {
+        let path = request.path
         guard let decoded = path.removingPercentEncoding, !decoded.utf8.contains(0) else {
             throw Problem.bad("bad_path", "the path has a malformed percent escape")
         }
@@ -47,9 +27,7 @@ struct ContentReply {
         let isFolder = name.isEmpty || name.hasSuffix("/")
         // Links relative to a folder's page want the slash.
         if parts.count < 2 || (!isFolder && release.file(name + "/index.html") != nil) {
-            status = "308 Permanent Redirect"
-            headers = [("Location", path + "/"), ("Content-Length", "0")]
-            return
+            return Response(status: .permanentRedirect, headers: [.location: path + "/"])
         }
         guard let found = release.file(isFolder ? name + "index.html" : name) else {
             throw Problem.notFound("release \(release.number) has no file '\(name)'")
@@ -59,44 +37,41 @@ struct ContentReply {
                 code: "damaged", title: "Being mended", status: 503,
                 detail: "the file has changed on disk and is fetched anew")
         }
-        status = "200 OK"
-        headers = [
-            ("ETag", "\"\(found.etag)\""), ("Mesh-Release", "\(release.number)"),
-            ("Accept-Ranges", "bytes"), ("Cache-Control", "no-cache"),
+        let fields: Fields = [
+            .eTag: "\"\(found.etag)\"", .release: "\(release.number)", .acceptRanges: "bytes",
+            .cacheControl: "no-cache",
         ]
-        let wanted = head.headerFields[.ifNoneMatch]
+        let wanted = request.headers[.ifNoneMatch]
         if let wanted, wanted == "*" || wanted.contains("\"\(found.etag)\"") {
-            status = "304 Not Modified"
-            return
+            return Response(status: .notModified, headers: fields)
         }
-        headers.append(("Content-Type", MediaType.of(found.path)))
-        try open(found, head)
+        return try open(found, request, fields)
     }
 
-    private mutating func open(_ found: ServedRelease.File, _ head: HTTPRequest) throws {
+    private static func open(
+        _ found: ServedRelease.File, _ request: Request, _ fields: Fields
+    ) throws -> Response {
+        var response = Response(status: .ok, headers: fields)
+        response.headers[.contentType] = MediaType.of(found.path)
         var range = 0..<found.byteCount
         // A range of another version of the file would be of use to nobody (If-Range).
-        let isSame = head.headerFields[.ifRange].map { $0 == "\"\(found.etag)\"" } ?? true
-        if let text = head.headerFields[.range], isSame, head.method == .get {
+        let isSame = request.headers[.ifRange].map { $0 == "\"\(found.etag)\"" } ?? true
+        if let text = request.headers[.range], isSame, request.method == .GET {
             switch Self.range(text, of: found.byteCount) {
             case .whole: break
             case .part(let part):
                 range = part
-                status = "206 Partial Content"
-                headers.append(
-                    (
-                        "Content-Range",
-                        "bytes \(part.lowerBound)-\(part.upperBound - 1)/\(found.byteCount)"
-                    ))
+                response.status = .partialContent
+                response.headers[.contentRange] =
+                    "bytes \(part.lowerBound)-\(part.upperBound - 1)/\(found.byteCount)"
             case .outside:
-                status = "416 Range Not Satisfiable"
-                headers.append(("Content-Range", "bytes */\(found.byteCount)"))
-                headers.append(("Content-Length", "0"))
-                return
+                response.status = .rangeNotSatisfiable
+                response.headers[.contentRange] = "bytes */\(found.byteCount)"
+                return response
             }
         }
-        headers.append(("Content-Length", "\(range.count)"))
-        if head.method == .head { return }
+        response.headers[.contentLength] = "\(range.count)"
+        if request.method == .HEAD || range.isEmpty { return response }
         let descriptor = Glibc.open(found.place, O_RDONLY | O_NOFOLLOW | O_CLOEXEC)
         guard descriptor >= 0 else {
             throw Problem(
@@ -110,8 +85,9 @@ struct ContentReply {
                 code: "damaged", title: "Being mended", status: 503,
                 detail: "the file has changed on disk")
         }
-        file = File(
-            handle: NIOFileHandle(_deprecatedTakingOwnershipOfDescriptor: descriptor), range: range)
+        let handle = NIOFileHandle(_deprecatedTakingOwnershipOfDescriptor: descriptor)
+        response.body = .file(handle, range)
+        return response
     }
 
     enum Wanted: Equatable {

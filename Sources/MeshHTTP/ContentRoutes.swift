@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import Foundation
-internal import HTTPTypes
-internal import Hummingbird
+internal import NIOHTTP1
 internal import Mesh
 internal import MeshAPI
 internal import MeshContent
@@ -15,7 +14,9 @@ internal import NIOCore
 extension Routes {
     /// Most bytes of chunks in one request of a publisher.
     static let chunkBytesMax = 8 << 20
-    private static let uploadTimeout = Duration.seconds(120)
+    /// Most bytes of one request of a publisher.
+    static let publicationBytesMax = max(
+        chunkBytesMax, SignedRelease.byteCountMax + ContentSpecification.manifestBytesMax + 8)
 
     func content(_ request: Request, _ path: [String], _ access: Access) async throws -> Response {
         guard access.mayRead(ContentSpecification.namespace) else {
@@ -33,22 +34,22 @@ extension Routes {
     ) async throws -> Response {
         let rest = path.dropFirst(2).map { $0 }
         switch (request.method, rest.first, rest.count) {
-        case (.get, nil, 0):
+        case (.GET, nil, 0):
             let wall = UInt64(max(0, Date().timeIntervalSince1970 * 1000))
             let fresh = try await node.content.freshness(wall: wall)
             return try Self.json(
                 ContentView(channels: try await channels(), freshSeconds: fresh?.seconds))
-        case (.get, "manifests", 2):
+        case (.GET, "manifests", 2):
             guard let id = Hex.decode(rest[1]).flatMap({ Digest($0) }),
                 let bytes = try await node.content.manifest(id)
             else { throw Problem.notFound("there is no manifest \(rest[1]) here") }
             return Self.octets(bytes)
-        case (.get, "latest", 2):
+        case (.GET, "latest", 2):
             guard let signed = try await node.content.latest(rest[1]) else {
                 throw Problem.notFound("there is no channel '\(rest[1])'")
             }
             return Self.octets(signed.encoded)
-        case (.get, "releases", 3):
+        case (.GET, "releases", 3):
             guard let number = ReleaseNumber(rest[2]) else {
                 throw Problem.bad("bad_release", "'\(rest[2])' is not EPOCH.VERSION")
             }
@@ -56,35 +57,35 @@ extension Routes {
                 throw Problem.notFound("there is no release \(number) of '\(rest[1])' here")
             }
             return Self.octets(signed.encoded)
-        case (.get, "chunks", 2):
+        case (.GET, "chunks", 2):
             let (manifest, places) = try named(request, rest[1])
             guard let bytes = try await node.content.chunks(manifest, places) else {
                 throw Problem.notFound("these chunks are not here")
             }
             return Self.octets(bytes)
-        case (.post, "begin", 1): return try await begin(request, access)
-        case (.post, "chunks", 2): return try await chunks(request, rest[1], access)
-        case (.post, "commit", 1):
+        case (.POST, "begin", 1): return try await begin(request, access)
+        case (.POST, "chunks", 2): return try await chunks(request, rest[1], access)
+        case (.POST, "commit", 1):
             try demandWrite(access)
-            let bytes = try await body(request, upTo: SignedRelease.byteCountMax)
+            let bytes = try body(request, upTo: SignedRelease.byteCountMax)
             let number = try await node.content.commitPublication(bytes)
             return try Self.json(PublishedView(release: "\(number)"), status: .created)
-        case (.post, "rollback", 2):
+        case (.POST, "rollback", 2):
             guard access.isAdmin else { throw Problem.forbidden("only on the admin socket") }
             let release = try await node.content.rollBack(rest[1])
             return try Self.json(PublishedView(release: "\(release.number)"), status: .created)
-        case (.post, "verify", 2):
+        case (.POST, "verify", 2):
             guard access.isAdmin else { throw Problem.forbidden("only on the admin socket") }
             let (chunks, damaged) = try await node.content.verify(rest[1])
             return try Self.json(VerifyView(chunks: chunks, damaged: damaged))
-        default: throw Problem.notFound("there is no \(request.method) \(request.uri.path)")
+        default: throw Problem.notFound("there is no \(request.method.rawValue) \(request.path)")
         }
     }
 
     private static func octets(_ bytes: [UInt8]) -> Response {
         Response(
             status: .ok, headers: [.contentType: "application/octet-stream"],
-            body: ResponseBody(byteBuffer: ByteBuffer(bytes: bytes)))
+            body: .bytes(ByteBuffer(bytes: bytes)))
     }
 
     private func demandWrite(_ access: Access) throws {
@@ -98,7 +99,7 @@ extension Routes {
     private func begin(_ request: Request, _ access: Access) async throws -> Response {
         try demandWrite(access)
         let limit = SignedRelease.byteCountMax + ContentSpecification.manifestBytesMax + 8
-        let bytes = try await body(request, upTo: limit, within: Self.uploadTimeout)
+        let bytes = try body(request, upTo: limit)
         var reader = WireReader(bytes)
         let signed: [UInt8]
         let manifest: [UInt8]
@@ -119,7 +120,7 @@ extension Routes {
     ) async throws -> Response {
         try demandWrite(access)
         let (manifest, places) = try named(request, name)
-        let bytes = try await body(request, upTo: Self.chunkBytesMax, within: Self.uploadTimeout)
+        let bytes = try body(request, upTo: Self.chunkBytesMax)
         try await node.content.insert(manifest, places, bytes)
         return Response(status: .noContent)
     }
@@ -129,7 +130,7 @@ extension Routes {
         guard let manifest = Hex.decode(name).flatMap({ Digest($0) }) else {
             throw Problem.bad("bad_manifest", "'\(name)' is not the name of a manifest")
         }
-        let places = try (parameter(request, "places") ?? "").split(separator: ".").map { part in
+        let places = try (request.parameter("places") ?? "").split(separator: ".").map { part in
             let ends = part.split(separator: "-").compactMap { Int($0) }
             guard ends.count == 2, ends[0] >= 0, ends[0] < ends[1],
                 ends[1] <= ContentSpecification.chunksMax

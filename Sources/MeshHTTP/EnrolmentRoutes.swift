@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-internal import Hummingbird
+internal import NIOHTTP1
 internal import Mesh
 internal import MeshAPI
 internal import MeshCore
@@ -14,15 +14,15 @@ internal import MeshTrust
 extension Routes {
     func enrolments(_ request: Request, _ access: Access) async throws -> Response {
         switch request.method {
-        case .get:
+        case .GET:
             guard access.isAdmin || access.mayWrite(NamespacePolicy.meshNamespace) else {
                 throw Self.mayNotEnrol
             }
             return try Self.json(await waiting())
-        case .post:
+        case .POST:
             guard access.mayWrite(NamespacePolicy.meshNamespace) else { throw Self.mayNotEnrol }
-            return try approve(try await body(request, upTo: Certificate.byteCountMax))
-        default: throw Problem.notFound("there is no \(request.method) \(request.uri.path)")
+            return try approve(try body(request, upTo: Certificate.byteCountMax))
+        default: throw Problem.notFound("there is no \(request.method.rawValue) \(request.path)")
         }
     }
 

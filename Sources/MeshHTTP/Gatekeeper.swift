@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-internal import HTTPTypes
 internal import MeshAPI
 internal import MeshStore
 internal import NIOCore
+internal import NIOHTTP1
 
 /// Decides who a request is from, and turns away what a browser was tricked into sending.
 struct Gatekeeper: Sendable {
@@ -12,19 +12,19 @@ struct Gatekeeper: Sendable {
     let configuration: APIConfiguration
 
     func access(
-        _ head: HTTPRequest, from remote: SocketAddress?, isForDisplay: Bool = false
+        _ request: Request, isForDisplay: Bool = false
     ) throws -> Access {
         if isAdminSocket { return .admin }
-        try checkHost(head)
-        if !isForDisplay { try checkSite(head) }
-        if let header = head.headerFields[.authorization] {
+        try checkHost(request)
+        if !isForDisplay { try checkSite(request) }
+        if let header = request.headers[.authorization] {
             guard header.lowercased().hasPrefix("bearer "),
                 let token = try store.tokens.find(String(header.dropFirst(7)))
             else { throw Problem.unauthorised }
             return .token(token.name, token.grants)
         }
-        guard !configuration.loopbackNeedsToken, Self.isLoopback(remote?.ipAddress ?? ""),
-            !Self.isForwarded(head)
+        guard !configuration.loopbackNeedsToken, Self.isLoopback(request.remoteAddress?.ipAddress ?? ""),
+            !Self.isForwarded(request)
         else { throw Problem.unauthorised }
         return .local
     }
@@ -37,14 +37,14 @@ struct Gatekeeper: Sendable {
 
     /// Whether a proxy says that it passes on what another host asked. To this server it comes from
     /// loopback, but it has to bring a token like the host that it comes from.
-    static func isForwarded(_ head: HTTPRequest) -> Bool {
-        HTTPField.Name.ofProxies.contains { head.headerFields[$0] != nil }
+    static func isForwarded(_ request: Request) -> Bool {
+        FieldName.ofProxies.contains { request.headers[$0] != nil }
     }
 
     /// A name that a foreign page resolves to this host (DNS rebinding) is not one of ours; a page
     /// of another origin (CSRF) says so in `Origin`.
-    func checkHost(_ head: HTTPRequest) throws {
-        let authority = head.authority ?? ""
+    func checkHost(_ request: Request) throws {
+        let authority = request.authority
         let host = Self.host(of: authority)
         let isAddress =
             (try? SocketAddress(ipAddress: host, port: 0)) != nil || host == "localhost"
@@ -53,15 +53,15 @@ struct Gatekeeper: Sendable {
                 code: "host_refused", title: "Host refused", status: 403,
                 detail: "'\(host)' is not a name of this server (set http.hosts to add one)")
         }
-        guard let origin = head.headerFields[.origin], allowedOrigin(head) == nil else { return }
+        guard let origin = request.headers[.origin], allowedOrigin(request) == nil else { return }
         let stripped = origin.split(separator: "/", omittingEmptySubsequences: true).last ?? ""
         guard origin != "null", stripped == authority else { throw Problem.originRefused }
     }
 
     /// A browser does not name the origin of a page that only shows something of ours, as an image,
     /// a script or a frame. It says where the page is from all the same (Fetch Metadata, W3C).
-    private func checkSite(_ head: HTTPRequest) throws {
-        guard let site = head.headerFields[.secFetchSite], allowedOrigin(head) == nil else {
+    private func checkSite(_ request: Request) throws {
+        guard let site = request.headers[.secFetchSite], allowedOrigin(request) == nil else {
             return
         }
         guard ["same-origin", "none"].contains(site) else { throw Problem.originRefused }
@@ -77,14 +77,14 @@ struct Gatekeeper: Sendable {
     // MARK: Other origins
 
     /// The origin of the page that asks, where the operator lets its pages use this server.
-    private func allowedOrigin(_ head: HTTPRequest) -> String? {
-        head.headerFields[.origin].flatMap { configuration.origins.contains($0) ? $0 : nil }
+    private func allowedOrigin(_ request: Request) -> String? {
+        request.headers[.origin].flatMap { configuration.origins.contains($0) ? $0 : nil }
     }
 
     /// What tells a browser that a page of another origin may read the answer (CORS).
-    func crossOriginFields(_ head: HTTPRequest) -> HTTPFields {
+    func crossOriginFields(_ request: Request) -> Fields {
         guard !configuration.origins.isEmpty else { return [:] }
-        guard let origin = allowedOrigin(head) else { return [.vary: "Origin"] }
+        guard let origin = allowedOrigin(request) else { return [.vary: "Origin"] }
         return [
             .vary: "Origin", .accessControlAllowOrigin: origin,
             .accessControlExposeHeaders: "ETag, Mesh-Siblings, Mesh-Author, Retry-After",
@@ -92,11 +92,11 @@ struct Gatekeeper: Sendable {
     }
 
     /// What a browser is told that asks before it sends what a page wants; nil for other requests.
-    func preflight(_ head: HTTPRequest) throws -> HTTPFields? {
-        guard !isAdminSocket, head.method == .options,
-            head.headerFields[.accessControlRequestMethod] != nil
+    func preflight(_ request: Request) throws -> Fields? {
+        guard !isAdminSocket, request.method == .OPTIONS,
+            request.headers[.accessControlRequestMethod] != nil
         else { return nil }
-        try checkHost(head)
+        try checkHost(request)
         return [
             .accessControlAllowMethods: "GET, HEAD, PUT, POST, DELETE",
             .accessControlAllowHeaders: """
@@ -108,19 +108,9 @@ struct Gatekeeper: Sendable {
 
     /// What keeps an answer from running as a page of this server, or from being shown in one of
     /// another: an app stores what it likes, and a value of type `text/html` is still only a value.
-    static let answerFields: HTTPFields = [
+    static let answerFields: Fields = [
         .contentSecurityPolicy: "default-src 'none'; frame-ancestors 'none'; sandbox",
         .crossOriginResourcePolicy: "same-origin",
         .xContentTypeOptions: "nosniff",
-    ]
-}
-
-extension HTTPField.Name {
-    static let secFetchSite = own("Sec-Fetch-Site")
-    static let crossOriginResourcePolicy = own("Cross-Origin-Resource-Policy")
-
-    /// Fields by which a proxy tells for whom it asks (RFC 7239; what was customary before it).
-    static let ofProxies = [
-        own("Forwarded"), own("X-Forwarded-For"), own("X-Real-IP"), own("Via"),
     ]
 }

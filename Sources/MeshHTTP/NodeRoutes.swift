@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import Foundation
-internal import HTTPTypes
-internal import Hummingbird
+internal import NIOHTTP1
 internal import Mesh
 internal import MeshAPI
 internal import MeshContent
@@ -90,7 +89,7 @@ extension Routes {
                 "bad_namespace", "'\(name)' is not a name for a namespace: a-z 0-9 _ -")
         }
         let root = store.identity.root
-        let bytes = try await body(request, upTo: PolicyDocument.byteCountMax)
+        let bytes = try body(request, upTo: PolicyDocument.byteCountMax)
         let document: PolicyDocument
         do throws(TrustError) {
             document = try PolicyDocument(decoding: bytes, root: root)
@@ -131,13 +130,13 @@ extension Routes {
     func tokens(_ request: Request, _ name: String?, _ access: Access) async throws -> Response {
         guard access.isAdmin else { throw Problem.forbidden("only on the admin socket") }
         switch (request.method, name) {
-        case (.get, nil):
+        case (.GET, nil):
             let views = try store.tokens.list().map {
                 TokenView(name: $0.name, allow: $0.grants.map(\.text))
             }
             return try Self.json(TokensView(tokens: views))
-        case (.post, nil):
-            let wanted = try await json(TokenView.self, request, upTo: 65_536)
+        case (.POST, nil):
+            let wanted = try json(TokenView.self, request, upTo: 65_536)
             let grants = wanted.allow.compactMap { AppGrant($0) }
             guard Name.isValid(wanted.name), grants.count == wanted.allow.count, !grants.isEmpty
             else {
@@ -147,7 +146,7 @@ extension Routes {
             return try Self.json(
                 TokenView(name: wanted.name, allow: grants.map(\.text), secret: secret),
                 status: .created)
-        case (.delete, let name?):
+        case (.DELETE, let name?):
             guard try store.tokens.revoke(name) else {
                 throw Problem.notFound("no token '\(name)'")
             }
@@ -168,7 +167,7 @@ extension Routes {
         let mesh = store.identity.root
         return Response(
             status: .ok, headers: [.contentType: "application/x-ndjson"],
-            body: ResponseBody { writer in
+            body: .stream { writer in
                 try await writer.write(
                     try Self.line([
                         "kind": "mesh", "id": mesh.meshID.description,
@@ -202,7 +201,6 @@ extension Routes {
                         }
                     }
                 }
-                try await writer.finish(nil)
             })
     }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import Foundation
-internal import Hummingbird
+internal import NIOHTTP1
 internal import Mesh
 internal import MeshAPI
 internal import MeshCore

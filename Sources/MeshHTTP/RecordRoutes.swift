@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import Foundation
-internal import HTTPTypes
-internal import Hummingbird
+internal import NIOHTTP1
 internal import Mesh
 internal import MeshAPI
 internal import MeshCore
@@ -13,35 +12,21 @@ internal import MeshStore
 internal import MeshTrust
 internal import NIOCore
 
-extension HTTPField.Name {
-    static func own(_ text: StaticString) -> HTTPField.Name {
-        guard let name = HTTPField.Name("\(text)") else {
-            preconditionFailure("a header of ours has a valid name")
-        }
-        return name
-    }
-
-    static let siblings = own("Mesh-Siblings")
-    static let author = own("Mesh-Author")
-    static let idempotencyKey = own("Idempotency-Key")
-    static let lastEventID = own("Last-Event-ID")
-}
-
 extension Routes {
     func record(
         _ request: Request, _ namespace: String, _ path: String, _ access: Access
-    ) async throws -> Response {
+    ) throws -> Answer {
         let key = try key(path)
         switch request.method {
-        case .get, .head:
+        case .GET, .HEAD:
             guard access.mayRead(namespace) else {
                 throw Problem.forbidden("the token does not allow to read \(namespace)")
             }
-            return try read(request, try scope(namespace, request), key)
-        case .put, .delete:
+            return .now(try read(request, try scope(namespace, request), key))
+        case .PUT, .DELETE:
             try mayWrite(namespace, access)
             try checkAck(request)
-            return try await write(request, try scope(namespace, request), key, access)
+            return try write(request, try scope(namespace, request), key, access)
         default:
             throw Problem(
                 code: "method", title: "Method not allowed", status: 405,
@@ -60,7 +45,7 @@ extension Routes {
     }
 
     private func checkAck(_ request: Request) throws {
-        guard let ack = parameter(request, "ack"), ack != "local" else { return }
+        guard let ack = request.parameter("ack"), ack != "local" else { return }
         throw Problem.bad("bad_ack", "ack=\(ack): this version acknowledges 'local' only")
     }
 
@@ -68,7 +53,7 @@ extension Routes {
         guard let state = try store.get(key, in: scope) else {
             throw Problem.notFound("\(scope) has no '\(key)'")
         }
-        if parameter(request, "siblings") == "all",
+        if request.parameter("siblings") == "all",
             state.versions.contains(where: { $0.record.kind == .put })
         {
             let records = state.versions.map { view(scope, state, $0) }
@@ -81,11 +66,12 @@ extension Routes {
             answer.headers[.siblings] = "\(state.versions.count - 1)"
             return answer
         }
-        var headers: HTTPFields = [
-            .eTag: "\"\(state.etag)\"", .siblings: "\(state.versions.count - 1)",
+        let tag = state.etag
+        var headers: Fields = [
+            .eTag: "\"\(tag)\"", .siblings: "\(state.versions.count - 1)",
             .author: "\(value.dot.author.node)", .cacheControl: "no-cache",
         ]
-        if let known = request.headers[.ifNoneMatch], Self.tags(known).contains(state.etag) {
+        if let known = request.headers[.ifNoneMatch], Self.tags(known).contains(tag) {
             return Response(status: .notModified, headers: headers)
         }
         headers[.contentType] =
@@ -93,13 +79,8 @@ extension Routes {
             ? "application/octet-stream" : value.record.contentType
         // What an app stored is never opened as a page of this server.
         headers[.contentDisposition] = "attachment"
-        if request.method == .head {
-            headers[.contentLength] = "\(value.record.body.count)"
-            return Response(status: .ok, headers: headers)
-        }
         return Response(
-            status: .ok, headers: headers,
-            body: ResponseBody(byteBuffer: ByteBuffer(bytes: value.record.body)))
+            status: .ok, headers: headers, body: .bytes(ByteBuffer(bytes: value.record.body)))
     }
 
     private static func tags(_ header: String) -> [String] {
@@ -110,24 +91,24 @@ extension Routes {
 
     private func write(
         _ request: Request, _ scope: Scope, _ key: RecordKey, _ access: Access
-    ) async throws -> Response {
-        let isPut = request.method == .put
-        let body = isPut ? try await body(request, upTo: Record.bodyBytesMax) : []
+    ) throws -> Answer {
+        let isPut = request.method == .PUT
+        let body = isPut ? request.body : []
         let type = request.headers[.contentType] ?? "application/octet-stream"
-        guard type.utf8.count <= Record.contentTypeBytesMax,
-            type.utf8.allSatisfy({ (0x20...0x7e).contains($0) })
-        else { throw Problem.bad("bad_content_type", "the content type is too long or not ASCII") }
+        try Self.check(contentType: type)
         let write = Write(
             isPut ? .put : .delete, key, contentType: isPut ? type : "", body: body,
             condition: try condition(request))
         var job = WriteRequest(scope: scope, writes: [write])
         job.idempotency = try idempotency(
-            request, access, "\(request.method) \(scope) \(key)", body)
-        let receipts = try await store.write(job)
-        guard let receipt = receipts.first else { return Response(status: .noContent) }
-        let headers: HTTPFields = [.eTag: "\"\(receipt.etag)\""]
-        return try Self.json(
-            view(receipts), status: isPut && receipt.isNew ? .created : .ok, headers: headers)
+            request, access, "\(request.method.rawValue) \(scope) \(key)", body)
+        return .written(job) { receipts in
+            guard let receipt = receipts.first else { return Response(status: .noContent) }
+            let tag = receipt.etag
+            return answer(
+                receipts, [tag], status: isPut && receipt.isNew ? .created : .ok,
+                headers: [.eTag: "\"\(tag)\""])
+        }
     }
 
     /// What the request asks of the key's state (RFC 9110, §13.1).
@@ -156,74 +137,54 @@ extension Routes {
     }
 
     private func idempotency(
-        _ request: Request, _ access: Access, _ what: String, _ body: [UInt8]
+        _ request: Request, _ access: Access, _ what: @autoclosure () -> String, _ body: [UInt8]
     ) throws -> (name: String, request: Digest)? {
         guard let name = request.headers[.idempotencyKey] else { return nil }
         guard (1...128).contains(name.utf8.count) else {
             throw Problem.bad("bad_idempotency_key", "an Idempotency-Key has 1 to 128 bytes")
         }
         // A name means something to whoever gave it, and to nobody else.
-        return (access.owner + " " + name, Blake2b.hash(Array(what.utf8) + [0] + body))
+        return (access.owner + " " + name, Blake2b.hash(Array(what().utf8) + [0] + body))
     }
 
-    private func view(_ receipts: [Receipt]) -> WriteView {
-        WriteView(
-            etags: receipts.map(\.etag), sequences: receipts.map { $0.dot?.sequence ?? 0 },
+    private func answer(
+        _ receipts: [Receipt], _ tags: [String], status: HTTPResponseStatus = .ok,
+        headers: Fields = [:]
+    ) -> Response {
+        let view = WriteView(
+            etags: tags, sequences: receipts.map { $0.dot?.sequence ?? 0 },
             durableOn: [node.certificate.ticket.node])
+        var writer = JSONWriter()
+        view.write(to: &writer)
+        return Self.json(bytes: ByteBuffer(bytes: writer.bytes), status: status, headers: headers)
     }
 
-    func batch(_ request: Request, _ access: Access) async throws -> Response {
-        // Text may stand escaped, and base64 is longer than its bytes.
-        let limit = 4 * CommitHeader.recordBytesMax
-        let bytes = try await body(request, upTo: limit)
-        let batch = try decode(BatchRequest.self, bytes)
+    func batch(_ request: Request, _ access: Access) throws -> Answer {
+        let batch = try BatchReader.read(request.body, self)
         try mayWrite(batch.namespace, access)
         try checkAck(request)
         let scope = try scope(batch.namespace, request, site: batch.site)
-        let writes = try batch.writes.enumerated().map { try write($1, at: $0) }
-        var job = WriteRequest(scope: scope, writes: writes)
-        job.idempotency = try idempotency(request, access, "batch \(scope)", bytes)
-        return try Self.json(view(try await store.write(job)))
-    }
-
-    private func write(_ item: BatchWrite, at index: Int) throws -> Write {
-        let key: RecordKey
-        do { key = try self.key(validating: Array(item.key.utf8)) } catch let problem as Problem {
-            throw Problem.bad("bad_key", "write \(index): \(problem.detail)")
-        }
-        switch item.op {
-        case "put":
-            let bytes: [UInt8]
-            if let text = item.text {
-                bytes = Array(text.utf8)
-            } else if let data = item.base64.flatMap({ Data(base64Encoded: $0) }) {
-                bytes = Array(data)
-            } else {
-                throw Problem.bad("bad_body", "write \(index) has neither text nor valid base64")
+        var job = WriteRequest(scope: scope, writes: batch.writes)
+        job.idempotency = try idempotency(request, access, "batch \(scope)", request.body)
+        // Whoever writes very much does not want to hear each place (RFC 7240, §4.2).
+        guard request.headers[.prefer] != "return=minimal" else {
+            return .written(job) { _ in
+                Response(status: .noContent, headers: [.preferenceApplied: "return=minimal"])
             }
-            return Write(
-                .put, key, contentType: item.contentType ?? "application/json", body: bytes,
-                condition: try condition(item, at: index))
-        case "delete": return Write(.delete, key, condition: try condition(item, at: index))
-        default: throw Problem.bad("bad_op", "write \(index): '\(item.op)' is not put or delete")
         }
+        return .written(job) { answer($0, $0.map(\.etag)) }
     }
 
-    private func condition(_ item: BatchWrite, at index: Int) throws -> Write.Condition {
-        switch (item.ifMatch, item.ifAbsent ?? false) {
-        case (nil, false): return .none
-        case (nil, true): return .holdsNone
-        case (let tag?, false): return tag == "*" ? .holdsValue : .matches(tag)
-        case (_?, true):
-            throw Problem.bad(
-                "bad_condition", "write \(index) has ifMatch and ifAbsent; it takes one of them")
-        }
+    static func check(contentType type: String) throws {
+        guard type.utf8.count <= Record.contentTypeBytesMax,
+            type.utf8.allSatisfy({ (0x20...0x7e).contains($0) })
+        else { throw Problem.bad("bad_content_type", "the content type is too long or not ASCII") }
     }
 
     func view(_ scope: Scope, _ state: KeyState, _ version: StoredVersion) -> RecordView {
         RecordView(
             scope: scope.description, key: version.record.key.description,
-            contentType: version.record.contentType, body: Data(version.record.body),
+            contentType: version.record.contentType, body: version.record.body,
             etag: state.etag, deleted: version.record.kind == .delete,
             author: version.dot.author.node.description, sequence: version.dot.sequence,
             writtenMs: version.record.stamp.milliseconds, siblings: state.versions.count - 1,
@@ -235,7 +196,7 @@ extension Routes {
     func viewGone(_ change: StoredChange) -> RecordView {
         RecordView(
             scope: change.scope.description, key: change.key.description, contentType: "",
-            body: Data(), etag: EntityTag.of([]), deleted: true, author: "", sequence: 0,
+            body: [], etag: EntityTag.of([]), deleted: true, author: "", sequence: 0,
             writtenMs: 0, siblings: 0, cursor: cursor(change.position))
     }
 
@@ -245,28 +206,36 @@ extension Routes {
 
     // MARK: Lists
 
-    func list(_ request: Request, namespace: String, _ access: Access) throws -> Response {
+    func list(_ request: Request, namespace: String, _ access: Access) throws -> Answer {
         guard access.mayRead(namespace) else {
             throw Problem.forbidden("the token does not allow to read \(namespace)")
         }
         let scope = try scope(namespace, request)
-        let prefix = Array((parameter(request, "prefix") ?? "").utf8)
-        let after = try parameter(request, "after").map { text throws in
+        let prefix = Array((request.parameter("prefix") ?? "").utf8)
+        let after = try request.parameter("after").map { text throws in
             do throws(KeyError) { return try RecordKey(text) } catch {
                 throw Problem.bad("bad_after", "\(error)")
             }
         }
-        let limit = try parameter(request, "limit").map { text throws in
+        let limit = try request.parameter("limit").map { text throws in
             guard let limit = Int(text), (1...1000).contains(limit) else {
                 throw Problem.bad("bad_limit", "limit is 1 to 1000")
             }
             return limit
         }
         if request.headers[.accept]?.contains("application/x-ndjson") == true {
-            return stream(scope, prefix, after, limit)
+            return .now(stream(scope, prefix, after, limit))
         }
-        let page = try page(scope, prefix, after, limit ?? 100)
-        return try Self.json(RecordsView(records: page.records, next: page.next?.description))
+        let name = PageCache.Name(scope: scope, query: String(request.query))
+        let (known, mark) = store.pages.find(name)
+        if let known { return .now(Self.json(bytes: ByteBuffer(bytes: known))) }
+        return .read {
+            let page = try page(scope, prefix, after, limit ?? 100)
+            var writer = JSONWriter()
+            RecordsView(records: page.records, next: page.next?.description).write(to: &writer)
+            store.pages.note(writer.bytes, as: name, at: mark)
+            return Self.json(bytes: ByteBuffer(bytes: writer.bytes))
+        }
     }
 
     /// What stands under so many keys, and the last of them where more may follow.
@@ -283,22 +252,23 @@ extension Routes {
     ) -> Response {
         Response(
             status: .ok, headers: [.contentType: "application/x-ndjson"],
-            body: ResponseBody { writer in
+            body: .stream { writer in
                 var (after, left) = (after, limit ?? .max)
                 while left > 0 {
                     let count = min(500, left)
                     let page = try page(scope, prefix, after, count)
                     left -= count
-                    var buffer = ByteBuffer()
+                    var lines = JSONWriter()
                     for record in page.records {
-                        buffer.writeBytes(try MeshJSON.encode(record))
-                        buffer.writeString("\n")
+                        record.write(to: &lines)
+                        lines.endLine()
                     }
-                    if buffer.readableBytes > 0 { try await writer.write(buffer) }
+                    if !lines.bytes.isEmpty {
+                        try await writer.write(ByteBuffer(bytes: lines.bytes))
+                    }
                     guard let next = page.next else { break }
                     after = next
                 }
-                try await writer.finish(nil)
             })
     }
 
@@ -306,11 +276,11 @@ extension Routes {
 
     /// The changes after a cursor, then those that come: as server-sent events or lines of JSON.
     func changes(_ request: Request, _ access: Access) throws -> Response {
-        let wanted = parameter(request, "namespace")
+        let wanted = request.parameter("namespace")
         if let wanted, !access.mayRead(wanted) {
             throw Problem.forbidden("the token does not allow to read \(wanted)")
         }
-        let cursor = request.headers[.lastEventID] ?? parameter(request, "since")
+        let cursor = request.headers[.lastEventID] ?? request.parameter("since")
         let start = try position(cursor)
         let claim = Claim(on: feeds, for: access.owner)
         guard claim.take(1), let positions = node.changes.positions() else {
@@ -321,11 +291,11 @@ extension Routes {
                     """)
         }
         let isNDJSON = request.headers[.accept]?.contains("application/x-ndjson") == true
-        let follows = parameter(request, "follow") != "false"
+        let follows = request.parameter("follow") != "false"
         let type = isNDJSON ? "application/x-ndjson" : "text/event-stream"
         return Response(
             status: .ok, headers: [.contentType: type, .cacheControl: "no-store"],
-            body: ResponseBody { writer in
+            body: .stream { writer in
                 defer { claim.release() }
                 var feed = ChangeFeed(
                     routes: self, position: start, namespace: wanted, access: access,
@@ -340,7 +310,6 @@ extension Routes {
                         while let buffer = try feed.next() { try await writer.write(buffer) }
                     }
                 }
-                try await writer.finish(nil)
             })
     }
 

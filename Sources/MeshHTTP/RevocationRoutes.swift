@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import Foundation
-internal import Hummingbird
+internal import NIOHTTP1
 internal import Mesh
 internal import MeshAPI
 internal import MeshCore
@@ -16,20 +16,20 @@ extension Routes {
         _ request: Request, _ path: [String], _ access: Access
     ) async throws -> Response {
         switch (request.method, path.count) {
-        case (.get, 2):
+        case (.GET, 2):
             guard access.mayRead(Revocation.namespace) else { throw Self.notAllowed("r") }
             return try Self.json(try revocations())
-        case (.get, 3...):
+        case (.GET, 3...):
             guard access.isAdmin || access.mayWrite(Revocation.namespace) else {
                 throw Self.notAllowed("w")
             }
             let subject = try Self.subject(path[2...])
-            return try Self.json(try await plan(subject, since: parameter(request, "since")))
-        case (.post, 2):
+            return try Self.json(try await plan(subject, since: request.parameter("since")))
+        case (.POST, 2):
             guard access.mayWrite(Revocation.namespace) else { throw Self.notAllowed("w") }
-            let bytes = try await body(request, upTo: Revocation.byteCountMax)
+            let bytes = try body(request, upTo: Revocation.byteCountMax)
             return try await revoke(bytes)
-        default: throw Problem.notFound("there is no \(request.method) \(request.uri.path)")
+        default: throw Problem.notFound("there is no \(request.method.rawValue) \(request.path)")
         }
     }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-internal import Hummingbird
+internal import NIOHTTP1
 internal import Mesh
 internal import MeshAPI
 internal import MeshCore
@@ -13,16 +13,16 @@ internal import MeshTrust
 extension Routes {
     func root(_ request: Request, _ access: Access) async throws -> Response {
         switch request.method {
-        case .get:
+        case .GET:
             try access.demandMesh()
             return try Self.json(rootView(isNew: nil))
-        case .put:
+        case .PUT:
             guard access.mayWrite(NamespacePolicy.meshNamespace) else {
                 throw Problem.forbidden(
                     "the token does not allow \(NamespacePolicy.meshNamespace):w")
             }
-            return try adopt(try await body(request, upTo: RootDocument.carriedBytesMax))
-        default: throw Problem.notFound("there is no \(request.method) \(request.uri.path)")
+            return try adopt(try body(request, upTo: RootDocument.carriedBytesMax))
+        default: throw Problem.notFound("there is no \(request.method.rawValue) \(request.path)")
         }
     }
 
@@ -30,10 +30,10 @@ extension Routes {
     /// alone.
     func secret(_ request: Request, _ access: Access) async throws -> Response {
         guard access.isAdmin else { throw Problem.forbidden("only on the admin socket") }
-        guard request.method == .put else {
-            throw Problem.notFound("there is no \(request.method) \(request.uri.path)")
+        guard request.method == .PUT else {
+            throw Problem.notFound("there is no \(request.method.rawValue) \(request.path)")
         }
-        let bytes = try await body(request, upTo: SecretDocument.byteCount)
+        let bytes = try body(request, upTo: SecretDocument.byteCount)
         let change: SecretDocument
         do throws(TrustError) {
             change = try SecretDocument(decoding: bytes, root: store.identity.root)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// Checks JSON from outside before Foundation decodes it.
+/// Reads JSON from outside, or checks it before Foundation decodes it.
 ///
 /// Foundation takes the last of two equal keys, any depth, and rounds what no number can hold; two
 /// parsers that disagree about one text have let people in before (CVE-2017-12635). Grammar: RFC
@@ -20,22 +20,41 @@ struct StrictJSON {
 
     private let bytes: [UInt8]
     private var offset = 0
+    private var depth = 0
 
     /// Refuses anything but one JSON value with distinct keys, shallow, with numbers that fit a
     /// double.
     static func check(_ bytes: [UInt8]) throws(Failure) {
-        guard String(validating: bytes, as: UTF8.self) != nil else {
-            throw Failure(reason: "not valid UTF-8", offset: 0)
-        }
-        var scanner = StrictJSON(bytes: bytes)
-        try scanner.value(depth: 0)
-        scanner.skipSpace()
-        guard scanner.offset == bytes.count else { throw scanner.failure("bytes after the value") }
+        var scanner = try StrictJSON(bytes)
+        try scanner.skipValue()
+        try scanner.end()
     }
 
-    private init(bytes: [UInt8]) { self.bytes = bytes }
+    init(_ bytes: [UInt8]) throws(Failure) {
+        guard bytes.withUnsafeBufferPointer({ Self.isUTF8($0) }) else {
+            throw Failure(reason: "not valid UTF-8", offset: 0)
+        }
+        self.bytes = bytes
+    }
 
-    private func failure(_ reason: String) -> Failure { Failure(reason: reason, offset: offset) }
+    private static func isUTF8(_ bytes: UnsafeBufferPointer<UInt8>) -> Bool {
+        // ASCII, as most of it is, eight bytes at a time.
+        let raw = UnsafeRawBufferPointer(bytes)
+        var index = 0
+        while index + 8 <= raw.count {
+            if raw.loadUnaligned(fromByteOffset: index, as: UInt64.self) & 0x8080_8080_8080_8080 != 0 {
+                return String(validating: bytes, as: UTF8.self) != nil
+            }
+            index += 8
+        }
+        while index < raw.count {
+            if raw[index] >= 0x80 { return String(validating: bytes, as: UTF8.self) != nil }
+            index += 1
+        }
+        return true
+    }
+
+    func failure(_ reason: String) -> Failure { Failure(reason: reason, offset: offset) }
 
     private var next: UInt8? { offset < bytes.count ? bytes[offset] : nil }
 
@@ -52,12 +71,134 @@ struct StrictJSON {
         offset += 1
     }
 
-    private mutating func value(depth: Int) throws(Failure) {
-        guard depth <= Self.depthMax else { throw failure("nested deeper than \(Self.depthMax)") }
+    private mutating func descend() throws(Failure) {
+        depth += 1
+        guard depth <= Self.depthMax else {
+            throw failure("nested deeper than \(Self.depthMax)")
+        }
+    }
+
+    /// Nothing may follow the value.
+    mutating func end() throws(Failure) {
+        skipSpace()
+        guard offset == bytes.count else { throw failure("bytes after the value") }
+    }
+
+    // MARK: Objects and arrays
+
+    /// The names of an object's members so far.
+    struct Members {
+        fileprivate var names: [[UInt8]] = []
+        fileprivate var many: Set<[UInt8]> = []
+
+        fileprivate mutating func insert(_ name: [UInt8]) -> Bool {
+            // A set costs more than a look at a few.
+            if names.count < 8 {
+                if names.contains(name) { return false }
+                names.append(name)
+                return true
+            }
+            if many.isEmpty { many = Set(names) }
+            return many.insert(name).inserted
+        }
+    }
+
+    mutating func beginObject() throws(Failure) -> Members {
+        try descend()
+        skipSpace()
+        try expect(UInt8(ascii: "{"))
+        return Members()
+    }
+
+    /// The name of the next member, before its value; nil at the object's end.
+    mutating func nextMember(_ members: inout Members) throws(Failure) -> String? {
+        skipSpace()
+        if next == UInt8(ascii: "}") , members.names.isEmpty { return closed() }
+        if !members.names.isEmpty {
+            if next == UInt8(ascii: "}") { return closed() }
+            try expect(UInt8(ascii: ","))
+            skipSpace()
+        }
+        let name = try string()
+        guard members.insert(name) else { throw failure("a key stands twice") }
+        skipSpace()
+        try expect(UInt8(ascii: ":"))
+        skipSpace()
+        return String(decoding: name, as: UTF8.self)
+    }
+
+    private mutating func closed() -> String? {
+        offset += 1
+        depth -= 1
+        return nil
+    }
+
+    /// How many elements an array had so far.
+    struct Elements { fileprivate var count = 0 }
+
+    mutating func beginArray() throws(Failure) -> Elements {
+        try descend()
+        skipSpace()
+        try expect(UInt8(ascii: "["))
+        return Elements()
+    }
+
+    /// Whether another element follows.
+    mutating func nextElement(_ elements: inout Elements) throws(Failure) -> Bool {
+        skipSpace()
+        if next == UInt8(ascii: "]") {
+            offset += 1
+            depth -= 1
+            return false
+        }
+        if elements.count > 0 { try expect(UInt8(ascii: ",")) }
+        elements.count += 1
+        guard elements.count <= Self.elementsMax else {
+            throw failure("an array of more than \(Self.elementsMax) elements")
+        }
+        skipSpace()
+        if elements.count > 1, next == UInt8(ascii: "]") { throw failure("not a value") }
+        return true
+    }
+
+    // MARK: Values
+
+    /// Whether the value is null, which is passed over then.
+    mutating func isNull() throws(Failure) -> Bool {
+        skipSpace()
+        guard next == UInt8(ascii: "n") else { return false }
+        try word("null")
+        return true
+    }
+
+    mutating func bool() throws(Failure) -> Bool {
+        skipSpace()
+        let isTrue = next == UInt8(ascii: "t")
+        try word(isTrue ? "true" : "false")
+        return isTrue
+    }
+
+    mutating func text() throws(Failure) -> String {
+        String(decoding: try string(), as: UTF8.self)
+    }
+
+    /// The bytes of a value as they stand, checked.
+    mutating func raw() throws(Failure) -> [UInt8] {
+        skipSpace()
+        let start = offset
+        try skipValue()
+        return Array(bytes[start..<offset])
+    }
+
+    mutating func skipValue() throws(Failure) {
         skipSpace()
         switch next {
-        case UInt8(ascii: "{"): try object(depth)
-        case UInt8(ascii: "["): try array(depth)
+        case UInt8(ascii: "{"):
+            var members = try beginObject()
+            while try nextMember(&members) != nil { try skipValue() }
+        case UInt8(ascii: "["):
+            var elements = try beginArray()
+            while try nextElement(&elements) { try skipValue() }
         case UInt8(ascii: "\""): _ = try string()
         case UInt8(ascii: "t"): try word("true")
         case UInt8(ascii: "f"): try word("false")
@@ -66,56 +207,29 @@ struct StrictJSON {
         }
     }
 
-    private mutating func object(_ depth: Int) throws(Failure) {
-        try expect(UInt8(ascii: "{"))
-        var keys: Set<[UInt8]> = []
-        skipSpace()
-        if next == UInt8(ascii: "}") { return offset += 1 }
-        while true {
-            skipSpace()
-            let key = try string()
-            guard keys.insert(key).inserted else { throw failure("a key stands twice") }
-            skipSpace()
-            try expect(UInt8(ascii: ":"))
-            try value(depth: depth + 1)
-            skipSpace()
-            if next == UInt8(ascii: "}") { return offset += 1 }
-            try expect(UInt8(ascii: ","))
-        }
-    }
-
-    private mutating func array(_ depth: Int) throws(Failure) {
-        try expect(UInt8(ascii: "["))
-        skipSpace()
-        if next == UInt8(ascii: "]") { return offset += 1 }
-        var count = 0
-        while true {
-            count += 1
-            guard count <= Self.elementsMax else {
-                throw failure("an array of more than \(Self.elementsMax) elements")
-            }
-            try value(depth: depth + 1)
-            skipSpace()
-            if next == UInt8(ascii: "]") { return offset += 1 }
-            try expect(UInt8(ascii: ","))
-        }
-    }
-
     private mutating func word(_ text: StaticString) throws(Failure) {
         for index in 0..<text.utf8CodeUnitCount { try expect(text.utf8Start[index]) }
     }
 
     /// Reads a string; escapes are resolved, so that two spellings of one key are one key.
-    private mutating func string() throws(Failure) -> [UInt8] {
+    mutating func string() throws(Failure) -> [UInt8] {
         try expect(UInt8(ascii: "\""))
         var text: [UInt8] = []
+        var start = offset
         while let byte = next {
-            offset += 1
             switch byte {
-            case UInt8(ascii: "\""): return text
-            case UInt8(ascii: "\\"): try escape(&text)
+            case UInt8(ascii: "\""):
+                let last = bytes[start..<offset]
+                offset += 1
+                if text.isEmpty { return Array(last) }
+                return text + last
+            case UInt8(ascii: "\\"):
+                text += bytes[start..<offset]
+                offset += 1
+                try escape(&text)
+                start = offset
             case 0..<0x20: throw failure("a control character in a string")
-            default: text.append(byte)
+            default: offset += 1
             }
         }
         throw failure("a string without end")

@@ -61,6 +61,41 @@ package enum Change: Sendable {
     case epoch([UInt8])
 }
 
+/// The keys of which a transaction changes what readers see.
+package struct TouchedKeys: Sendable {
+    /// The keys, where all are known.
+    package private(set) var names: Set<KeyName> = []
+    /// Their scopes.
+    package private(set) var scopes: Set<Scope> = []
+    /// Whether any key may be touched.
+    package private(set) var areUnknown = false
+    /// Whether any is of the mesh's own namespaces, or may be.
+    package private(set) var touchesMesh = false
+    private var last: Scope?
+
+    mutating func add(_ scope: Scope, _ key: RecordKey) {
+        names.insert(KeyName(scope: scope, key: key))
+        if scope == last { return }
+        last = scope
+        scopes.insert(scope)
+        if scope.isOfMesh { touchesMesh = true }
+    }
+
+    mutating func addUnknown() { (areUnknown, touchesMesh) = (true, true) }
+}
+
+extension Change {
+    /// Whether it may change what readers see of keys that it does not name.
+    var touchesUnknownKeys: Bool {
+        switch self {
+        case .revive, .remove, .removePast, .removeLog, .mend, .discard, .notice, .epoch: true
+        case .insert, .supersede, .rekey, .commit, .removeCommit, .head, .hole, .doubt, .filled,
+            .evidence, .forgetEvidence, .loser, .revocation, .answer, .life:
+            false
+        }
+    }
+}
+
 /// A record on its way into a store.
 package struct NewRecord: Sendable {
     /// Its log.
@@ -99,6 +134,8 @@ package struct Conclusion: Sendable {
     package var hasLostRevocations = false
     /// Whether policies may have changed.
     package var touchesPolicies = false
+    /// The keys that readers see otherwise now.
+    package var touched = TouchedKeys()
     /// Whether more is kept than there is room for, so that a trim should follow.
     package var wantsTrim = false
     /// The life in which this node writes now.

@@ -253,7 +253,9 @@ package struct RecordTransaction: Sendable {
         conclusion.revoked = newlyRevoked
         conclusion.life = life
         conclusion.stamp = stamp
-        return .done(work.takeChanges(), conclusion)
+        let changes = work.takeChanges()
+        conclusion.touched = work.touched
+        return .done(changes, conclusion)
     }
 
     /// The next stamp for a record of this node.

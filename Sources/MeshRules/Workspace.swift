@@ -12,6 +12,7 @@ struct Workspace {
     private var records: [LogName: [UInt64: (held: HeldVersion, isLive: Bool)]] = [:]
     private var lives: [Scope: ScopeLives] = [:]
     private var changes: [Change] = []
+    private(set) var touched = TouchedKeys()
     private var policies: [String: [NamedPolicy]] = [:]
 
     /// A policy of a namespace with its name.
@@ -115,7 +116,10 @@ struct Workspace {
 
     // MARK: Changes
 
-    mutating func change(_ change: Change) { changes.append(change) }
+    mutating func change(_ change: Change) {
+        changes.append(change)
+        if change.touchesUnknownKeys { touched.addUnknown() }
+    }
 
     mutating func insert(
         _ held: HeldVersion, in scope: Scope, bytes: [UInt8],
@@ -131,6 +135,7 @@ struct Workspace {
                     key: held.record.key, id: held.id, bytes: bytes, merge: held.merge,
                     superseded: superseded)))
         guard superseded == nil else { return }
+        touched.add(scope, held.record.key)
         facts.keys[KeyName(scope: scope, key: held.record.key), default: []].append(held)
         if scope == NamespacePolicy.scope { policies = [:] }
     }
@@ -140,20 +145,21 @@ struct Workspace {
         let log = LogName(scope: scope, author: held.dot.author)
         records[log]?[held.dot.sequence]?.isLive = false
         changes.append(.supersede(log, held.dot.sequence, by: dot, undo))
+        touched.add(scope, held.record.key)
         forget(held.dot, of: KeyName(scope: scope, key: held.record.key))
     }
 
     mutating func revive(_ kept: KeptVersion) {
         let log = LogName(scope: kept.scope, author: kept.held.dot.author)
         records[log]?[kept.held.dot.sequence]?.isLive = true
-        changes.append(.revive(log, kept.held.dot.sequence))
+        change(.revive(log, kept.held.dot.sequence))
         facts.keys[KeyName(scope: kept.scope, key: kept.held.record.key), default: []]
             .append(kept.held)
     }
 
     /// Takes a row away, wherever it is among what is known.
     mutating func remove(_ log: LogName, _ sequence: UInt64) {
-        changes.append(.remove(log, sequence))
+        change(.remove(log, sequence))
         records[log]?[sequence] = nil
         let dot = Dot(author: log.author, sequence: sequence)
         for name in facts.keys.keys

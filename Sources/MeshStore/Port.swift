@@ -140,6 +140,11 @@ package protocol RecordSnapshot: RecordIndex {
     /// Keys of a scope that have live versions, in their order, from one on.
     func keys(in scope: Scope, from start: [UInt8], including: Bool, limit: Int) throws -> [[UInt8]]
 
+    /// The same keys, each with what `versions` says of it.
+    func states(
+        in scope: Scope, from start: [UInt8], including: Bool, limit: Int
+    ) throws -> [(key: [UInt8], versions: [(held: HeldVersion, position: FeedPosition)])]
+
     /// Entries of the feed after a position, in order.
     func feed(after position: FeedPosition, limit: Int) throws -> [FeedEntry]
 

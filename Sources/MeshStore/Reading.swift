@@ -2,8 +2,9 @@
 
 package import MeshCore
 package import MeshReplication
-internal import MeshRules
+package import MeshRules
 package import MeshTrust
+internal import Synchronization
 
 /// One version of a key as it is shown.
 package struct StoredVersion: Sendable {
@@ -29,7 +30,7 @@ package struct KeyState: Sendable {
     /// hash could be chosen by a thief.
     init(_ key: RecordKey, _ versions: [StoredVersion]) {
         self.key = key
-        self.versions = versions.sorted { one, other in
+        self.versions = versions.count == 1 ? versions : versions.sorted { one, other in
             switch (one.merge, other.merge) {
             case (.log, .log): one.position < other.position
             case (.register, .register):
@@ -38,10 +39,20 @@ package struct KeyState: Sendable {
             case (.register, .log): false
             }
         }
+        etag = EntityTag.of(versions.map(\.dot))
+    }
+
+    init(_ key: RecordKey, held versions: [(held: HeldVersion, position: FeedPosition)]) {
+        self.init(
+            key,
+            versions.map { held, position in
+                StoredVersion(
+                    dot: held.dot, record: held.record, position: position, merge: held.merge)
+            })
     }
 
     /// Names the state: equal on two nodes that hold the same versions.
-    package var etag: String { EntityTag.of(versions.map(\.dot)) }
+    package let etag: String
 
     /// The shown version, if the key holds a value.
     package var value: StoredVersion? {
@@ -71,12 +82,31 @@ package struct StoredChange: Sendable {
 
 extension RecordSnapshot {
     func state(of key: KeyName) throws -> KeyState? {
-        let versions = try versions(of: key).map { held, position in
-            StoredVersion(
-                dot: held.dot, record: held.record, position: position, merge: held.merge)
-        }
-        return versions.isEmpty ? nil : KeyState(key.key, versions)
+        let versions = try versions(of: key)
+        return versions.isEmpty ? nil : KeyState(key.key, held: versions)
     }
+
+    /// Looks each key up for itself, as a store may that has no better way.
+    package func states(
+        in scope: Scope, from start: [UInt8], including: Bool, limit: Int
+    ) throws -> [(key: [UInt8], versions: [(held: HeldVersion, position: FeedPosition)])] {
+        try keys(in: scope, from: start, including: including, limit: limit).map { bytes in
+            let key = try? RecordKey(validating: bytes)
+            return (
+                bytes, try key.map { try versions(of: KeyName(scope: scope, key: $0)) } ?? []
+            )
+        }
+    }
+}
+
+/// What one transaction added to the feed.
+package struct FeedNews: Sendable {
+    /// The feed's end before it.
+    package let after: FeedPosition
+    /// The feed's end now.
+    package let through: FeedPosition
+    /// Whether anything of the mesh's own namespaces has changed.
+    package let touchesMesh: Bool
 }
 
 extension Store {
@@ -95,8 +125,15 @@ extension Store {
     }
 
     /// The state of a key; nil if nothing is known of it.
+    ///
+    /// What is asked for again and again, as a menu board does, is remembered until it changes.
     package func get(_ key: RecordKey, in scope: Scope) throws -> KeyState? {
-        try read { try $0.state(of: KeyName(scope: scope, key: key)) }
+        let name = KeyName(scope: scope, key: key)
+        let (known, generation) = keyCache.withLock { ($0[name], $0.generation) }
+        if let known { return known }
+        let state = try read { try $0.state(of: name) }
+        if let state { keyCache.withLock { $0.note(state, of: name, read: generation) } }
+        return state
     }
 
     /// Keys that hold values, in key order, after `after`.
@@ -109,17 +146,20 @@ extension Store {
             var start = prefix.lexicographicallyPrecedes(last) ? last : prefix
             var including = start != last
             while states.count < limit {
-                let keys = try snapshot.keys(
-                    in: scope, from: start, including: including, limit: 256)
-                for bytes in keys where states.count < limit {
+                let count = min(256, limit - states.count)
+                let found = try snapshot.states(
+                    in: scope, from: start, including: including, limit: count)
+                for (bytes, versions) in found {
                     guard bytes.starts(with: prefix) else { return states }
                     start = bytes
-                    guard let key = try? RecordKey(validating: bytes) else { continue }
-                    let state = try snapshot.state(of: KeyName(scope: scope, key: key))
-                    if let state, state.value != nil { states.append(state) }
+                    guard let key = try? RecordKey(validating: bytes), !versions.isEmpty else {
+                        continue
+                    }
+                    let state = KeyState(key, held: versions)
+                    if state.value != nil { states.append(state) }
                 }
                 including = false
-                if keys.count < 256 { break }
+                if found.count < count { break }
             }
             return states
         }

@@ -19,8 +19,8 @@ package final class Store: Sendable {
     package struct Observers: Sendable {
         /// Commits of this node, durable, ready for peers.
         package var committed: @Sendable ([CommitsMessage]) -> Void = { _ in }
-        /// Something changed; the feed's new end.
-        package var changed: @Sendable (FeedPosition) -> Void = { _ in }
+        /// Something changed.
+        package var changed: @Sendable (FeedNews) -> Void = { _ in }
         /// Nodes were revoked; of their logs only what stands is left.
         package var revoked: @Sendable ([Revocation]) -> Void = { _ in }
         /// The disk failed; no further write will be acknowledged.
@@ -71,6 +71,9 @@ package final class Store: Sendable {
     private let ownCertificates: Mutex<[Certificate]>
     private let feedEnd: Mutex<FeedPosition>
     let policyCache = Mutex(PolicyCache())
+    let keyCache = Mutex(KeyCache())
+    /// Answers to lists.
+    package let pages = PageCache()
     /// Counters for metrics.
     package let statistics = StoreStatistics()
 
@@ -307,14 +310,20 @@ package final class Store: Sendable {
             $0.revoked.formUnion(conclusion.revoked.map(\.node))
             $0.revokedTickets.formUnion(conclusion.revoked.flatMap(\.serials))
         }
-        feedEnd.withLock { $0 = max($0, committed.feed) }
+        let news = feedEnd.withLock { end in
+            defer { end = max(end, committed.feed) }
+            return FeedNews(
+                after: end, through: max(end, committed.feed), touchesMesh: conclusion.touched.touchesMesh)
+        }
+        keyCache.withLock { $0.forget(conclusion.touched) }
+        pages.forget(conclusion.touched)
         if conclusion.touchesPolicies { policyCache.withLock { $0.forget() } }
         var answers = conclusion.answers[...]
         for job in jobs { Self.answer(job, &answers) }
         if !conclusion.committed.isEmpty { observers.committed(conclusion.committed) }
         if !conclusion.revoked.isEmpty { observers.revoked(conclusion.revoked) }
         if conclusion.hasLostRevocations { bringBackRevocations() }
-        if committed.hasChanged { observers.changed(committed.feed) }
+        if committed.hasChanged { observers.changed(news) }
         quarantine(committed.damage)
         if conclusion.wantsTrim { submit(.trim) }
         if (records as? SQLiteRecords)?.wantsRefresh == true {

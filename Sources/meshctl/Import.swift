@@ -6,6 +6,8 @@ import MeshClient
 import MeshCore
 import MeshCrypto
 
+extension TextEncoding: ExpressibleByArgument {}
+
 /// Reads a table into a namespace.
 struct Import: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
@@ -13,154 +15,197 @@ struct Import: AsyncParsableCommand {
         discussion: """
             Each row becomes a JSON object under the key that the key columns give, joined by '/'.
             Rows are sent in batches, each of which the node takes once: after an interruption, run the
-            same command again; what was taken before is not written twice.
+            same command again; what was taken before is not written twice. Of rows with one key the
+            last one counts.
             """)
 
     @OptionGroup var connection: Connection
     @OptionGroup var place: Place
     @Argument(help: "The namespace.") var namespace: String
-    @Argument(help: "The file: .csv, or .ndjson with an object a line.") var file: String
+    @Argument(help: "The file: .csv or .tsv, or .ndjson with an object a line.") var file: String
     @Option(help: "The columns that make the key, with commas between.") var key: String
     @Option(help: "Rows of one batch.") var batch = 500
+    @Option(help: "What stands between fields: a character, or 'tab'.") var separator: String?
+    @Option(help: "utf8 or latin1.") var encoding = TextEncoding.utf8
 
     func validate() throws {
         guard (1...1000).contains(batch) else { throw ValidationError("--batch is 1 to 1000") }
+        _ = try separatorByte()
+    }
+
+    private func separatorByte() throws -> UInt8 {
+        guard let separator else { return UInt8(ascii: file.hasSuffix(".tsv") ? "\t" : ",") }
+        if separator == "tab" || separator == "\\t" { return 9 }
+        guard separator.utf8.count == 1, let byte = separator.utf8.first,
+            byte != 10, byte != 13, byte != UInt8(ascii: "\"")
+        else { throw ValidationError("--separator is one character, or 'tab'") }
+        return byte
     }
 
     func run() async throws {
         try Sodium.start()
-        guard let data = FileManager.default.contents(atPath: file) else {
-            throw Failure("\(file) cannot be read")
-        }
-        let client = try connection.client()
+        let size = try FileManager.default.attributesOfItem(atPath: file)[.size] as? Int ?? 0
         let columns = key.split(separator: ",").map(String.init)
-        let rows =
-            file.hasSuffix(".csv") ? try csv(Array(data), columns) : try ndjson(data, columns)
-        let target = "\(namespace) \(place.site ?? "") \(columns.joined(separator: "+"))"
-        let fingerprint = Blake2b.hash(Array(target.utf8) + [0] + data).description.prefix(32)
-        var done = 0
-        for start in stride(from: 0, to: rows.count, by: batch) {
-            let part = Array(rows[start..<min(start + batch, rows.count)])
-            // The name says which rows of which file go where, so that a second run writes nothing.
-            let name = "import-\(fingerprint)-\(start)-\(batch)"
-            do {
-                _ = try await client.batch(
-                    BatchRequest(namespace: namespace, site: place.site, writes: part),
-                    idempotencyKey: name)
-            } catch let problem as Problem {
-                throw Failure(
-                    "\(file), rows \(start + 1) to \(start + part.count): \(problem.detail)")
-            }
-            done += part.count
-            progress(done, rows.count)
-        }
-        if Console.isErrorTerminal { Console.complain("") }
-        Console.line("\(done) records")
-    }
-
-    private func progress(_ done: Int, _ all: Int) {
-        guard Console.isErrorTerminal else { return }
-        FileHandle.standardError.write(Data("\r\(done) of \(all) rows".utf8))
-    }
-
-    private func csv(_ bytes: [UInt8], _ columns: [String]) throws -> [BatchWrite] {
-        var reader = CSVReader(bytes)
-        guard let header = try reader.next() else { throw Failure("\(file) is empty") }
-        let places = try columns.map { column in
-            guard let index = header.firstIndex(of: column) else {
-                throw Failure(
-                    "\(file) has no column '\(column)'; it has \(header.joined(separator: ", "))")
-            }
-            return index
-        }
-        let names = try header.map { String(decoding: try JSONEncoder().encode($0), as: UTF8.self) }
-        var writes: [BatchWrite] = []
-        while let row = try reader.next() {
-            guard row.count == header.count else {
-                throw Failure(
-                    "\(file):\(reader.line): \(row.count) fields, but \(header.count) columns")
-            }
-            let fields = try zip(names, row).map { name, value in
-                "\(name):" + String(decoding: try JSONEncoder().encode(value), as: UTF8.self)
-            }
-            let key = try checked(places.map { row[$0] }.joined(separator: "/"), reader.line)
-            writes.append(
-                BatchWrite(op: "put", key: key, text: "{\(fields.joined(separator: ","))}"))
-        }
-        return writes
-    }
-
-    private func ndjson(_ data: Data, _ columns: [String]) throws -> [BatchWrite] {
-        try data.split(separator: 10).enumerated().map { index, line in
-            guard let object = try? JSONSerialization.jsonObject(with: line) as? [String: Any]
-            else {
-                throw Failure("\(file):\(index + 1): not a JSON object")
-            }
-            let parts = try columns.map { column in
-                guard let value = object[column], !(value is NSNull) else {
-                    throw Failure("\(file):\(index + 1): no '\(column)'")
+        var rows: any TableRows =
+            file.hasSuffix(".ndjson") || file.hasSuffix(".jsonl")
+            ? try ObjectRows(file, columns)
+            : try SeparatedRows(
+                file, columns, separator: try separatorByte(), encoding: encoding)
+        let sender = BatchSender(
+            client: try connection.client(), file: file, head: batchHead,
+            target: "\(namespace) \(place.site ?? "") \(columns.joined(separator: "+"))")
+        var progress = ImportProgress(size: size)
+        var known = KeyCount()
+        var part = RowBatch()
+        do {
+            while let row = try rows.next() {
+                known.add(row.key)
+                part.append(row)
+                if part.count == batch || part.json.count >= RowBatch.byteCountMax {
+                    progress.show(rows: part.last, bytes: rows.taken)
+                    try await sender.send(part)
+                    part = RowBatch(after: part)
                 }
-                return "\(value)"
             }
-            let key = try checked(parts.joined(separator: "/"), index + 1)
-            return BatchWrite(op: "put", key: key, text: String(decoding: line, as: UTF8.self))
+            if part.count > 0 { try await sender.send(part) }
+            try await sender.finish()
+        } catch let problem as Problem {
+            throw Failure("\(file): \(problem.detail)")
+        }
+        progress.end()
+        Console.line("\(part.last) records")
+        if known.twice > 0 {
+            let scope = known.isCut ? "of the first \(KeyCount.keysMax) keys " : ""
+            Console.complain("\(scope)\(known.twice) stood more than once: the last row counts")
         }
     }
 
-    private func checked(_ key: String, _ line: Int) throws -> String {
-        do throws(KeyError) { _ = try RecordKey(key) } catch {
-            throw Failure("\(file):\(line): '\(key)': \(error)")
+    private var batchHead: [UInt8] {
+        var json = Array("{\"namespace\":".utf8)
+        JSONText.append(Array(namespace.utf8), to: &json)
+        if let site = place.site {
+            json += Array(",\"site\":".utf8)
+            JSONText.append(Array(site.utf8), to: &json)
         }
-        return key
+        return json + Array(",\"writes\":[".utf8)
     }
 }
 
-/// Comma-separated values (RFC 4180), row by row.
-struct CSVReader {
-    private let bytes: [UInt8]
-    private var offset = 0
-    /// The line on which the last row began.
-    private(set) var line = 0
-    private var nextLine = 1
+/// The rows of a file, one after the other.
+protocol TableRows {
+    /// The next row; nil at the end.
+    mutating func next() throws -> TableRow?
+    /// Bytes of the file that were read.
+    var taken: Int { get }
+}
 
-    init(_ bytes: [UInt8]) {
-        self.bytes = bytes
-        if bytes.starts(with: [0xef, 0xbb, 0xbf]) { offset = 3 }
+/// A key that names its line where it is none.
+private func checked(_ key: [UInt8], _ file: String, _ line: Int) throws -> [UInt8] {
+    do throws(KeyError) { _ = try RecordKey(validating: key) } catch {
+        throw Failure("\(file):\(line): '\(String(decoding: key, as: UTF8.self))': \(error)")
+    }
+    return key
+}
+
+/// Rows of separated values, under the columns of the first line.
+struct SeparatedRows: TableRows {
+    private var reader: CSVReader
+    private let file: String
+    private let places: [Int]
+    /// The columns' names as JSON, each with its colon.
+    private let names: [[UInt8]]
+
+    var taken: Int { reader.taken }
+
+    init(
+        _ file: String, _ columns: [String], separator: UInt8, encoding: TextEncoding
+    ) throws {
+        self.file = file
+        reader = try CSVReader(file, separator: separator, encoding: encoding)
+        guard let header = try reader.next() else { throw Failure("\(file) is empty") }
+        let titles = header.map { String(decoding: $0, as: UTF8.self) }
+        places = try columns.map { column in
+            guard let index = titles.firstIndex(of: column) else {
+                throw Failure(
+                    "\(file):1: no column '\(column)'; there are \(titles.joined(separator: ", "))")
+            }
+            return index
+        }
+        if let twice = titles.first(where: { title in titles.count { $0 == title } > 1 }) {
+            throw Failure("\(file):1: two columns are called '\(twice)'")
+        }
+        names = header.map { name in
+            var json: [UInt8] = []
+            JSONText.append(name, to: &json)
+            return json + [UInt8(ascii: ":")]
+        }
     }
 
-    /// The next row's fields; nil at the end.
-    mutating func next() throws -> [String]? {
-        guard offset < bytes.count else { return nil }
-        line = nextLine
-        var fields: [String] = []
-        var field: [UInt8] = []
-        var isQuoted = false
-        while offset < bytes.count {
-            let byte = bytes[offset]
-            offset += 1
-            if byte == 10 { nextLine += 1 }
-            if isQuoted {
-                if byte != UInt8(ascii: "\"") {
-                    field.append(byte)
-                } else if offset < bytes.count, bytes[offset] == UInt8(ascii: "\"") {
-                    field.append(byte)
-                    offset += 1
-                } else {
-                    isQuoted = false
-                }
-                continue
-            }
-            switch byte {
-            case UInt8(ascii: "\"") where field.isEmpty: isQuoted = true
-            case UInt8(ascii: ","):
-                fields.append(String(decoding: field, as: UTF8.self))
-                field = []
-            case 13 where offset < bytes.count && bytes[offset] == 10: continue
-            case 10: return fields + [String(decoding: field, as: UTF8.self)]
-            default: field.append(byte)
-            }
+    mutating func next() throws -> TableRow? {
+        guard let fields = try reader.next() else { return nil }
+        guard fields.count == names.count else {
+            throw Failure(
+                "\(file):\(reader.line): \(fields.count) fields, but \(names.count) columns")
         }
-        guard !isQuoted else { throw Failure("line \(line): a quoted field without end") }
-        return fields + [String(decoding: field, as: UTF8.self)]
+        var row = TableRow()
+        row.line = reader.line
+        row.key = places.count == 1
+            ? fields[places[0]] : Array(places.map { fields[$0] }.joined(separator: [0x2f]))
+        row.key = try checked(row.key, file, row.line)
+        row.value.reserveCapacity(fields.reduce(2) { $0 + $1.count + 24 })
+        row.value.append(UInt8(ascii: "{"))
+        for index in fields.indices {
+            if index > 0 { row.value.append(UInt8(ascii: ",")) }
+            row.value += names[index]
+            JSONText.append(fields[index], to: &row.value)
+        }
+        row.value.append(UInt8(ascii: "}"))
+        return row
+    }
+}
+
+/// Objects of JSON, one a line.
+struct ObjectRows: TableRows {
+    private var bytes: FileBytes
+    private let file: String
+    private let columns: [String]
+    private var line = 0
+
+    var taken: Int { bytes.taken }
+
+    init(_ file: String, _ columns: [String]) throws {
+        bytes = try FileBytes(file)
+        self.file = file
+        self.columns = columns
+    }
+
+    mutating func next() throws -> TableRow? {
+        while try bytes.peek() != nil {
+            var text: [UInt8] = []
+            while let byte = try bytes.peek(), byte != 10 {
+                try bytes.run(into: &text) { $0 == 10 }
+            }
+            _ = try bytes.next()
+            line += 1
+            if text.last == 13 { text.removeLast() }
+            if !text.isEmpty { return try row(text) }
+        }
+        return nil
+    }
+
+    private func row(_ text: [UInt8]) throws -> TableRow {
+        guard String(validating: text, as: UTF8.self) != nil else {
+            throw Failure("\(file):\(line): not valid UTF-8")
+        }
+        guard let object = try? JSONSerialization.jsonObject(with: Data(text)) as? [String: Any]
+        else { throw Failure("\(file):\(line): not a JSON object") }
+        let parts = try columns.map { column in
+            guard let value = object[column], !(value is NSNull) else {
+                throw Failure("\(file):\(line): no '\(column)'")
+            }
+            return "\(value)"
+        }
+        let key = try checked(Array(parts.joined(separator: "/").utf8), file, line)
+        return TableRow(key: key, value: text, line: line)
     }
 }

@@ -82,8 +82,8 @@ package final class ContentLane: Sendable {
     private let backlog = Mutex<[UInt64: Int]>([:])
     private let counted = Mutex<[String: UInt64]>([:])
     private let busy = Atomic<Bool>(true)
-    /// Whether records wait to be read.
-    private let hasNews = Atomic<Bool>(false)
+    /// Parts of the feed that wait to be read.
+    private let news = Mutex(ContentNews())
     private let closed = Atomic<Bool>(false)
     /// Whether the server ends: nothing more is begun.
     var isClosed: Bool { closed.load(ordering: .relaxed) }
@@ -295,17 +295,19 @@ package final class ContentLane: Sendable {
     func readAnew() {
         perform { state in
             (state.stages, state.told, state.toldAt, state.fresh) = ([], [:], [:], nil)
-            state.position = .beginning
-            self.readRecords(&state)
+            self.readAll(&state)
         }
     }
 
-    /// The store has something new. However often that is said, it is read once.
-    func changed() {
-        if hasNews.exchange(true, ordering: .acquiringAndReleasing) { return }
+    /// The store has something new. What apps write is none of the lane's business, and costs it
+    /// nothing.
+    func changed(_ news: FeedNews) {
+        guard news.touchesMesh else { return }
+        let isFirst = self.news.withLock { $0.add(news) }
+        guard isFirst else { return }
         perform { state in
-            self.hasNews.store(false, ordering: .releasing)
-            self.readRecords(&state)
+            for part in self.news.withLock({ $0.take() }) { self.read(part, &state) }
+            self.stepAll(&state)
         }
     }
 
@@ -336,7 +338,7 @@ package final class ContentLane: Sendable {
                 state.channels[name, default: Channel()].active = state.shelf.active(name)
                 self.recallRefusal(name, &state)
             }
-            self.readRecords(&state)
+            self.readAll(&state)
             self.show(state)
             for name in state.shelf.channelNames {
                 self.recallProbe(name, &state)

@@ -13,9 +13,28 @@ internal import MeshTrust
 
 /// From records to what is fetched, and from what is whole to what is served.
 extension ContentLane {
-    /// Reads what the store has got since.
-    func readRecords(_ state: inout State) {
-        while !isClosed,
+    /// Reads all that the store holds of the mesh's own.
+    func readAll(_ state: inout State) {
+        state.position = store.lastPosition
+        for scope in (try? store.scopes()) ?? [] where scope.isOfMesh {
+            var after: RecordKey?
+            while !isClosed,
+                let page = try? store.list(scope, prefix: [], after: after, limit: 500),
+                let last = page.last
+            {
+                for one in page {
+                    for version in one.listed { read(scope, version, &state) }
+                }
+                after = last.key
+            }
+        }
+        stepAll(&state)
+    }
+
+    /// Reads a part of the feed; nothing of the mesh's own stands between it and the part before.
+    func read(_ part: ClosedRange<FeedPosition>, _ state: inout State) {
+        state.position = max(state.position, part.lowerBound)
+        while !isClosed, state.position < part.upperBound,
             let (changes, position) = try? store.changes(after: state.position, limit: 500),
             position > state.position
         {
@@ -24,6 +43,10 @@ extension ContentLane {
                 if let version = change.version { read(change.scope, version, &state) }
             }
         }
+    }
+
+    /// Takes each channel a step further.
+    func stepAll(_ state: inout State) {
         for name in state.channels.keys.sorted() { step(name, &state) }
     }
 
@@ -313,4 +336,30 @@ extension ContentLane {
 
 extension ReleaseNumber {
     static let zero = ReleaseNumber(epoch: 0, version: 0)
+}
+
+/// The parts of the feed in which something of the mesh's own came, until they are read.
+struct ContentNews {
+    private static let partsMax = 64
+    private var parts: [ClosedRange<FeedPosition>] = []
+
+    /// - Returns: whether nothing waited before.
+    mutating func add(_ news: FeedNews) -> Bool {
+        defer {
+            // Joined to the last one, they take with them what apps wrote in between.
+            if let last = parts.last,
+                last.upperBound == news.after || parts.count == Self.partsMax
+            {
+                parts[parts.count - 1] = last.lowerBound...news.through
+            } else {
+                parts.append(news.after...news.through)
+            }
+        }
+        return parts.isEmpty
+    }
+
+    mutating func take() -> [ClosedRange<FeedPosition>] {
+        defer { parts = [] }
+        return parts
+    }
 }

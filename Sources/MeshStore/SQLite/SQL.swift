@@ -66,6 +66,21 @@ struct SQLRow {
 ///
 /// GRDB prepares and caches them for the connection; binding and stepping go straight to SQLite.
 extension Database {
+    /// One transaction. GRDB's own would be prepared anew each time, with a savepoint around it and
+    /// settings before and after, which costs more than a short read itself.
+    func transaction<T>(_ begin: String, _ body: () throws -> T) throws -> T {
+        try run(begin)
+        do {
+            let result = try body()
+            try run("COMMIT")
+            return result
+        } catch {
+            // SQLite ends some transactions by itself.
+            if sqlite3_get_autocommit(sqliteConnection) == 0 { try? run("ROLLBACK") }
+            throw error
+        }
+    }
+
     func run(_ sql: String, _ values: SQLValue...) throws {
         try execute(sql, values) { _ in false }
     }
@@ -151,6 +166,20 @@ extension StoreError {
             self = .database(
                 code: error.extendedResultCode.rawValue, message: error.message ?? "\(error)")
         default: self = .database(code: SQLITE_ERROR, message: "\(error)")
+        }
+    }
+}
+
+extension DatabasePool {
+    /// A read of one state of the database.
+    func look<T>(_ body: (Database) throws -> T) throws -> T {
+        try unsafeRead { db in try db.transaction("BEGIN DEFERRED") { try body(db) } }
+    }
+
+    /// Changes that are made together or not at all.
+    func change<T>(_ body: (Database) throws -> T) throws -> T {
+        try writeWithoutTransaction { db in
+            try db.transaction("BEGIN IMMEDIATE") { try body(db) }
         }
     }
 }

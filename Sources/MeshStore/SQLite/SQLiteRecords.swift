@@ -65,7 +65,7 @@ package final class SQLiteRecords: RecordStore {
         try writer.withLock { writer in
             let lease: WriterLease
             do {
-                lease = try pool.write { db in
+                lease = try pool.change { db in
                     try SQLiteMending.start(db, seal)
                     let lease = try SQLiteStart.judge(db, start)
                     try SQLiteStart.save(lease, db)
@@ -74,10 +74,10 @@ package final class SQLiteRecords: RecordStore {
             } catch {
                 // A full disk is no error of the disk: what is there is read and told to others.
                 guard StoreError(error) == .diskFull else { throw StoreError(error) }
-                lease = try pool.read { try SQLiteStart.judge($0, start) }
+                lease = try pool.look { try SQLiteStart.judge($0, start) }
                 writer.unsaved = lease
             }
-            writer.changes = try pool.read { db in
+            writer.changes = try pool.look { db in
                 SQLiteChanges(
                     try StoredCounters.read(db),
                     dirty: try db.first("SELECT count(*) FROM dirty") { Int($0.int(0)) } ?? 0,
@@ -111,7 +111,7 @@ package final class SQLiteRecords: RecordStore {
             guard let changes = writer.changes else { throw StoreError.closed }
             let before = changes.counters
             do {
-                let committed = try pool.write { db in
+                let committed = try pool.change { db in
                     if let unsaved = writer.unsaved { try SQLiteStart.save(unsaved, db) }
                     guard try SQLiteStart.holds(lease, db) else { throw StoreError.leaseLost }
                     let committed = try run(transaction, changes, db, writer.mended)
@@ -171,7 +171,7 @@ package final class SQLiteRecords: RecordStore {
         after place: ScrubPlace, limit: Int
     ) throws -> (damage: Set<Damage>, isMended: Bool) {
         func look() throws -> SQLiteInspection {
-            try pool.read { db in
+            try pool.look { db in
                 let snapshot = SQLiteSnapshot(db, caches: SQLiteCaches(), trust: trust, seal: seal)
                 return try SQLiteInspection(snapshot, after: place, limit: limit)
             }
@@ -240,7 +240,7 @@ package final class SQLiteRecords: RecordStore {
         do { return try body() } catch let refusal as SyncRefusal { throw refusal } catch {
             let failure = StoreError(error)
             if case .database(let code, _) = failure, code & 0xff == SQLITE_CORRUPT {
-                try? pool.write { db in try Meta.set(db, "suspect", [1]) }
+                try? pool.change { db in try Meta.set(db, "suspect", [1]) }
             }
             throw failure
         }
@@ -272,14 +272,14 @@ package final class SQLiteRecords: RecordStore {
 
     private func mend(_ body: (Database) throws -> Void) throws {
         try writer.withLock { writer in
-            try pool.write(body)
+            try pool.change(body)
             if let counters = writer.changes?.counters { writer.changes?.forget(counters) }
         }
     }
 
     package func keep(_ certificate: Certificate) throws {
         try writer.withLock { _ in
-            try pool.write { db in try trust.keep(certificate, db) }
+            try pool.change { db in try trust.keep(certificate, db) }
         }
     }
 
@@ -294,7 +294,7 @@ package final class SQLiteRecords: RecordStore {
 
     package func read<T>(_ body: (any RecordSnapshot) throws -> T) throws -> T {
         try guarded {
-            try pool.read { db in
+            try pool.look { db in
                 try body(SQLiteSnapshot(db, caches: SQLiteCaches(), trust: trust, seal: seal))
             }
         }
@@ -303,7 +303,7 @@ package final class SQLiteRecords: RecordStore {
     package func consult<T>(_ body: (any RecordIndex) throws -> T) throws -> T {
         try guarded {
             let digests = try upToDate()
-            return try pool.read { db in
+            return try pool.look { db in
                 try body(
                     SQLiteSnapshot(
                         db, caches: SQLiteCaches(), trust: trust, seal: seal, digests: digests))
@@ -316,20 +316,20 @@ package final class SQLiteRecords: RecordStore {
         try writer.withLock { writer in
             let dirtyCount = writer.changes?.dirtyCount ?? 1
             return try digests.withLock { digests in
-                if !digests.areBuilt { try pool.read { try digests.build($0) } }
+                if !digests.areBuilt { try pool.look { try digests.build($0) } }
                 guard dirtyCount > 0 else { return digests }
                 do {
-                    let refresh = try pool.write { db in
+                    let refresh = try pool.change { db in
                         let refresh = try DigestRefresh(db)
                         try refresh.persist(db)
                         return refresh
                     }
                     digests.unsaved = DigestRefresh()
-                    try pool.read { try digests.note(refresh, $0) }
+                    try pool.look { try digests.note(refresh, $0) }
                     writer.changes?.forgetDirty()
                 } catch {
                     guard StoreError(error) == .diskFull else { throw error }
-                    try pool.read { db in
+                    try pool.look { db in
                         digests.unsaved = try DigestRefresh(db)
                         try digests.note(digests.unsaved, db)
                     }

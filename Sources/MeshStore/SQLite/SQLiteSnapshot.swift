@@ -112,6 +112,32 @@ final class SQLiteSnapshot: RecordSnapshot {
         ) { $0.bytes(0) }
     }
 
+    /// Reads all versions of all keys in one pass over the index.
+    func states(
+        in scope: Scope, from start: [UInt8], including: Bool, limit: Int
+    ) throws -> [(key: [UInt8], versions: [(held: HeldVersion, position: FeedPosition)])] {
+        guard let id = try caches.scopeID(db, scope) else { return [] }
+        var all: [(key: [UInt8], versions: [(held: HeldVersion, position: FeedPosition)])] = []
+        let comparison = including ? ">=" : ">"
+        try db.each(
+            """
+            SELECT \(Self.recordColumns) FROM record WHERE scope = ? AND gone IS NULL
+            AND key \(comparison) ? ORDER BY key
+            """, list: [.int(id), .text(start)]
+        ) { row in
+            let key = row.bytes(4)
+            if all.last?.key != key {
+                if all.count == limit { return false }
+                all.append((key, []))
+            }
+            if let one = try record(row) {
+                all[all.count - 1].versions.append((one.held, FeedPosition(one.arrival)))
+            }
+            return true
+        }
+        return all
+    }
+
     /// The records of a log in a range, ascending.
     func records(of log: LogName, in range: ClosedRange<UInt64>) throws -> [RecordRow] {
         guard let key = try caches.key(db, log) else { return [] }

@@ -67,7 +67,7 @@ enum Schema {
     /// What every connection is set to before it is used.
     static func configuration() -> Configuration {
         var configuration = Configuration()
-        configuration.maximumReaderCount = 4
+        configuration.maximumReaderCount = 8
         configuration.prepareDatabase { db in
             PageLayer.reserve(db.sqliteConnection)
             try db.execute(sql: "PRAGMA page_size = \(PageSum.pageByteCount)")

@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import Foundation
+internal import Mesh
+internal import MeshAPI
+internal import MeshStore
+internal import NIOCore
+internal import NIOHTTP1
+internal import NIOPosix
+internal import Synchronization
+
+/// What one endpoint serves, and to whom.
+struct Service: Sendable {
+    /// Whom an endpoint serves.
+    enum Face {
+        case operators, apps, content
+    }
+
+    /// A request whose body may come.
+    struct Admission: Sendable {
+        let access: Access
+        /// What the body takes of the bytes that all may have.
+        let bodies: Claim
+        let bodyBytesMax: Int
+        let bodySeconds: Int64
+    }
+
+    /// What is known of a request by its head.
+    enum Beginning {
+        case answered(Response)
+        case admitted(Admission)
+    }
+
+    /// Longest head of a request, in bytes.
+    static let headBytesMax = 32 * 1024
+
+    let node: MeshNode
+    let gate: Gatekeeper
+    let face: Face
+    let configuration: APIConfiguration
+    let limits: APILimits
+    /// For what reads the disk for long.
+    let readers: NIOThreadPool
+    let dates: HTTPDates
+
+    private var servesContent: Bool { face != .apps || configuration.contentListen == nil }
+
+    /// Judges a request by its head.
+    func begin(_ request: Request) throws -> Beginning {
+        if request.path == "/healthz" { return .answered(Routes.plain("ok\n")) }
+        if let fields = try gate.preflight(request) {
+            return .answered(Response(status: .noContent, headers: fields))
+        }
+        if servesContent, request.path.hasPrefix("/content/"),
+            request.method == .GET || request.method == .HEAD
+        {
+            return .answered(try content(request))
+        }
+        let access = try gate.access(request)
+        // The operator's socket is no place that anybody takes.
+        guard face == .operators || limits.connections.greet(request.connection) else {
+            throw Problem.overLimit
+        }
+        if face == .content {
+            throw Problem.notFound("there is only /content here; the API is on http.listen")
+        }
+        let (bytes, seconds) = Routes.bodyLimit(request)
+        return .admitted(
+            Admission(
+                access: access, bodies: Claim(on: limits.bodies, for: access.owner),
+                bodyBytesMax: bytes, bodySeconds: seconds))
+    }
+
+    private func content(_ request: Request) throws -> Response {
+        if configuration.contentOpen {
+            try gate.checkHost(request)
+        } else {
+            // Pages of all origins may show what was published to be shown.
+            let access = try gate.access(request, isForDisplay: true)
+            guard access.mayRead("_content") else {
+                throw Problem.forbidden("the token does not allow _content")
+            }
+            guard face == .operators || limits.connections.greet(request.connection) else {
+                throw Problem.overLimit
+            }
+        }
+        return try ContentReply.response(to: request, node.content.served)
+    }
+
+    /// Finds the answer to a request that is here as a whole.
+    func answer(_ request: Request, _ admission: Admission) throws -> Answer {
+        try Routes(node: node, feeds: limits.feeds).respond(request, admission.access)
+    }
+
+    /// An answer with the fields that all have.
+    func complete(_ response: Response, _ request: Request) -> Response {
+        var response = response
+        // A file of content is a page; the other answers are none.
+        if case .file = response.body {} else if !request.path.hasPrefix("/content/") {
+            response.headers.add(Gatekeeper.answerFields)
+        }
+        let more = gate.crossOriginFields(request)
+        for (name, value) in more.all { response.headers[FieldName(name)] = value }
+        response.headers.add(dates.fields)
+        return response
+    }
+
+    /// What is told where the server ends before it could answer.
+    static func ending() throws -> Response { throw StoreError.closed }
+}
+
+/// The fields `Server` and `Date`, made once a second (RFC 9110, §6.6.1).
+final class HTTPDates: Sendable {
+    private let made = Mutex<(second: Int64, fields: Fields)>((-1, [:]))
+
+    var fields: Fields {
+        let now = Int64(Date().timeIntervalSince1970)
+        return made.withLock { made in
+            if made.second != now {
+                var (seconds, parts) = (time_t(now), tm())
+                gmtime_r(&seconds, &parts)
+                let day = Self.days[Int(parts.tm_wday) % 7]
+                let month = Self.months[Int(parts.tm_mon) % 12]
+                func two(_ number: Int32) -> String { number < 10 ? "0\(number)" : "\(number)" }
+                let time = [parts.tm_hour, parts.tm_min, parts.tm_sec].map(two)
+                    .joined(separator: ":")
+                let date = "\(two(parts.tm_mday)) \(month) \(1900 + parts.tm_year)"
+                made = (
+                    now, [.server: "meshd", .date: "\(day), \(date) \(time) GMT"]
+                )
+            }
+            return made.fields
+        }
+    }
+
+    private static let days = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"]
+    private static let months = [
+        "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+    ]
+}

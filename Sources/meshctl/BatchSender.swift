@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Foundation
+import MeshClient
+import MeshCore
+import MeshCrypto
+
+/// Rows that are sent together.
+struct RowBatch {
+    /// Bytes after which no row is added.
+    static let byteCountMax = 1 << 20
+
+    private(set) var json: [UInt8] = []
+    private(set) var keys: Set<[UInt8]> = []
+    private(set) var count = 0
+    /// The lines of its rows.
+    private(set) var lines = 0...0
+    /// How many rows there were, these among them.
+    private(set) var last = 0
+
+    init() {}
+
+    /// An empty one that goes on where another ended.
+    init(after other: RowBatch) { last = other.last }
+
+    mutating func append(_ row: TableRow) {
+        if count > 0 { json.append(UInt8(ascii: ",")) }
+        json += Array("{\"op\":\"put\",\"key\":".utf8)
+        JSONText.append(row.key, to: &json)
+        json += Array(",\"value\":".utf8)
+        json += row.value
+        json.append(UInt8(ascii: "}"))
+        keys.insert(row.key)
+        lines = count == 0 ? row.line...row.line : lines.lowerBound...row.line
+        count += 1
+        last += 1
+    }
+}
+
+/// Sends batches, several at a time; two that hold the same key go one after the other, so that the
+/// later one counts.
+final class BatchSender {
+    private static let atOnce = 3
+
+    private let client: NodeClient
+    private let file: String
+    private let head: [UInt8]
+    private let target: String
+    private var waiting: [(keys: Set<[UInt8]>, task: Task<Void, any Error>)] = []
+
+    init(client: NodeClient, file: String, head: [UInt8], target: String) {
+        self.client = client
+        self.file = file
+        self.head = head
+        self.target = target
+    }
+
+    func send(_ batch: RowBatch) async throws {
+        while waiting.count >= Self.atOnce
+            || waiting.contains(where: { !$0.keys.isDisjoint(with: batch.keys) })
+        {
+            try await waiting.removeFirst().task.value
+        }
+        let body = head + batch.json + Array("]}".utf8)
+        // The name says which rows go where, so that a second run writes nothing.
+        let named = Array("\(target) \(batch.last) ".utf8) + body
+        let name = "import-\(Blake2b.hash(named).description.prefix(32))"
+        let (client, file, lines) = (client, file, batch.lines)
+        let task = Task {
+            do { try await client.batch(json: body, idempotencyKey: name) } catch let problem
+                as Problem
+            {
+                throw Failure(
+                    "\(file), lines \(lines.lowerBound) to \(lines.upperBound): \(problem.detail)")
+            }
+        }
+        waiting.append((batch.keys, task))
+    }
+
+    /// Waits for what is on its way.
+    func finish() async throws {
+        while !waiting.isEmpty { try await waiting.removeFirst().task.value }
+    }
+}
+
+/// Counts keys that stand in a file more than once.
+struct KeyCount {
+    /// Keys that are remembered; those that come later are not compared.
+    static let keysMax = 1_000_000
+
+    private var seen: Set<UInt64> = []
+    private(set) var twice = 0
+    var isCut: Bool { seen.count >= Self.keysMax }
+
+    mutating func add(_ key: [UInt8]) {
+        // By its hash (FNV-1a): of a million keys two have the same once in some ten million files.
+        let hash = key.withUnsafeBytes { bytes in
+            bytes.reduce(0xcbf2_9ce4_8422_2325 as UInt64) { ($0 ^ UInt64($1)) &* 0x100_0000_01b3 }
+        }
+        if seen.contains(hash) {
+            twice += 1
+        } else if seen.count < Self.keysMax {
+            seen.insert(hash)
+        }
+    }
+}
+
+/// How far an import has come, on a terminal.
+struct ImportProgress {
+    private let size: Int
+    private let began = Date()
+    private var shown = Date.distantPast
+
+    init(size: Int) { self.size = size }
+
+    mutating func show(rows: Int, bytes: Int) {
+        let now = Date()
+        guard Console.isErrorTerminal, now.timeIntervalSince(shown) > 0.2 else { return }
+        shown = now
+        let seconds = max(0.001, now.timeIntervalSince(began))
+        let left = bytes > 0 ? seconds / Double(bytes) * Double(max(0, size - bytes)) : 0
+        let percent = size > 0 ? min(100, 100 * bytes / size) : 100
+        let text = "\r\(rows) rows, \(percent) %, \(Int(Double(rows) / seconds))/s, \(Int(left)) s left "
+        FileHandle.standardError.write(Data(text.utf8))
+    }
+
+    func end() {
+        if Console.isErrorTerminal { Console.complain("") }
+    }
+}
