@@ -336,6 +336,9 @@ public final class MeshNode: Sendable {
 
     /// Bytes a second at which the scrub reads: a gigabyte in an hour.
     private static let scrubRate = 300_000
+    /// For how long of each ten seconds it reads: commits of one record cost a signature each, and
+    /// an idle server is to stay idle.
+    private static let scrubTime = Duration.milliseconds(20)
 
     /// Reads everything again and again, slowly, and has what rotted fetched again; a restart goes
     /// on where the last process stopped.
@@ -345,7 +348,9 @@ public final class MeshNode: Sendable {
         while !Task.isCancelled {
             try? await Task.sleep(for: .seconds(10), tolerance: .seconds(2))
             var bytes = 0
-            while bytes < 10 * Self.scrubRate, !Task.isCancelled,
+            let began = ContinuousClock.now
+            while bytes < 10 * Self.scrubRate, ContinuousClock.now - began < Self.scrubTime,
+                !Task.isCancelled,
                 let step = try? store.scrub(after: place)
             {
                 place = step.next

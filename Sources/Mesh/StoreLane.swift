@@ -123,7 +123,8 @@ package enum StoreWork: Sendable {
     }
 }
 
-/// Does what the engine asks of the store, in order for each link, on a thread of its own.
+/// Does what the engine asks of the store, in order for each link, on a thread of its own, but for
+/// what the store's writer does.
 ///
 /// In order, so that a comparison sees what was sent before it; links in turn, so that commits of
 /// a neighbour do not wait behind another's flood. Messages of commits that wait together are
@@ -160,6 +161,8 @@ final class StoreLane: Sendable {
         if isIdle { queue.async { self.run() } }
     }
 
+    /// Does what waits, up to an ingest: the store answers that itself, and the lane goes on from
+    /// there only if more waits. No thread waits for the disk meanwhile.
     private func run() {
         while true {
             let work: [StoreWork] = state.withLock { state in
@@ -167,32 +170,49 @@ final class StoreLane: Sendable {
                 return state.work.take(atMost: Self.atOnce)
             }
             if work.isEmpty { return }
-            var tickets: [(LinkID, IngestTicket)] = []
-            for item in work {
-                if case .ingest(let id, let ticket) = item {
-                    tickets.append((id, ticket))
-                    continue
-                }
-                ingest(&tickets)
-                if let input = item.perform(on: store) { answer(input) }
-            }
-            ingest(&tickets)
+            if !perform(work[...]) { return }
         }
     }
 
-    private func ingest(_ tickets: inout [(LinkID, IngestTicket)]) {
-        if tickets.isEmpty { return }
-        let done = DispatchSemaphore(value: 0)
-        let outcomes = Mutex(Array(repeating: StoreWork.unavailable, count: tickets.count))
+    /// - Returns: false where the rest is done once the store has answered.
+    private func perform(_ work: ArraySlice<StoreWork>) -> Bool {
+        var rest = work
+        while let item = rest.first {
+            guard case .ingest = item else {
+                rest.removeFirst()
+                if let input = item.perform(on: store) { answer(input) }
+                continue
+            }
+            var tickets: [(LinkID, IngestTicket)] = []
+            while case .ingest(let id, let ticket)? = rest.first {
+                rest.removeFirst()
+                tickets.append((id, ticket))
+            }
+            ingest(tickets, then: rest)
+            return false
+        }
+        return true
+    }
+
+    private func ingest(_ tickets: [(LinkID, IngestTicket)], then rest: ArraySlice<StoreWork>) {
         store.ingest(tickets.map(\.1.message)) { result in
-            if case .success(let all) = result { outcomes.withLock { $0 = all } }
-            done.signal()
+            let outcomes: [IngestOutcome] =
+                switch result {
+                case .success(let all): all
+                case .failure: tickets.map { _ in StoreWork.unavailable }
+                }
+            for ((id, ticket), outcome) in zip(tickets, outcomes) {
+                self.answer(.ingested(id, ticket, outcome))
+            }
+            let isDone = self.state.withLock { state in
+                let isDone = rest.isEmpty && state.work.isEmpty
+                if isDone { state.isBusy = false }
+                return isDone
+            }
+            if isDone { return }
+            // What else the lane does may take long, and the store has other work.
+            self.queue.async { if self.perform(rest) { self.run() } }
         }
-        done.wait()
-        for ((id, ticket), outcome) in zip(tickets, outcomes.withLock { $0 }) {
-            answer(.ingested(id, ticket, outcome))
-        }
-        tickets = []
     }
 
     /// Begins nothing more. What waits was acknowledged to nobody, and comes again with the next
@@ -204,7 +224,7 @@ final class StoreLane: Sendable {
         }
     }
 
-    /// Stops, and waits for what has begun.
+    /// Stops, and waits for what has begun; what the store has taken it finishes itself.
     func close() async {
         stop()
         await withCheckedContinuation { continuation in

@@ -26,8 +26,9 @@ public struct JSONWriter: Sendable {
         isFirst = false
     }
 
-    mutating func array<T>(_ name: StaticString, _ items: [T], _ item: (inout JSONWriter, T) -> Void)
-    {
+    mutating func array<T>(
+        _ name: StaticString, _ items: [T], _ item: (inout JSONWriter, T) -> Void
+    ) {
         begin(name)
         bytes.append(UInt8(ascii: "["))
         isFirst = true

@@ -7,8 +7,8 @@ internal import MeshAPI
 internal import NIOCore
 internal import NIOHTTP1
 
-/// Serves `/content/CHANNEL/PATH` from disk, by `sendfile`: a file's bytes go from the page cache to
-/// the socket without passing through this process.
+/// Serves `/content/CHANNEL/PATH` from disk, by `sendfile`: a file's bytes go from the page cache
+/// to the socket without passing through this process.
 enum ContentReply {
     /// Looks the file up in what is served, and answers conditions and ranges (RFC 9110, §13, §14).
     static func response(

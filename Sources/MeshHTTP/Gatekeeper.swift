@@ -23,7 +23,8 @@ struct Gatekeeper: Sendable {
             else { throw Problem.unauthorised }
             return .token(token.name, token.grants)
         }
-        guard !configuration.loopbackNeedsToken, Self.isLoopback(request.remoteAddress?.ipAddress ?? ""),
+        guard !configuration.loopbackNeedsToken,
+            Self.isLoopback(request.remoteAddress?.ipAddress ?? ""),
             !Self.isForwarded(request)
         else { throw Problem.unauthorised }
         return .local

@@ -42,7 +42,9 @@ struct StrictJSON {
         let raw = UnsafeRawBufferPointer(bytes)
         var index = 0
         while index + 8 <= raw.count {
-            if raw.loadUnaligned(fromByteOffset: index, as: UInt64.self) & 0x8080_8080_8080_8080 != 0 {
+            if raw.loadUnaligned(fromByteOffset: index, as: UInt64.self) & 0x8080_8080_8080_8080
+                != 0
+            {
                 return String(validating: bytes, as: UTF8.self) != nil
             }
             index += 8
@@ -113,7 +115,7 @@ struct StrictJSON {
     /// The name of the next member, before its value; nil at the object's end.
     mutating func nextMember(_ members: inout Members) throws(Failure) -> String? {
         skipSpace()
-        if next == UInt8(ascii: "}") , members.names.isEmpty { return closed() }
+        if next == UInt8(ascii: "}"), members.names.isEmpty { return closed() }
         if !members.names.isEmpty {
             if next == UInt8(ascii: "}") { return closed() }
             try expect(UInt8(ascii: ","))

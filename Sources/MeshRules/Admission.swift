@@ -34,7 +34,9 @@ extension RecordTransaction {
         guard policy.has(header.scope) else { throw .refused(.wrongAudience) }
         guard policy.admits(certificates, to: header.scope) else { throw .refused(.notGranted) }
         guard header.extensions.critical == nil else { throw .refused(.newer) }
-        guard let ids = commit.verifiedIDs(in: context.mesh), commit.isSigned(in: context.mesh)
+        // Who is admitted has shown a certificate.
+        guard let ids = commit.verifiedIDs(in: context.mesh),
+            header.isSignedByMember(commit.signature, in: context.mesh)
         else { throw .refused(.badSignature) }
         for entry in header.inherits {
             let life = Author(node: header.author.node, life: entry.life)

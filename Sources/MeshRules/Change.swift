@@ -63,10 +63,15 @@ package enum Change: Sendable {
 
 /// The keys of which a transaction changes what readers see.
 package struct TouchedKeys: Sendable {
+    /// Most keys that are named one by one.
+    private static let namesMax = 64
+
     /// The keys, where all are known.
     package private(set) var names: Set<KeyName> = []
     /// Their scopes.
     package private(set) var scopes: Set<Scope> = []
+    /// Whether there are more keys in these scopes than are named.
+    package private(set) var areMany = false
     /// Whether any key may be touched.
     package private(set) var areUnknown = false
     /// Whether any is of the mesh's own namespaces, or may be.
@@ -74,7 +79,11 @@ package struct TouchedKeys: Sendable {
     private var last: Scope?
 
     mutating func add(_ scope: Scope, _ key: RecordKey) {
-        names.insert(KeyName(scope: scope, key: key))
+        if names.count < Self.namesMax {
+            names.insert(KeyName(scope: scope, key: key))
+        } else {
+            areMany = true
+        }
         if scope == last { return }
         last = scope
         scopes.insert(scope)

@@ -35,7 +35,7 @@ struct KeyCache {
 
     mutating func forget(_ touched: TouchedKeys) {
         generation += 1
-        if touched.areUnknown || changed.count + touched.names.count > Self.changedMax {
+        if touched.areUnknown || touched.areMany || changed.count > Self.changedMax {
             (states, byteCount, changed, floor) = ([:], 0, [:], generation)
             return
         }

@@ -30,15 +30,18 @@ package struct KeyState: Sendable {
     /// hash could be chosen by a thief.
     init(_ key: RecordKey, _ versions: [StoredVersion]) {
         self.key = key
-        self.versions = versions.count == 1 ? versions : versions.sorted { one, other in
-            switch (one.merge, other.merge) {
-            case (.log, .log): one.position < other.position
-            case (.register, .register):
-                (one.record.stamp, one.dot) > (other.record.stamp, other.dot)
-            case (.log, .register): true
-            case (.register, .log): false
+        self.versions =
+            versions.count == 1
+            ? versions
+            : versions.sorted { one, other in
+                switch (one.merge, other.merge) {
+                case (.log, .log): one.position < other.position
+                case (.register, .register):
+                    (one.record.stamp, one.dot) > (other.record.stamp, other.dot)
+                case (.log, .register): true
+                case (.register, .log): false
+                }
             }
-        }
         etag = EntityTag.of(versions.map(\.dot))
     }
 

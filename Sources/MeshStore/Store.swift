@@ -313,7 +313,8 @@ package final class Store: Sendable {
         let news = feedEnd.withLock { end in
             defer { end = max(end, committed.feed) }
             return FeedNews(
-                after: end, through: max(end, committed.feed), touchesMesh: conclusion.touched.touchesMesh)
+                after: end, through: max(end, committed.feed),
+                touchesMesh: conclusion.touched.touchesMesh)
         }
         keyCache.withLock { $0.forget(conclusion.touched) }
         pages.forget(conclusion.touched)

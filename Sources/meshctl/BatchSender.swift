@@ -120,7 +120,8 @@ struct ImportProgress {
         let seconds = max(0.001, now.timeIntervalSince(began))
         let left = bytes > 0 ? seconds / Double(bytes) * Double(max(0, size - bytes)) : 0
         let percent = size > 0 ? min(100, 100 * bytes / size) : 100
-        let text = "\r\(rows) rows, \(percent) %, \(Int(Double(rows) / seconds))/s, \(Int(left)) s left "
+        let text =
+            "\r\(rows) rows, \(percent) %, \(Int(Double(rows) / seconds))/s, \(Int(left)) s left "
         FileHandle.standardError.write(Data(text.utf8))
     }
 

@@ -149,7 +149,8 @@ struct SeparatedRows: TableRows {
         }
         var row = TableRow()
         row.line = reader.line
-        row.key = places.count == 1
+        row.key =
+            places.count == 1
             ? fields[places[0]] : Array(places.map { fields[$0] }.joined(separator: [0x2f]))
         row.key = try checked(row.key, file, row.line)
         row.value.reserveCapacity(fields.reduce(2) { $0 + $1.count + 24 })

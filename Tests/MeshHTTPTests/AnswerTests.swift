@@ -35,20 +35,25 @@ struct AnswerTests {
         #expect(writer.bytes == Array(try MeshJSON.encode(answer)))
     }
 
-    @Test("JSON is taken as RFC 8259 has it, and no further", arguments: [
-        #"{"a":1,"a":2}"#, #"{"a":1,}"#, "[1,]", "[1 2]", "{\"a\" 1}", "01", "1.", "1e", "nul",
-        "\"\u{1}\"", #""\x""#, #""\ud800""#, "[", "{", "\"", "", "1 1", "1e999",
-        String(repeating: "[", count: 33) + String(repeating: "]", count: 33),
-    ])
+    @Test(
+        "JSON is taken as RFC 8259 has it, and no further",
+        arguments: [
+            #"{"a":1,"a":2}"#, #"{"a":1,}"#, "[1,]", "[1 2]", "{\"a\" 1}", "01", "1.", "1e", "nul",
+            "\"\u{1}\"", #""\x""#, #""\ud800""#, "[", "{", "\"", "", "1 1", "1e999",
+            String(repeating: "[", count: 33) + String(repeating: "]", count: 33),
+        ])
     func refusesBrokenJSON(text: String) {
         #expect(throws: StrictJSON.Failure.self) { try StrictJSON.check(Array(text.utf8)) }
     }
 
-    @Test("JSON that is well formed passes", arguments: [
-        "{}", "[]", " [ ] ", #"{"a":{"b":[1,2.5e-3,-0,true,false,null,"x\n\u00e9\ud83e\udd50"]}}"#,
-        #"{"1":1,"2":2,"3":3,"4":4,"5":5,"6":6,"7":7,"8":8,"9":9,"10":10}"#,
-        String(repeating: "[", count: 32) + String(repeating: "]", count: 32),
-    ])
+    @Test(
+        "JSON that is well formed passes",
+        arguments: [
+            "{}", "[]", " [ ] ",
+            #"{"a":{"b":[1,2.5e-3,-0,true,false,null,"x\n\u00e9\ud83e\udd50"]}}"#,
+            #"{"1":1,"2":2,"3":3,"4":4,"5":5,"6":6,"7":7,"8":8,"9":9,"10":10}"#,
+            String(repeating: "[", count: 32) + String(repeating: "]", count: 32),
+        ])
     func takesJSON(text: String) throws { try StrictJSON.check(Array(text.utf8)) }
 
     @Test("Of many members none may stand twice")

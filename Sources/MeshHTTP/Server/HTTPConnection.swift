@@ -42,13 +42,6 @@ final class HTTPConnection: ChannelDuplexHandler, RemovableChannelHandler {
         let declared: Int?
     }
 
-    /// What of a request decides how its answer is framed.
-    private struct Framing {
-        var isForHead: Bool
-        var isKeptAlive: Bool
-        var version: HTTPVersion
-    }
-
     private let service: Service
     private var phase = Phase.idle
     private var isSending = false
@@ -121,8 +114,7 @@ final class HTTPConnection: ChannelDuplexHandler, RemovableChannelHandler {
             : Problem.bad("bad_request", "the request is not HTTP/1.1: \(parserError)")
         ends = true
         phase = .discarding(left: 0)
-        let framing = Framing(isForHead: false, isKeptAlive: false, version: .http1_1)
-        send(Routes.answer(problem), framing, context)
+        send(Routes.answer(problem), .broken, context)
     }
 
     // MARK: The request
@@ -185,8 +177,7 @@ final class HTTPConnection: ChannelDuplexHandler, RemovableChannelHandler {
     private func begin(_ head: HTTPRequestHead, _ context: ChannelHandlerContext) {
         lastActive = .now()
         let channel = context.channel
-        let framing = Framing(
-            isForHead: head.method == .HEAD, isKeptAlive: head.isKeepAlive, version: head.version)
+        let framing = Framing(head)
         do {
             let request = try Request(
                 head, from: channel.remoteAddress, on: ObjectIdentifier(channel))
@@ -195,7 +186,7 @@ final class HTTPConnection: ChannelDuplexHandler, RemovableChannelHandler {
                 phase = .discarding(left: Self.discardedBytesMax)
                 send(service.complete(response, request), framing, context)
             case .admitted(let admission):
-                let declared = try Self.bodyLength(request, admission)
+                let declared = try admission.bodyLength(of: request)
                 if request.headers[.expect]?.lowercased() == "100-continue", declared != 0 {
                     let head = HTTPResponseHead(version: .http1_1, status: .continue)
                     context.writeAndFlush(wrapOutboundOut(.head(head)), promise: nil)
@@ -207,33 +198,6 @@ final class HTTPConnection: ChannelDuplexHandler, RemovableChannelHandler {
             phase = .discarding(left: Self.discardedBytesMax)
             // A head that is refused says nothing that one could build on.
             send(Routes.answer(error), framing, context)
-        }
-    }
-
-    /// How long the body says that it is; nil where it comes in chunks.
-    private static func bodyLength(
-        _ request: Request, _ admission: Service.Admission
-    ) throws -> Int? {
-        if request.headers.has(.transferEncoding) {
-            try refuseEncoding(request)
-            return nil
-        }
-        guard let text = request.headers[.contentLength] else { return 0 }
-        guard let length = Int(text) else {
-            throw Problem.bad("bad_length", "'\(text)' is not a length")
-        }
-        if length > 0 { try refuseEncoding(request) }
-        guard length <= admission.bodyBytesMax else {
-            throw Problem.tooLarge("the body has \(length) bytes", admission.bodyBytesMax)
-        }
-        return length
-    }
-
-    private static func refuseEncoding(_ request: Request) throws {
-        guard request.headers[.contentEncoding] == nil else {
-            throw Problem(
-                code: "encoding_refused", title: "Encoding refused", status: 415,
-                detail: "compressed bodies are not accepted")
         }
     }
 
@@ -271,7 +235,7 @@ final class HTTPConnection: ChannelDuplexHandler, RemovableChannelHandler {
         bodyTimer?.cancel()
         bodyTimer = nil
         // Whoever was too slow, or sends what has no end, is not waited for.
-        var framing = Self.framing(request)
+        var framing = Framing(request)
         framing.isKeptAlive = false
         send(service.complete(Routes.answer(problem), request), framing, context)
     }
@@ -337,33 +301,15 @@ final class HTTPConnection: ChannelDuplexHandler, RemovableChannelHandler {
     private func reply(_ response: Response, _ context: ChannelHandlerContext) {
         // The client may have gone meanwhile.
         guard case .answering(let request) = phase else { return response.body.close() }
-        send(service.complete(response, request), Self.framing(request), context)
-    }
-
-    private static func framing(_ request: Request) -> Framing {
-        Framing(
-            isForHead: request.method == .HEAD, isKeptAlive: request.isKeptAlive,
-            version: request.version)
+        send(service.complete(response, request), Framing(request), context)
     }
 
     private func send(
         _ response: Response, _ framing: Framing, _ context: ChannelHandlerContext
     ) {
-        var response = response
         isSending = true
-        let isOld = framing.version != .http1_1
-        // HTTP/1.0 knows no chunks: such an answer ends with the connection.
-        let keepsAlive =
-            framing.isKeptAlive && !ends && !(isOld && response.body.isMadeAsItIsSent)
-        if case .bytes(let buffer) = response.body, response.status.mayHaveBody,
-            !response.headers.has(.contentLength)
-        {
-            response.headers[.contentLength] = "\(buffer.readableBytes)"
-        }
-        response.headers[.connection] = keepsAlive ? (isOld ? "keep-alive" : nil) : "close"
-        let head = HTTPResponseHead(
-            version: isOld ? .http1_0 : .http1_1, status: response.status,
-            headers: response.headers.all)
+        let keepsAlive = framing.keepsAlive(response.body) && !ends
+        let head = framing.head(of: response, keepsAlive: keepsAlive)
         context.write(wrapOutboundOut(.head(head)), promise: nil)
         if framing.isForHead {
             response.body.close()
@@ -433,29 +379,5 @@ final class HTTPConnection: ChannelDuplexHandler, RemovableChannelHandler {
             loop.scheduleTask(in: .seconds(Self.lingeringSeconds)) { channel.close(promise: nil) }
         }
         context.writeAndFlush(wrapOutboundOut(.end(nil)), promise: sent)
-    }
-}
-
-extension HTTPResponseStatus {
-    /// RFC 9110, §6.4.1.
-    fileprivate var mayHaveBody: Bool { code >= 200 && code != 204 && code != 304 }
-}
-
-extension Response.Body {
-    fileprivate var isMadeAsItIsSent: Bool { if case .stream = self { true } else { false } }
-
-    /// Lets go of a file that is not sent.
-    fileprivate func close() {
-        if case .file(let handle, _) = self { try? handle.close() }
-    }
-}
-
-extension Result where Success == Response, Failure == any Error {
-    /// The answer, or that which tells what went wrong.
-    fileprivate var answer: Response {
-        switch self {
-        case .success(let response): response
-        case .failure(let error): Routes.answer(error)
-        }
     }
 }

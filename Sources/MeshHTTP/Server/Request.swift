@@ -30,7 +30,8 @@ struct Request: Sendable {
         guard head.uri.utf8.count <= Self.targetBytesMax else {
             throw Problem(
                 code: "target_too_long", title: "Target too long", status: 414,
-                detail: "the target has \(head.uri.utf8.count) bytes; at most \(Self.targetBytesMax)")
+                detail:
+                    "the target has \(head.uri.utf8.count) bytes; at most \(Self.targetBytesMax)")
         }
         method = head.method
         headers = Fields(head.headers)
@@ -44,9 +45,11 @@ struct Request: Sendable {
         }
         var target = head.uri[...]
         var authority = headers[.host] ?? ""
-        if !target.hasPrefix("/"), let end = Self.schemes.lazy.compactMap({
-            target.hasPrefix($0) ? target.index(target.startIndex, offsetBy: $0.count) : nil
-        }).first {
+        if !target.hasPrefix("/"),
+            let end = Self.schemes.lazy.compactMap({
+                target.hasPrefix($0) ? target.index(target.startIndex, offsetBy: $0.count) : nil
+            }).first
+        {
             let rest = target[end...]
             let slash = rest.firstIndex { $0 == "/" || $0 == "?" } ?? rest.endIndex
             authority = String(rest[..<slash])

@@ -96,7 +96,8 @@ struct Service: Sendable {
     func complete(_ response: Response, _ request: Request) -> Response {
         var response = response
         // A file of content is a page; the other answers are none.
-        if case .file = response.body {} else if !request.path.hasPrefix("/content/") {
+        if case .file = response.body {
+        } else if !request.path.hasPrefix("/content/") {
             response.headers.add(Gatekeeper.answerFields)
         }
         let more = gate.crossOriginFields(request)
@@ -137,4 +138,31 @@ final class HTTPDates: Sendable {
     private static let months = [
         "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
     ]
+}
+
+extension Service.Admission {
+    /// How long the body says that it is; nil where it comes in chunks.
+    func bodyLength(of request: Request) throws -> Int? {
+        if request.headers.has(.transferEncoding) {
+            try Self.refuseEncoding(request)
+            return nil
+        }
+        guard let text = request.headers[.contentLength] else { return 0 }
+        guard let length = Int(text) else {
+            throw Problem.bad("bad_length", "'\(text)' is not a length")
+        }
+        if length > 0 { try Self.refuseEncoding(request) }
+        guard length <= bodyBytesMax else {
+            throw Problem.tooLarge("the body has \(length) bytes", bodyBytesMax)
+        }
+        return length
+    }
+
+    private static func refuseEncoding(_ request: Request) throws {
+        guard request.headers[.contentEncoding] == nil else {
+            throw Problem(
+                code: "encoding_refused", title: "Encoding refused", status: 415,
+                detail: "compressed bodies are not accepted")
+        }
+    }
 }

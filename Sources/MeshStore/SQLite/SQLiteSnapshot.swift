@@ -92,52 +92,6 @@ final class SQLiteSnapshot: RecordSnapshot {
         return all
     }
 
-    func versions(of key: KeyName) throws -> [(held: HeldVersion, position: FeedPosition)] {
-        guard let scope = try caches.scopeID(db, key.scope) else { return [] }
-        return try records(
-            "WHERE scope = ? AND key = ? AND gone IS NULL", .int(scope), .text(key.key.utf8)
-        ).map { ($0.held, FeedPosition($0.arrival)) }
-    }
-
-    func keys(
-        in scope: Scope, from start: [UInt8], including: Bool, limit: Int
-    ) throws -> [[UInt8]] {
-        guard let id = try caches.scopeID(db, scope) else { return [] }
-        let comparison = including ? ">=" : ">"
-        return try db.rows(
-            """
-            SELECT DISTINCT key FROM record WHERE scope = ? AND gone IS NULL AND key \(comparison) ?
-            ORDER BY key LIMIT ?
-            """, .int(id), .text(start), .int(Int64(limit))
-        ) { $0.bytes(0) }
-    }
-
-    /// Reads all versions of all keys in one pass over the index.
-    func states(
-        in scope: Scope, from start: [UInt8], including: Bool, limit: Int
-    ) throws -> [(key: [UInt8], versions: [(held: HeldVersion, position: FeedPosition)])] {
-        guard let id = try caches.scopeID(db, scope) else { return [] }
-        var all: [(key: [UInt8], versions: [(held: HeldVersion, position: FeedPosition)])] = []
-        let comparison = including ? ">=" : ">"
-        try db.each(
-            """
-            SELECT \(Self.recordColumns) FROM record WHERE scope = ? AND gone IS NULL
-            AND key \(comparison) ? ORDER BY key
-            """, list: [.int(id), .text(start)]
-        ) { row in
-            let key = row.bytes(4)
-            if all.last?.key != key {
-                if all.count == limit { return false }
-                all.append((key, []))
-            }
-            if let one = try record(row) {
-                all[all.count - 1].versions.append((one.held, FeedPosition(one.arrival)))
-            }
-            return true
-        }
-        return all
-    }
-
     /// The records of a log in a range, ascending.
     func records(of log: LogName, in range: ClosedRange<UInt64>) throws -> [RecordRow] {
         guard let key = try caches.key(db, log) else { return [] }
@@ -201,14 +155,24 @@ final class SQLiteSnapshot: RecordSnapshot {
     ) throws -> [HeldCommit] {
         // A commit has at most 1,024 records, so nothing that begins earlier can reach the range.
         let earliest = range.lowerBound - min(range.lowerBound, UInt64(CommitHeader.recordsMax))
-        return try db.rows(
+        var all: [HeldCommit] = []
+        try db.each(
             """
             SELECT \(Self.commitColumns) FROM batch WHERE scope = ? AND author = ?
-            AND first BETWEEN ? AND ? AND last >= ? ORDER BY first
-            """, .int(key.scope), .int(key.author), .sequence(earliest),
-            .sequence(range.upperBound), .sequence(range.lowerBound)
-        ) { commit($0, of: log, key) }.compactMap(\.self)
-            .filter { $0.header.range.overlaps(range) }
+            AND first BETWEEN ? AND ? ORDER BY first DESC
+            """,
+            list: [
+                .int(key.scope), .int(key.author), .sequence(earliest), .sequence(range.upperBound),
+            ]
+        ) { row in
+            // Commits of one log do not overlap: before one that ends too early all do. A row that
+            // has rotted says nothing of those before it.
+            guard let one = commit(row, of: log, key) else { return true }
+            guard one.header.last >= range.lowerBound else { return false }
+            if one.header.range.overlaps(range) { all.append(one) }
+            return true
+        }
+        return all.reversed()
     }
 
     /// A commit with what is held of its records, and whether they are still what they were.
