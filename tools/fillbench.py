@@ -9,6 +9,7 @@ import json
 import os
 import sys
 import time
+import urllib.error
 import urllib.request
 
 from benchbed import Bed, cpu_seconds, memory_mib, say
@@ -17,8 +18,12 @@ RECORDS = int(os.environ.get("BENCH_RECORDS", "1000000"))
 
 
 def held(port):
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/v1/digest/rec@all") as answer:
-        digests = json.load(answer)["digests"]
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/v1/digest/rec@all") as answer:
+            digests = json.load(answer)["digests"]
+    except urllib.error.HTTPError:
+        # Nothing of the namespace is there yet.
+        return 0
     return digests[0]["records"] if digests else 0
 
 
@@ -54,7 +59,7 @@ def main():
             "giver_cpu_s": round(cpu_seconds(full.pid) - before, 2), "taker_cpu_s": round(cpu_seconds(empty.pid), 2),
             "giver_rss_mib_most": round(memory_mib(full.pid, "VmHWM"), 1), "taker_rss_mib_most": round(memory_mib(empty.pid, "VmHWM"), 1),
             "import_rows_per_s": round(RECORDS / imported), "database_bytes_each_record": round(
-                sum(path.stat().st_size for path in (bed.folder / "full").iterdir() if path.name.startswith("records")) / RECORDS)}))
+                sum(path.stat().st_size for path in (bed.folder / "full").iterdir() if path.name.startswith("mesh.sqlite")) / RECORDS)}))
 
 
 main()

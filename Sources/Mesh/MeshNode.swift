@@ -338,7 +338,7 @@ public final class MeshNode: Sendable {
     private static let scrubRate = 300_000
     /// For how long of each ten seconds it reads: commits of one record cost a signature each, and
     /// an idle server is to stay idle.
-    private static let scrubTime = Duration.milliseconds(20)
+    private static let scrubTime = Duration.milliseconds(10)
 
     /// Reads everything again and again, slowly, and has what rotted fetched again; a restart goes
     /// on where the last process stopped.

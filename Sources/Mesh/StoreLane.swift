@@ -138,6 +138,9 @@ final class StoreLane: Sendable {
 
     /// Most work that is taken at once, and most messages of one transaction.
     private static let atOnce = 64
+    /// Bytes of records after which a transaction takes no further message: what it changes is to
+    /// fit into the database's cache.
+    private static let bytesAtOnce = 2 << 20
 
     private let store: Store
     private let answer: @Sendable (Input) -> Void
@@ -184,9 +187,13 @@ final class StoreLane: Sendable {
                 continue
             }
             var tickets: [(LinkID, IngestTicket)] = []
-            while case .ingest(let id, let ticket)? = rest.first {
+            var bytes = 0
+            while bytes < Self.bytesAtOnce, case .ingest(let id, let ticket)? = rest.first {
                 rest.removeFirst()
                 tickets.append((id, ticket))
+                for commit in ticket.message.commits {
+                    bytes += commit.records.reduce(0) { $0 + $1.count }
+                }
             }
             ingest(tickets, then: rest)
             return false

@@ -71,7 +71,9 @@ enum Schema {
         configuration.prepareDatabase { db in
             PageLayer.reserve(db.sqliteConnection)
             try db.execute(sql: "PRAGMA page_size = \(PageSum.pageByteCount)")
-            try db.execute(sql: "PRAGMA cache_size = -4096")
+            // What a transaction changes is to fit, or its pages are written more than once.
+            let kibibytes = db.configuration.readonly ? 2048 : 12_288
+            try db.execute(sql: "PRAGMA cache_size = -\(kibibytes)")
             try db.execute(sql: "PRAGMA mmap_size = 0")
             if !db.configuration.readonly {
                 try db.execute(sql: "PRAGMA auto_vacuum = incremental")
