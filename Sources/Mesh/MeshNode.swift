@@ -334,10 +334,10 @@ public final class MeshNode: Sendable {
         connections[id]
     }
 
-    /// Bytes a second at which the scrub reads: a gigabyte in an hour.
+    /// Bytes a second at which the scrub reads at most: a gigabyte in an hour.
     private static let scrubRate = 300_000
-    /// For how long of each ten seconds it reads: commits of one record cost a signature each, and
-    /// an idle server is to stay idle.
+    /// For how long of each ten seconds it reads, but one step at least: commits of one record cost
+    /// a signature each, and an idle server is to stay idle. A million of those take two days.
     private static let scrubTime = Duration.milliseconds(10)
 
     /// Reads everything again and again, slowly, and has what rotted fetched again; a restart goes

@@ -212,7 +212,7 @@ final class StoreLane: Sendable {
                 self.answer(.ingested(id, ticket, outcome))
             }
             let isDone = self.state.withLock { state in
-                let isDone = rest.isEmpty && state.work.isEmpty
+                let isDone = state.isClosed || (rest.isEmpty && state.work.isEmpty)
                 if isDone { state.isBusy = false }
                 return isDone
             }

@@ -49,7 +49,9 @@ struct BatchReader {
             case "writes":
                 var all: [Write] = []
                 var elements = try json.beginArray()
-                while try json.nextElement(&elements) { all.append(try write(at: all.count)) }
+                while try json.nextElement(&elements, atMost: StrictJSON.elementsMax) {
+                    all.append(try write(at: all.count))
+                }
                 writes = all
             default: throw json.failure("a batch has no member '\(name)'")
             }
@@ -76,11 +78,16 @@ struct BatchReader {
         }
     }
 
+    /// Members that may be null, which means that they are not there.
+    private static let optional: Set = [
+        "content_type", "text", "base64", "if_match", "if_absent",
+    ]
+
     private mutating func write(at index: Int) throws -> Write {
         var found = Members()
         var members = try json.beginObject()
         while let name = try json.nextMember(&members) {
-            if try json.isNull() { continue }
+            if Self.optional.contains(name), try json.isNull() { continue }
             switch name {
             case "op": found.op = try json.text()
             case "key": found.key = try json.string()

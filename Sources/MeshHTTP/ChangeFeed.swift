@@ -36,7 +36,7 @@ struct ChangeFeed {
         guard name == namespace ?? name, !name.hasPrefix("_") || namespace == name,
             access.mayRead(name)
         else { return }
-        let state = try routes.store.get(change.key, in: change.scope)
+        let state = try routes.store.look(change.key, in: change.scope)
         var view: RecordView
         if let state, let version = change.version ?? state.versions.first {
             view = routes.view(change.scope, state, version)

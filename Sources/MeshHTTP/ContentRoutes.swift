@@ -10,7 +10,7 @@ internal import MeshStore
 internal import MeshTrust
 internal import NIOCore
 
-/// Content: what is there, and publishing. The files themselves are served by `ContentHandler`.
+/// Content: what is there, and publishing. The files themselves are served by `ContentReply`.
 extension Routes {
     /// Most bytes of chunks in one request of a publisher.
     static let chunkBytesMax = 8 << 20

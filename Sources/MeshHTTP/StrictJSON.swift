@@ -8,8 +8,7 @@
 struct StrictJSON {
     /// Deepest nesting.
     static let depthMax = 32
-    /// Most elements of an array: as many as a batch has writes. They are counted before anything
-    /// is made of them.
+    /// Most writes of a batch; they are counted before anything is made of them.
     static let elementsMax = 1000
 
     /// Why a text was refused.
@@ -146,7 +145,9 @@ struct StrictJSON {
     }
 
     /// Whether another element follows.
-    mutating func nextElement(_ elements: inout Elements) throws(Failure) -> Bool {
+    mutating func nextElement(
+        _ elements: inout Elements, atMost most: Int = .max
+    ) throws(Failure) -> Bool {
         skipSpace()
         if next == UInt8(ascii: "]") {
             offset += 1
@@ -155,8 +156,8 @@ struct StrictJSON {
         }
         if elements.count > 0 { try expect(UInt8(ascii: ",")) }
         elements.count += 1
-        guard elements.count <= Self.elementsMax else {
-            throw failure("an array of more than \(Self.elementsMax) elements")
+        guard elements.count <= most else {
+            throw failure("an array of more than \(most) elements")
         }
         skipSpace()
         if elements.count > 1, next == UInt8(ascii: "]") { throw failure("not a value") }

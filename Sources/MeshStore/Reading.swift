@@ -134,9 +134,15 @@ extension Store {
         let name = KeyName(scope: scope, key: key)
         let (known, generation) = keyCache.withLock { ($0[name], $0.generation) }
         if let known { return known }
-        let state = try read { try $0.state(of: name) }
+        let state = try look(key, in: scope)
         if let state { keyCache.withLock { $0.note(state, of: name, read: generation) } }
         return state
+    }
+
+    /// The state of a key as it lies in the store now: for whoever was told of a change, of which
+    /// what is remembered may hear a moment later.
+    package func look(_ key: RecordKey, in scope: Scope) throws -> KeyState? {
+        try read { try $0.state(of: KeyName(scope: scope, key: key)) }
     }
 
     /// Keys that hold values, in key order, after `after`.

@@ -7,14 +7,17 @@ import MeshCrypto
 
 /// Rows that are sent together.
 struct RowBatch {
-    /// Bytes after which no row is added.
-    static let byteCountMax = 1 << 20
+    /// Bytes that the records of a batch may have; a node takes 960 KiB.
+    private static let byteCountMax = 800 << 10
+    /// Most that a record has besides its key and its value, but for a context of many writers.
+    private static let overhead = 256
 
     private(set) var json: [UInt8] = []
     private(set) var keys: Set<[UInt8]> = []
     private(set) var count = 0
     /// The lines of its rows.
     private(set) var lines = 0...0
+    private var byteCount = 0
     /// How many rows there were, these among them.
     private(set) var last = 0
 
@@ -23,7 +26,13 @@ struct RowBatch {
     /// An empty one that goes on where another ended.
     init(after other: RowBatch) { last = other.last }
 
+    func hasRoom(for row: TableRow) -> Bool {
+        count == 0
+            || byteCount + row.key.count + row.value.count + Self.overhead <= Self.byteCountMax
+    }
+
     mutating func append(_ row: TableRow) {
+        byteCount += row.key.count + row.value.count + Self.overhead
         if count > 0 { json.append(UInt8(ascii: ",")) }
         json += Array("{\"op\":\"put\",\"key\":".utf8)
         JSONText.append(row.key, to: &json)
@@ -62,9 +71,9 @@ final class BatchSender {
             try await waiting.removeFirst().task.value
         }
         let body = head + batch.json + Array("]}".utf8)
-        // The name says which rows go where, so that a second run writes nothing.
-        let named = Array("\(target) \(batch.last) ".utf8) + body
-        let name = "import-\(Blake2b.hash(named).description.prefix(32))"
+        // The name says which rows of which file go where: a second run of it writes nothing.
+        let named = "\(target) \(batch.last - batch.count) \(batch.count)"
+        let name = "import-\(Blake2b.hash(Array(named.utf8)).description.prefix(32))"
         let (client, file, lines) = (client, file, batch.lines)
         let task = Task {
             do { try await client.batch(json: body, idempotencyKey: name) } catch let problem
@@ -85,7 +94,7 @@ final class BatchSender {
 
 /// Counts keys that stand in a file more than once.
 struct KeyCount {
-    /// Keys that are remembered; those that come later are not compared.
+    /// Keys that are remembered: those that come later are compared with these alone.
     static let keysMax = 1_000_000
 
     private var seen: Set<UInt64> = []

@@ -16,7 +16,7 @@ struct Import: AsyncParsableCommand {
             Each row becomes a JSON object under the key that the key columns give, joined by '/'.
             Rows are sent in batches, each of which the node takes once: after an interruption, run the
             same command again; what was taken before is not written twice. Of rows with one key the
-            last one counts.
+            last one counts. Rows before one that is refused are written.
             """)
 
     @OptionGroup var connection: Connection
@@ -53,19 +53,21 @@ struct Import: AsyncParsableCommand {
                 file, columns, separator: try separatorByte(), encoding: encoding)
         let sender = BatchSender(
             client: try connection.client(), file: file, head: batchHead,
-            target: "\(namespace) \(place.site ?? "") \(columns.joined(separator: "+"))")
+            target:
+                "\(namespace) \(place.site ?? "") \(columns.joined(separator: "+")) \(try FileBytes.name(of: file))"
+        )
         var progress = ImportProgress(size: size)
         var known = KeyCount()
         var part = RowBatch()
         do {
             while let row = try rows.next() {
                 known.add(row.key)
-                part.append(row)
-                if part.count == batch || part.json.count >= RowBatch.byteCountMax {
+                if part.count == batch || !part.hasRoom(for: row) {
                     progress.show(rows: part.last, bytes: rows.taken)
                     try await sender.send(part)
                     part = RowBatch(after: part)
                 }
+                part.append(row)
             }
             if part.count > 0 { try await sender.send(part) }
             try await sender.finish()

@@ -2,6 +2,7 @@
 
 import Foundation
 import MeshCore
+import MeshCrypto
 
 /// A row of a table on its way into a batch: its key, and the value as JSON.
 struct TableRow {
@@ -26,6 +27,19 @@ struct FileBytes {
             throw Failure("\(path) cannot be read")
         }
         self.file = file
+    }
+
+    /// Names what a file holds, by a chain of hashes over its parts.
+    static func name(of path: String) throws -> String {
+        guard let file = FileHandle(forReadingAtPath: path) else {
+            throw Failure("\(path) cannot be read")
+        }
+        defer { try? file.close() }
+        var name = Digest.zero
+        while let part = try file.read(upToCount: partBytes), !part.isEmpty {
+            name = Blake2b.hash(name.array + part)
+        }
+        return "\(name)"
     }
 
     /// The next byte, which stays; nil at the end.
@@ -88,7 +102,7 @@ struct CSVReader {
         name = path
         self.separator = separator
         self.encoding = encoding
-        if try bytes.peek() == 0xef {
+        if encoding == .utf8, try bytes.peek() == 0xef {
             for expected: UInt8 in [0xef, 0xbb, 0xbf] where try bytes.next() != expected {
                 throw Failure("\(path):1: not valid UTF-8 (see --encoding)")
             }

@@ -123,6 +123,45 @@ import Testing
         #expect(try batch(#"{"op":"put","key":"a"}"#).body.contains("write 0"))
     }
 
+    @Test func `answers whoever has said that nothing more comes`() throws {
+        let node = try node()
+        let script = """
+            import socket, sys
+            s = socket.create_connection(("127.0.0.1", \(node.port)))
+            s.sendall(sys.argv[1].encode())
+            s.shutdown(socket.SHUT_WR)
+            while part := s.recv(65536): sys.stdout.write(part.decode())
+            """
+        let answer = try Programs.run(
+            "/usr/bin/env", ["python3", "-c", script, put("a", "one") + get("/v1/records/menu/a")])
+        #expect(answer.output.contains("HTTP/1.1 201") && answer.output.hasSuffix("one"))
+    }
+
+    @Test func `goes on in no other protocol, and says so`() throws {
+        let node = try node()
+        let offer = "Upgrade: h2c\r\nConnection: Upgrade, HTTP2-Settings\r\n"
+        let answer = try exchange(node, get("/healthz", offer))
+        #expect(answer.contains("Connection: close") && answer.hasSuffix("ok\n"))
+    }
+
+    @Test func `keeps nothing for a client that asks and does not read`() throws {
+        let node = try node()
+        try write(node, "a", String(repeating: "x", count: 60_000))
+        let script = """
+            import socket, sys, time
+            s = socket.create_connection(("127.0.0.1", \(node.port)))
+            s.settimeout(2)
+            try:
+                for _ in range(20000): s.sendall(sys.argv[1].encode())
+            except OSError: pass
+            print([l.split()[1] for l in open("/proc/\(node.pid)/status") if l.startswith("VmHWM")][0])
+            """
+        let most = try Programs.run(
+            "/usr/bin/env", ["python3", "-c", script, get("/v1/records/menu/a")])
+        let kibibytes = try #require(Int(most.output.filter(\.isNumber)))
+        #expect(kibibytes < 400_000, "\(kibibytes) KiB")
+    }
+
     @Test func `takes tables as spreadsheets write them`() throws {
         let node = try node()
         func imported(_ name: String, _ bytes: [UInt8], _ more: String...) throws -> Programs.Result

@@ -61,6 +61,8 @@ package final class ContentLane: Sendable {
         var lastStatus: [UInt8] = []
         var statusDue: Instant
         var position = FeedPosition.beginning
+        /// Whether records could not be read, and are to be read anew.
+        var isUnread = false
         var scrub: (manifest: Digest, place: Int)?
         var nextScrub: Instant
         /// When the centre last spoke, by its own clock and by this process's.
@@ -319,6 +321,7 @@ package final class ContentLane: Sendable {
             let now = self.around.now()
             state.neighbours = neighbours
             state.gone = gone
+            if state.isUnread { self.readAll(&state) }
             state.exchange.farBytesPerSecond = self.tuning.bytesPerSecond
             state.exchange.isFarOpen = self.tuning.isOpen(at: String(Self.localTime().suffix(5)))
             state.exchange.tick(now)

@@ -13,20 +13,26 @@ internal import MeshTrust
 
 /// From records to what is fetched, and from what is whole to what is served.
 extension ContentLane {
-    /// Reads all that the store holds of the mesh's own.
+    /// Reads all that the store holds of the mesh's own. What could not be read is read with the
+    /// next tick.
     func readAll(_ state: inout State) {
-        state.position = store.lastPosition
-        for scope in (try? store.scopes()) ?? [] where scope.isOfMesh {
-            var after: RecordKey?
-            while !isClosed,
-                let page = try? store.list(scope, prefix: [], after: after, limit: 500),
-                let last = page.last
-            {
-                for one in page {
-                    for version in one.listed { read(scope, version, &state) }
+        let end = store.lastPosition
+        state.isUnread = true
+        do {
+            for scope in try store.scopes() where scope.isOfMesh {
+                var after: RecordKey?
+                while !isClosed {
+                    let page = try store.states(scope, after: after, limit: 500)
+                    for one in page {
+                        for version in one.versions.reversed() { read(scope, version, &state) }
+                    }
+                    guard let last = page.last else { break }
+                    after = last.key
                 }
-                after = last.key
             }
+            (state.position, state.isUnread) = (end, false)
+        } catch {
+            logger.error("Content cannot be read", metadata: ["error": "\(error)"])
         }
         stepAll(&state)
     }
@@ -34,10 +40,10 @@ extension ContentLane {
     /// Reads a part of the feed; nothing of the mesh's own stands between it and the part before.
     func read(_ part: ClosedRange<FeedPosition>, _ state: inout State) {
         state.position = max(state.position, part.lowerBound)
-        while !isClosed, state.position < part.upperBound,
-            let (changes, position) = try? store.changes(after: state.position, limit: 500),
-            position > state.position
-        {
+        while !isClosed, state.position < part.upperBound {
+            guard let (changes, position) = try? store.changes(after: state.position, limit: 500)
+            else { return state.isUnread = true }
+            guard position > state.position else { return }
             state.position = position
             for change in changes {
                 if let version = change.version { read(change.scope, version, &state) }

@@ -84,7 +84,7 @@ struct Fields: Sendable, ExpressibleByDictionaryLiteral {
         }
     }
 
-    /// Adds fields that are not there yet.
+    /// Adds fields; the caller knows that none of them is there.
     mutating func add(_ more: Fields) {
         for (name, value) in more.all { all.add(name: name, value: value) }
     }

@@ -17,7 +17,12 @@ struct Framing {
     /// That of a request of which no more than its head can be read.
     init(_ head: HTTPRequestHead) {
         isForHead = head.method == .HEAD
-        (isKeptAlive, version) = (head.isKeepAlive, head.version)
+        (isKeptAlive, version) = (Self.keepsAlive(head), head.version)
+    }
+
+    /// After an offer to go on in another protocol the parser takes nothing more.
+    static func keepsAlive(_ head: HTTPRequestHead) -> Bool {
+        head.isKeepAlive && head.method != .CONNECT && !head.headers.contains(name: "Upgrade")
     }
 
     private init(isForHead: Bool, isKeptAlive: Bool, version: HTTPVersion) {

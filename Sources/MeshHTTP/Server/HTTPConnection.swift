@@ -22,6 +22,8 @@ final class HTTPConnection: ChannelDuplexHandler, RemovableChannelHandler {
     /// Most bytes of a body that are thrown away after its request was refused.
     private static let discardedBytesMax = 8 << 20
 
+    /// Seconds within which the rest of a refused request has to come.
+    private static let discardingSeconds: Int64 = 10
     /// Seconds for which a client that was refused may go on sending.
     private static let lingeringSeconds: Int64 = 2
 
@@ -39,7 +41,6 @@ final class HTTPConnection: ChannelDuplexHandler, RemovableChannelHandler {
     private struct Reading {
         var request: Request
         let admission: Service.Admission
-        let declared: Int?
     }
 
     private let service: Service
@@ -54,6 +55,9 @@ final class HTTPConnection: ChannelDuplexHandler, RemovableChannelHandler {
     private var waiting = CircularBuffer<HTTPServerRequestPart>()
     private var parserError: HTTPParserError?
     private var isTaking = false
+    /// Whether parts of one read are coming in.
+    private var isInRead = false
+    private var isInputClosed = false
     private var isClosing = false
     private var isReadHeld = false
 
@@ -79,15 +83,21 @@ final class HTTPConnection: ChannelDuplexHandler, RemovableChannelHandler {
         idleTimer = context.eventLoop.scheduleTask(in: time) {
             let (connection, context) = bound.value
             let rest = connection.lastActive + .seconds(Self.idleSeconds) - .now()
-            if case .idle = connection.phase, !connection.isSending, rest <= .nanoseconds(0) {
-                return context.close(promise: nil)
+            guard case .idle = connection.phase, !connection.isSending else {
+                return connection.watchIdleness(context, after: .seconds(Self.idleSeconds))
             }
-            connection.watchIdleness(context, after: max(rest, .seconds(1)))
+            if rest <= .nanoseconds(0) { return context.close(promise: nil) }
+            connection.watchIdleness(context, after: rest)
         }
     }
 
     /// The server ends: what is being answered is, and nothing more is taken.
     func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
+        if case ChannelEvent.inputClosed? = event as? ChannelEvent {
+            isInputClosed = true
+            // A body that has not come never will; what is asked already is answered.
+            return takeWaiting(context)
+        }
         guard event is ServerEnds else { return context.fireUserInboundEventTriggered(event) }
         ends = true
         stream?.cancel()
@@ -97,6 +107,9 @@ final class HTTPConnection: ChannelDuplexHandler, RemovableChannelHandler {
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) {
         guard let parserError = error as? HTTPParserError else {
+            // What comes after something that was no HTTP is none either.
+            let isKnown = isClosing || isAnswering || self.parserError != nil
+            if error is ByteToMessageDecoderError, isKnown { return }
             return context.close(promise: nil)
         }
         self.parserError = parserError
@@ -121,8 +134,14 @@ final class HTTPConnection: ChannelDuplexHandler, RemovableChannelHandler {
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         if isClosing { return }
+        isInRead = true
         waiting.append(unwrapInboundIn(data))
         takeWaiting(context)
+    }
+
+    func channelWritabilityChanged(context: ChannelHandlerContext) {
+        takeWaiting(context)
+        context.fireChannelWritabilityChanged()
     }
 
     /// Whether another request has to wait.
@@ -137,7 +156,7 @@ final class HTTPConnection: ChannelDuplexHandler, RemovableChannelHandler {
     private func takeWaiting(_ context: ChannelHandlerContext) {
         if isTaking || isClosing { return }
         isTaking = true
-        while !isAnswering, !isClosing, let part = waiting.popFirst() {
+        while !isAnswering, !isClosing, context.channel.isWritable, let part = waiting.popFirst() {
             switch part {
             case .head(let head): begin(head, context)
             case .body(var buffer): take(&buffer, context)
@@ -145,7 +164,9 @@ final class HTTPConnection: ChannelDuplexHandler, RemovableChannelHandler {
             }
         }
         isTaking = false
-        if isAnswering || isClosing { return }
+        if !isInRead { watchBody(context) }
+        if isAnswering || isClosing || !context.channel.isWritable { return }
+        if isInputClosed, waiting.isEmpty, !isSending { return context.close(promise: nil) }
         if let parserError {
             self.parserError = nil
             return refuse(parserError, context)
@@ -156,48 +177,72 @@ final class HTTPConnection: ChannelDuplexHandler, RemovableChannelHandler {
         }
     }
 
+    /// Nothing is read while answers wait for a client that does not take them.
     func read(context: ChannelHandlerContext) {
-        isReadHeld = !waiting.isEmpty
+        isReadHeld = !waiting.isEmpty || !context.channel.isWritable
         if !isReadHeld { context.read() }
     }
 
     func channelReadComplete(context: ChannelHandlerContext) {
-        if case .reading(let reading) = phase, bodyTimer == nil {
-            let bound = NIOLoopBound((self, context), eventLoop: context.eventLoop)
-            let seconds = reading.admission.bodySeconds
-            bodyTimer = context.eventLoop.scheduleTask(in: .seconds(seconds)) {
-                let (connection, context) = bound.value
-                guard case .reading(let reading) = connection.phase else { return }
+        isInRead = false
+        watchBody(context)
+        context.fireChannelReadComplete()
+    }
+
+    /// Gives the rest of a body its time.
+    private func watchBody(_ context: ChannelHandlerContext) {
+        let seconds: Int64
+        switch phase {
+        case .reading(let reading): seconds = reading.admission.bodySeconds
+        case .discarding: seconds = Self.discardingSeconds
+        case .idle, .answering: return
+        }
+        guard bodyTimer == nil, !isClosing else { return }
+        let bound = NIOLoopBound((self, context), eventLoop: context.eventLoop)
+        bodyTimer = context.eventLoop.scheduleTask(in: .seconds(seconds)) {
+            let (connection, context) = bound.value
+            switch connection.phase {
+            case .reading(let reading):
                 connection.refuse(Problem.tooSlow(seconds), reading.request, context)
+            case .discarding: context.close(promise: nil)
+            case .idle, .answering: break
             }
         }
-        context.fireChannelReadComplete()
     }
 
     private func begin(_ head: HTTPRequestHead, _ context: ChannelHandlerContext) {
         lastActive = .now()
-        let channel = context.channel
-        let framing = Framing(head)
+        var framing = Framing(head)
+        let request: Request
         do {
-            let request = try Request(
+            let channel = context.channel
+            request = try Request(
                 head, from: channel.remoteAddress, on: ObjectIdentifier(channel))
+        } catch {
+            // Of a head that is refused nothing can be relied on.
+            framing.isKeptAlive = false
+            phase = .discarding(left: Self.discardedBytesMax)
+            return send(Routes.answer(error), framing, context)
+        }
+        let expects = request.headers[.expect]?.lowercased() == "100-continue"
+        do {
             switch try service.begin(request) {
             case .answered(let response):
+                if expects { framing.isKeptAlive = false }
                 phase = .discarding(left: Self.discardedBytesMax)
                 send(service.complete(response, request), framing, context)
             case .admitted(let admission):
-                let declared = try admission.bodyLength(of: request)
-                if request.headers[.expect]?.lowercased() == "100-continue", declared != 0 {
+                if try admission.bodyLength(of: request) != 0, expects {
                     let head = HTTPResponseHead(version: .http1_1, status: .continue)
                     context.writeAndFlush(wrapOutboundOut(.head(head)), promise: nil)
                 }
-                phase = .reading(
-                    Reading(request: request, admission: admission, declared: declared))
+                phase = .reading(Reading(request: request, admission: admission))
             }
         } catch {
+            // Whoever waits to be asked for a body may send it, or another request.
+            if expects { framing.isKeptAlive = false }
             phase = .discarding(left: Self.discardedBytesMax)
-            // A head that is refused says nothing that one could build on.
-            send(Routes.answer(error), framing, context)
+            send(service.complete(Routes.answer(error), request), framing, context)
         }
     }
 
@@ -214,9 +259,6 @@ final class HTTPConnection: ChannelDuplexHandler, RemovableChannelHandler {
             }
             guard reading.admission.bodies.take(count) else {
                 return refuse(.tooManyBodies, reading.request, context)
-            }
-            if held == 0, let declared = reading.declared {
-                reading.request.body.reserveCapacity(declared)
             }
             reading.request.body += buffer.readableBytesView
             phase = .reading(reading)
@@ -259,43 +301,17 @@ final class HTTPConnection: ChannelDuplexHandler, RemovableChannelHandler {
         let request = reading.request
         let bound = NIOLoopBound((self, context), eventLoop: context.eventLoop)
         let loop = context.eventLoop
-        let service = service
         let admission = reading.admission
         // Answers are put together here, not on the thread that has other writes to do.
-        let reply: @Sendable (@escaping @Sendable () throws -> Response) -> Void = { make in
+        let response = service.carryOut(request, admission) { make in
             loop.execute {
                 admission.bodies.release()
                 bound.value.0.reply(Result { try make() }.answer, bound.value.1)
             }
         }
-        do {
-            switch try service.answer(request, admission) {
-            case .now(let response):
-                admission.bodies.release()
-                self.reply(response, context)
-            case .read(let make):
-                service.readers.submit { state in
-                    let result = Result { state == .active ? try make() : try Service.ending() }
-                    reply { try result.get() }
-                }
-            case .later(let make):
-                Task {
-                    do {
-                        let response = try await make()
-                        reply { response }
-                    } catch {
-                        reply { throw error }
-                    }
-                }
-            case .written(let write, let make):
-                service.node.store.write(write) { result in
-                    reply { try make(try result.get()) }
-                }
-            }
-        } catch {
-            admission.bodies.release()
-            self.reply(Routes.answer(error), context)
-        }
+        guard let response else { return }
+        admission.bodies.release()
+        reply(response, context)
     }
 
     private func reply(_ response: Response, _ context: ChannelHandlerContext) {
@@ -308,7 +324,8 @@ final class HTTPConnection: ChannelDuplexHandler, RemovableChannelHandler {
         _ response: Response, _ framing: Framing, _ context: ChannelHandlerContext
     ) {
         isSending = true
-        let keepsAlive = framing.keepsAlive(response.body) && !ends
+        let isLast = ends || (isInputClosed && waiting.isEmpty)
+        let keepsAlive = framing.keepsAlive(response.body) && !isLast
         let head = framing.head(of: response, keepsAlive: keepsAlive)
         context.write(wrapOutboundOut(.head(head)), promise: nil)
         if framing.isForHead {

@@ -19,6 +19,9 @@ struct HTTPServer: Sendable {
     /// Seconds that connections have to end with the server.
     private static let secondsToEnd: Int64 = 2
 
+    /// Most bytes of a connection that the parser has not taken.
+    private static let undecodedBytesMax = 1 << 18
+
     let service: Service
     let endpoint: Endpoint
 
@@ -49,6 +52,7 @@ struct HTTPServer: Sendable {
         let bootstrap = ServerBootstrap(group: MultiThreadedEventLoopGroup.singleton)
             .serverChannelOption(.backlog, value: 512)
             .childChannelOption(.maxMessagesPerRead, value: 1)
+            .childChannelOption(.allowRemoteHalfClosure, value: true)
             .childChannelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
                     open.add(channel)
@@ -76,7 +80,8 @@ struct HTTPServer: Sendable {
         try pipeline.addHandlers([
             HTTPResponseEncoder(),
             ByteToMessageHandler(
-                HTTPRequestDecoder(leftOverBytesStrategy: .dropBytes, limitConfiguration: limits)),
+                HTTPRequestDecoder(leftOverBytesStrategy: .dropBytes, limitConfiguration: limits),
+                maximumBufferSize: undecodedBytesMax),
         ])
         // The operator's socket is the operator's alone.
         if service.face != .operators {

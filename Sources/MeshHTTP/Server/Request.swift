@@ -21,7 +21,7 @@ struct Request: Sendable {
     var body: [UInt8] = []
 
     /// Longest target that is taken, in bytes.
-    static let targetBytesMax = 8 * 1024
+    static let targetBytesMax = 7 * 1024
 
     /// - Throws: a problem, for a head that two readers could take for two different things.
     init(
@@ -37,7 +37,7 @@ struct Request: Sendable {
         headers = Fields(head.headers)
         self.remoteAddress = remoteAddress
         self.connection = connection
-        isKeptAlive = head.isKeepAlive
+        isKeptAlive = Framing.keepsAlive(head)
         version = head.version
         let hosts = headers.count(of: .host)
         guard hosts == 1 || (hosts == 0 && head.version != .http1_1) else {

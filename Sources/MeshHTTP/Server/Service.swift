@@ -88,8 +88,40 @@ struct Service: Sendable {
     }
 
     /// Finds the answer to a request that is here as a whole.
-    func answer(_ request: Request, _ admission: Admission) throws -> Answer {
+    private func answer(_ request: Request, _ admission: Admission) throws -> Answer {
         try Routes(node: node, feeds: limits.feeds).respond(request, admission.access)
+    }
+
+    /// Carries a request out.
+    ///
+    /// - Parameter reply: takes what makes the answer, where that comes later, on any thread.
+    /// - Returns: the answer, where it is there at once.
+    func carryOut(
+        _ request: Request, _ admission: Admission,
+        reply: @escaping @Sendable (@escaping @Sendable () throws -> Response) -> Void
+    ) -> Response? {
+        let answer: Answer
+        do { answer = try self.answer(request, admission) } catch { return Routes.answer(error) }
+        switch answer {
+        case .now(let response): return response
+        case .read(let make):
+            readers.submit { state in
+                let result = Result { state == .active ? try make() : try Self.ending() }
+                reply { try result.get() }
+            }
+        case .later(let make):
+            Task {
+                do {
+                    let response = try await make()
+                    reply { response }
+                } catch {
+                    reply { throw error }
+                }
+            }
+        case .written(let write, let make):
+            node.store.write(write) { result in reply { try make(try result.get()) } }
+        }
+        return nil
     }
 
     /// An answer with the fields that all have.
