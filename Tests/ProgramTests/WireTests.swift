@@ -154,6 +154,7 @@ import Testing
             try:
                 for _ in range(20000): s.sendall(sys.argv[1].encode())
             except OSError: pass
+            time.sleep(5)
             print([l.split()[1] for l in open("/proc/\(node.pid)/status") if l.startswith("VmHWM")][0])
             """
         let most = try Programs.run(
