@@ -245,7 +245,7 @@ async def visibility(system, figures):
         await system.watch(node, WRITER, note)
     await asyncio.sleep(1)
     for number in range(SAMPLES):
-        key, began = f"seen.{len(figures)}.{number}.{began_at()}", time.monotonic()
+        key, began = f"seen.{number}", time.monotonic()
         await system.put(WRITER, key)
         while not all((node, key) in seen for node in (SAME, "centre", OTHER)):
             news.clear()
@@ -253,10 +253,6 @@ async def visibility(system, figures):
         for node, name in ((SAME, "same"), ("centre", "centre"), (OTHER, "other")):
             figures.setdefault(f"visible_{name}_ms", []).append(1000 * (seen[(node, key)] - began))
         await asyncio.sleep(0.01)
-
-
-def began_at():
-    return time.monotonic_ns()
 
 
 async def catch_up(system, figures, turn):

@@ -62,38 +62,7 @@ public struct JSONWriter: Sendable {
 
     mutating func string(_ value: String) {
         var value = value
-        value.withUTF8 { text in
-            bytes.reserveCapacity(bytes.count + text.count + 2)
-            bytes.append(UInt8(ascii: "\""))
-            var clean = 0
-            for index in text.indices where Self.isEscaped(text[index]) {
-                bytes += text[clean..<index]
-                escape(text[index])
-                clean = index + 1
-            }
-            bytes += text[clean...]
-            bytes.append(UInt8(ascii: "\""))
-        }
-    }
-
-    private static func isEscaped(_ byte: UInt8) -> Bool {
-        byte < 0x20 || byte == UInt8(ascii: "\"") || byte == UInt8(ascii: "\\")
-    }
-
-    private mutating func escape(_ byte: UInt8) {
-        bytes.append(UInt8(ascii: "\\"))
-        switch byte {
-        case 0x08: bytes.append(UInt8(ascii: "b"))
-        case 0x09: bytes.append(UInt8(ascii: "t"))
-        case 0x0a: bytes.append(UInt8(ascii: "n"))
-        case 0x0c: bytes.append(UInt8(ascii: "f"))
-        case 0x0d: bytes.append(UInt8(ascii: "r"))
-        case 0..<0x20:
-            let digits = Array("0123456789abcdef".utf8)
-            bytes += [UInt8(ascii: "u"), UInt8(ascii: "0"), UInt8(ascii: "0")]
-            bytes += [digits[Int(byte >> 4)], digits[Int(byte & 15)]]
-        default: bytes.append(byte)
-        }
+        value.withUTF8 { JSONText.append($0, to: &bytes) }
     }
 
     private mutating func begin(_ name: StaticString) {

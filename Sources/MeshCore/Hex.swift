@@ -37,7 +37,8 @@ public enum Hex {
     /// Whether a byte of text is one of these digits, in either case.
     public static func isDigit(_ digit: UInt8) -> Bool { value(digit) != nil }
 
-    private static func value(_ digit: UInt8) -> UInt8? {
+    /// What a digit stands for, in either case; nil for any other byte.
+    public static func value(_ digit: UInt8) -> UInt8? {
         switch digit {
         case UInt8(ascii: "0")...UInt8(ascii: "9"): digit - UInt8(ascii: "0")
         case UInt8(ascii: "a")...UInt8(ascii: "f"): digit - UInt8(ascii: "a") + 10

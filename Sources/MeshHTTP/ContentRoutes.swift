@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import Foundation
-internal import NIOHTTP1
 internal import Mesh
 internal import MeshAPI
 internal import MeshContent
@@ -9,6 +8,7 @@ internal import MeshCore
 internal import MeshStore
 internal import MeshTrust
 internal import NIOCore
+internal import NIOHTTP1
 
 /// Content: what is there, and publishing. The files themselves are served by `ContentReply`.
 extension Routes {

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 
-internal import NIOHTTP1
 internal import Mesh
 internal import MeshAPI
 internal import MeshCore
@@ -8,6 +7,7 @@ internal import MeshEngine
 internal import MeshReplication
 internal import MeshStore
 internal import MeshTrust
+internal import NIOHTTP1
 
 /// Boxes that wait to be approved: which have called, and bringing an operator's word for one in.
 /// The word proves itself, so anybody may carry it who may write policies.

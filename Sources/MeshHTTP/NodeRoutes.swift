@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import Foundation
-internal import NIOHTTP1
 internal import Mesh
 internal import MeshAPI
 internal import MeshContent
@@ -15,6 +14,7 @@ internal import MeshRules
 internal import MeshStore
 internal import MeshTrust
 internal import NIOCore
+internal import NIOHTTP1
 internal import Synchronization
 
 extension Routes {

@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import Foundation
-internal import NIOHTTP1
 internal import Mesh
 internal import MeshAPI
+internal import MeshContent
 internal import MeshCore
 internal import MeshDiscovery
 internal import MeshEngine
-internal import MeshContent
 internal import MeshMembership
 internal import MeshReplication
 internal import MeshStore
 internal import MeshTrust
+internal import NIOHTTP1
 internal import Synchronization
 
 extension Routes {

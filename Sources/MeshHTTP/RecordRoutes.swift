@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import Foundation
-internal import NIOHTTP1
 internal import Mesh
 internal import MeshAPI
 internal import MeshCore
@@ -11,6 +10,7 @@ internal import MeshRules
 internal import MeshStore
 internal import MeshTrust
 internal import NIOCore
+internal import NIOHTTP1
 
 extension Routes {
     func record(
@@ -226,14 +226,14 @@ extension Routes {
         if request.headers[.accept]?.contains("application/x-ndjson") == true {
             return .now(stream(scope, prefix, after, limit))
         }
-        let name = PageCache.Name(scope: scope, query: String(request.query))
-        let (known, mark) = store.pages.find(name)
+        let name = ListCache.Name(scope: scope, query: String(request.query))
+        let (known, mark) = store.lists.find(name)
         if let known { return .now(Self.json(bytes: ByteBuffer(bytes: known))) }
         return .read {
             let page = try page(scope, prefix, after, limit ?? 100)
             var writer = JSONWriter()
             RecordsView(records: page.records, next: page.next?.description).write(to: &writer)
-            store.pages.note(writer.bytes, as: name, at: mark)
+            store.lists.note(writer.bytes, as: name, at: mark)
             return Self.json(bytes: ByteBuffer(bytes: writer.bytes))
         }
     }

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import Foundation
-internal import NIOHTTP1
 internal import Mesh
 internal import MeshAPI
 internal import MeshCore
 internal import MeshMembership
 internal import MeshStore
 internal import MeshTrust
+internal import NIOHTTP1
 
 /// Revocations: what there is, what one would mean, and bringing one in. The keys that sign them
 /// are never here.

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
-internal import NIOHTTP1
 internal import Mesh
 internal import MeshAPI
 internal import MeshCore
 internal import MeshReplication
 internal import MeshStore
 internal import MeshTrust
+internal import NIOHTTP1
 
 /// The root document: which one holds here, and bringing in the next. It proves itself, so anybody
 /// may carry it who may write policies.

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import Foundation
-internal import NIOHTTP1
 internal import Mesh
 internal import MeshAPI
 internal import MeshCore
@@ -9,6 +8,7 @@ internal import MeshReplication
 internal import MeshStore
 internal import MeshTrust
 internal import NIOCore
+internal import NIOHTTP1
 
 /// What the API answers: one switch over method and path, so that all routes are seen at once.
 struct Routes: Sendable {

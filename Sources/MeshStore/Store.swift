@@ -73,7 +73,7 @@ package final class Store: Sendable {
     let policyCache = Mutex(PolicyCache())
     let keyCache = Mutex(KeyCache())
     /// Answers to lists.
-    package let pages = PageCache()
+    package let lists = ListCache()
     /// Counters for metrics.
     package let statistics = StoreStatistics()
 
@@ -317,7 +317,7 @@ package final class Store: Sendable {
                 touchesMesh: conclusion.touched.touchesMesh)
         }
         keyCache.withLock { $0.forget(conclusion.touched) }
-        pages.forget(conclusion.touched)
+        lists.forget(conclusion.touched)
         if conclusion.touchesPolicies { policyCache.withLock { $0.forget() } }
         var answers = conclusion.answers[...]
         for job in jobs { Self.answer(job, &answers) }

@@ -170,29 +170,3 @@ struct CSVReader {
         }
     }
 }
-
-/// Text in JSON.
-enum JSONText {
-    /// Appends a string with its quotes.
-    static func append(_ text: [UInt8], to json: inout [UInt8]) {
-        json.append(UInt8(ascii: "\""))
-        var clean = 0
-        for index in text.indices {
-            let byte = text[index]
-            guard byte < 0x20 || byte == UInt8(ascii: "\"") || byte == UInt8(ascii: "\\") else {
-                continue
-            }
-            json += text[clean..<index]
-            clean = index + 1
-            switch byte {
-            case 10: json += [UInt8(ascii: "\\"), UInt8(ascii: "n")]
-            case 13: json += [UInt8(ascii: "\\"), UInt8(ascii: "r")]
-            case 9: json += [UInt8(ascii: "\\"), UInt8(ascii: "t")]
-            case 0..<0x20: json += Array("\\u00".utf8) + Array(Hex.encode([byte]).utf8)
-            default: json += [UInt8(ascii: "\\"), byte]
-            }
-        }
-        json += text[clean...]
-        json.append(UInt8(ascii: "\""))
-    }
-}

@@ -8,7 +8,7 @@ internal import Synchronization
 ///
 /// Menu boards and tills ask for the same page again and again. What was begun before a change is
 /// not remembered after it.
-package final class PageCache: Sendable {
+package final class ListCache: Sendable {
     /// A page of a scope, by all that was asked for.
     package struct Name: Hashable, Sendable {
         let scope: Scope
