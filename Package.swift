@@ -38,13 +38,14 @@ let package = Package(
     targets: [
         // Below the line: values and functions. No async, clock, chance, log, socket, Foundation.
         .systemLibrary(name: "CSodium", providers: [.apt(["libsodium-dev"])]),
+        .systemLibrary(name: "CZstd", providers: [.apt(["libzstd-dev"])]),
         target("MeshCore"),
         target("MeshCrypto", ["CSodium", "MeshCore"]),
         target("MeshTrust", ["MeshCore", "MeshCrypto"]),
         target("MeshReplication", ["MeshCore", "MeshCrypto", "MeshTrust"]),
         target(
             "MeshRules", ["MeshCore", "MeshCrypto", "MeshTrust", "MeshReplication", "MeshContent"]),
-        target("MeshLink", ["MeshCore", "MeshCrypto", "MeshTrust"]),
+        target("MeshLink", ["CZstd", "MeshCore", "MeshCrypto", "MeshTrust"]),
         target("MeshDiscovery", ["MeshCore", "MeshCrypto"]),
         target("MeshMembership", ["MeshCore", "MeshCrypto"]),
         target("MeshContent", ["MeshCore", "MeshCrypto", "MeshTrust"]),

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the two programs are made of, as a CycloneDX 1.5 bill of materials on standard output.
 
-sbom.py: after a build; each Swift package with its version, licence and address, the toolchain, and the two C libraries.
+sbom.py: after a build; each Swift package with its version, licence and address, the toolchain, and the three C libraries.
 sbom.py --check: says what differs from tools/dependencies.tsv, the list that a person has read: a package that came or went,
 another version, another licence. Exit 1 if anything does.
 """
@@ -19,7 +19,10 @@ TEXTS = [
     ("Apache-2.0", "Apache License"),
     ("MIT", "Permission is hereby granted, free of charge"),
 ]
-LIBRARIES = {"libsodium": ("libsodium23", "ISC"), "sqlite": ("libsqlite3-0", "blessing")}
+LIBRARIES = {
+    "libsodium": ("libsodium23", "ISC"), "sqlite": ("libsqlite3-0", "blessing"),
+    "libzstd": ("libzstd1", "BSD-3-Clause"),
+}
 
 
 def licence(folder):

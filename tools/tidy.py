@@ -16,7 +16,7 @@ PURE = {
     "MeshReplication": {"MeshCore", "MeshCrypto", "MeshTrust"},
     "MeshRules": {"MeshCore", "MeshCrypto", "MeshTrust", "MeshReplication", "MeshContent"},
     "MeshOracle": set(),
-    "MeshLink": {"MeshCore", "MeshCrypto", "MeshTrust"},
+    "MeshLink": {"CZstd", "MeshCore", "MeshCrypto", "MeshTrust"},
     "MeshDiscovery": {"MeshCore", "MeshCrypto"},
     "MeshMembership": {"MeshCore", "MeshCrypto"},
     "MeshContent": {"MeshCore", "MeshCrypto", "MeshTrust"},

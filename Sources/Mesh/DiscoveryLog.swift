@@ -112,7 +112,7 @@ extension LinkError {
         case .certificate, .keyMismatch, .root: .certificateRefused
         case .notAPeer, .unknownEpoch, .handshake, .turnedAway: .wrongMesh
         case .rootIsOlder, .rootWasTaken: .unreachable
-        case .badLength, .badFrame, .badMessage, .unexpected: .unreachable
+        case .badLength, .badFrame, .badPacking, .badMessage, .unexpected: .unreachable
         }
     }
 }

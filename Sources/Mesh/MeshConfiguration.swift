@@ -14,6 +14,8 @@ public struct MeshConfiguration: Sendable {
     public var listenHost = "0.0.0.0"
     /// The TCP port of links.
     public var listenPort = 7374
+    /// Whether messages to other sites are compressed.
+    public var packs = true
     /// Addresses to dial besides those of the ticket, `host:port`.
     public var seeds: [String] = []
     /// Whether beacons are sent and heard.

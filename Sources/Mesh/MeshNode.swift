@@ -144,7 +144,7 @@ public final class MeshNode: Sendable {
         store.observe(observers)
         store.judgeAnew()
         store.bringBackRevocations()
-        content.open()
+        await content.open()
         let port = linkPort()
         let (listeners, datagrams) = try await listen(port)
         let listening = listeners.first?.localAddress?.port ?? configuration.listenPort

@@ -26,7 +26,9 @@ extension MeshNode {
                     self.logger.error("A root document cannot be kept: \(error)")
                 }
             })
-        return LinkPort(group: group, identity: store.identity.ofLinks, callbacks: callbacks)
+        return LinkPort(
+            group: group, identity: store.identity.ofLinks, callbacks: callbacks,
+            packs: configuration.packs)
     }
 
     /// Opens the port of links and the port of datagrams, which have one number.

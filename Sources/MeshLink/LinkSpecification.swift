@@ -10,7 +10,7 @@ package enum LinkSpecification {
     package static let magic: [UInt8] = Array("MSH1".utf8)
     /// The lowest and highest protocol version of this program.
     package static let versions: ClosedRange<UInt8> = 1...1
-    /// Bytes before the handshake: magic, versions, epoch of the mesh secret, two zeros.
+    /// Bytes before the handshake: magic, versions, epoch of the mesh secret, what the end offers.
     package static let preambleByteCount = 12
     /// Longest handshake message, in bytes.
     package static let handshakeBytesMax = 4096
@@ -54,6 +54,8 @@ package enum LinkError: Error, Hashable {
     case badLength(Int)
     /// A frame that is not authentic, in order and once.
     case badFrame
+    /// A packed message that cannot be unpacked, or may not be packed.
+    case badPacking
     /// A message that is not one.
     case badMessage(WireError)
     /// A message that may not come now.
@@ -82,6 +84,7 @@ extension LinkError: CustomStringConvertible {
         case .root(let reason): "the peer's root document was refused: \(reason)"
         case .badLength(let count): "a length of \(count) is outside its limits"
         case .badFrame: "a frame was changed, repeated or out of order"
+        case .badPacking: "a packed message cannot be unpacked, or may not be packed"
         case .badMessage(let error): "a message is malformed: \(error)"
         case .unexpected(let what): "\(what) came out of turn"
         }
@@ -111,6 +114,7 @@ extension LinkError: CustomStringConvertible {
         case .root: "root"
         case .badLength: "bad_length"
         case .badFrame: "bad_frame"
+        case .badPacking: "bad_packing"
         case .badMessage: "bad_message"
         case .unexpected: "unexpected"
         }

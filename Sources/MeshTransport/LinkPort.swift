@@ -37,12 +37,18 @@ package final class LinkPort: Sendable {
     private let callbacks: LinkCallbacks
     private let limits: Limits
     private let state = Mutex(State())
+    private let packs: Bool
+    /// What packs messages: one for all links of a thread.
+    private let codecs = ThreadSpecificVariable<NIOLoopBoundBox<Zstd>>()
 
     /// Makes a port; nothing is opened yet.
+    ///
+    /// - Parameter packs: whether messages between sites are made smaller.
     package init(
         group: any EventLoopGroup, identity: LinkIdentity, callbacks: LinkCallbacks,
-        limits: Limits = Limits()
+        packs: Bool = false, limits: Limits = Limits()
     ) {
+        self.packs = packs
         self.group = group
         self.identity = identity
         self.callbacks = callbacks
@@ -120,12 +126,21 @@ package final class LinkPort: Sendable {
         return channel.eventLoop.makeCompletedFuture {
             let machine = LinkMachine(
                 identity: identity, isInitiator: dialled != nil, expecting: nil,
-                ephemeral: AgreementKey(secret: secret), epochsBack: back)
+                ephemeral: AgreementKey(secret: secret), epochsBack: back,
+                codec: codec(on: channel.eventLoop))
             let handler = LinkHandler(
                 machine: machine, number: number, dialled: dialled, callbacks: tracked(),
                 limits: limits.connection)
             try channel.pipeline.syncOperations.addHandler(handler)
         }
+    }
+
+    private func codec(on loop: any EventLoop) -> Zstd? {
+        guard packs else { return nil }
+        if let codec = codecs.currentValue { return codec.value }
+        guard let codec = Zstd() else { return nil }
+        codecs.currentValue = NIOLoopBoundBox(codec, eventLoop: loop)
+        return codec
     }
 
     /// The owner's callbacks, with a count kept of those who have not proven who they are.

@@ -25,6 +25,7 @@ struct Main: AsyncParsableCommand {
     @Option(help: "A YAML or JSON file of settings.") var config: String?
     @Option(help: "Where links are accepted, HOST:PORT.") var meshListen: String?
     @Option(help: "Addresses to dial, HOST:PORT, with commas between.") var meshSeeds: String?
+    @Option(help: "false sends other sites everything as it is.") var meshCompression: String?
     @Option(help: "Whether to find neighbours by multicast.") var discoveryEnabled: String?
     @Option(help: "Interfaces for beacons, with commas between.") var discoveryInterfaces: String?
     @Option(
@@ -67,6 +68,7 @@ struct Main: AsyncParsableCommand {
         flags["data"] = data
         flags["mesh.listen"] = meshListen
         flags["mesh.seeds"] = meshSeeds
+        flags["mesh.compression"] = meshCompression
         flags["discovery.enabled"] = discoveryEnabled
         flags["discovery.interfaces"] = discoveryInterfaces
         flags["discovery.networks"] = discoveryNetworks

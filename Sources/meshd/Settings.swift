@@ -18,7 +18,7 @@ struct Settings {
     /// Every key, with what a value must be.
     static let keys: [String: Kind] = [
         "data": .text, "log.level": .text, "log.format": .text, "mesh.listen": .text,
-        "mesh.seeds": .list, "discovery.enabled": .flag, "discovery.interfaces": .list,
+        "mesh.seeds": .list, "mesh.compression": .flag, "discovery.enabled": .flag, "discovery.interfaces": .list,
         "discovery.networks": .list,
         "discovery.group": .text, "discovery.group6": .text, "discovery.port": .number,
         "discovery.ttl": .number, "gateway.priority": .number,
@@ -88,6 +88,7 @@ struct Settings {
         mesh.listenHost = String(listen[..<colon]).trimmingCharacters(
             in: CharacterSet(charactersIn: "[]"))
         mesh.listenPort = port
+        mesh.packs = reader.bool(forKey: "mesh.compression", default: true)
         mesh.seeds = reader.stringArray(forKey: "mesh.seeds", default: [])
         for seed in mesh.seeds where Address(seed) == nil {
             throw SettingsError(description: "mesh.seeds: '\(seed)' is not HOST:PORT")

@@ -69,9 +69,10 @@ struct Pair: ~Copyable {
 
     init(
         _ mesh: TestMesh, other: TestMesh? = nil, secret: MeshSecret? = nil, same: Bool = false,
-        wrongKey: Bool = false, roots: (dialler: RootDocument, listener: RootDocument)? = nil
+        wrongKey: Bool = false, roots: (dialler: RootDocument, listener: RootDocument)? = nil,
+        site: String = "s2", codecs: (dialler: Zstd?, listener: Zstd?) = (nil, nil)
     ) {
-        let (a, b) = (mesh.identity("a"), (other ?? mesh).identity("b", site: "s2"))
+        let (a, b) = (mesh.identity("a", site: "s1"), (other ?? mesh).identity("b", site: site))
         func link(
             _ identity: DataDirectory.Identity, _ secret: MeshSecret, _ root: RootDocument? = nil
         ) -> LinkIdentity {
@@ -85,12 +86,12 @@ struct Pair: ~Copyable {
             secrets: MeshSecrets(mesh.secret), version: "9")
         dialler = LinkMachine(
             identity: link(a, mesh.secret, roots?.dialler), isInitiator: true, expecting: nil,
-            ephemeral: AgreementKey(secret: TestMesh.bytes(50, 1)))
+            ephemeral: AgreementKey(secret: TestMesh.bytes(50, 1)), codec: codecs.dialler)
         let answering =
             same ? link(a, mesh.secret) : link(b, secret ?? mesh.secret, roots?.listener)
         listener = LinkMachine(
             identity: wrongKey ? thief : answering, isInitiator: false, expecting: nil,
-            ephemeral: AgreementKey(secret: TestMesh.bytes(50, 2)))
+            ephemeral: AgreementKey(secret: TestMesh.bytes(50, 2)), codec: codecs.listener)
     }
 
     /// Carries bytes both ways until nothing moves, changing them on the way if asked.

@@ -42,6 +42,14 @@ private let targets: [String: @Sendable ([UInt8]) -> Void] = [
             ephemeral: AgreementKey(secret: Blake2b.hash([1]).bytes))
         _ = try? machine.receive(bytes)
     },
+    "packed": { bytes in
+        guard let codec = Zstd() else { return }
+        var packing = Packing(codec)
+        let known = [15, 1, 97] + [UInt8](repeating: 7, count: 200)
+        precondition((try? packing.unpack(packing.pack(known))) == known, "read as written")
+        _ = try? packing.unpack([57, 2] + bytes)
+        _ = try? packing.unpack([57] + bytes)
+    },
     "record": { bytes in
         if let record = try? Record(decoding: bytes) { check(record.encoded, bytes) }
     },

@@ -334,18 +334,21 @@ package final class ContentLane: Sendable {
         }
     }
 
-    /// Opens with what was there before the start.
-    func open() {
-        perform { state in
-            for name in state.shelf.channelNames {
-                state.channels[name, default: Channel()].active = state.shelf.active(name)
-                self.recallRefusal(name, &state)
-            }
-            self.readAll(&state)
-            self.show(state)
-            for name in state.shelf.channelNames {
-                self.recallProbe(name, &state)
-                self.collectLeftovers(name, &state)
+    /// Opens with what was there before the start; returns once that is served.
+    func open() async {
+        await withCheckedContinuation { shown in
+            perform { state in
+                for name in state.shelf.channelNames {
+                    state.channels[name, default: Channel()].active = state.shelf.active(name)
+                    self.recallRefusal(name, &state)
+                }
+                self.readAll(&state)
+                self.show(state)
+                shown.resume()
+                for name in state.shelf.channelNames {
+                    self.recallProbe(name, &state)
+                    self.collectLeftovers(name, &state)
+                }
             }
         }
     }

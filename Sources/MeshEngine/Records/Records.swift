@@ -78,6 +78,7 @@ extension Engine {
             return counters.add(.losersOverLimit)
         }
         losersTold[author, default: 0] += 1
+        let encoded = message.encoded
         for (other, link) in links.sorted(by: { $0.key < $1.key }) {
             // Its author may have sent what took the place, and not know what it took it from.
             if link.peer.certificate.node == author {
@@ -88,7 +89,7 @@ extension Engine {
             } else if other != id, link.peer.certificate.allows(.read, message.scope),
                 link.credit.hasRoom
             {
-                transmit(other, message)
+                transmit(other, message, encoded: encoded)
             }
         }
     }
@@ -180,8 +181,11 @@ extension Engine {
         }
     }
 
-    mutating func transmit(_ id: LinkID, _ message: CommitsMessage) {
-        let bytes = message.encoded
+    /// - Parameter encoded: the message's bytes, where it goes to several.
+    mutating func transmit(
+        _ id: LinkID, _ message: CommitsMessage, encoded: [UInt8]? = nil
+    ) {
+        let bytes = encoded ?? message.encoded
         links[id]?.credit.sent(bytes.count)
         links[id]?.recordsSent += message.recordCount
         send(id, .commits(bytes))

@@ -24,6 +24,7 @@ extension Engine {
         let home = own.ticket.site
         let sourceSite = source.flatMap { links[$0]?.site }
         let isWide = membership.isWide
+        var encoded: [UInt8]?
         for id in links.keys.sorted() where id != source {
             guard let link = links[id], link.node != message.author.node,
                 link.peer.certificate.allows(.read, message.scope)
@@ -45,7 +46,9 @@ extension Engine {
                 continue
             }
             counters.add(.commitsPushed)
-            transmit(id, message)
+            let bytes = encoded ?? message.encoded
+            encoded = bytes
+            transmit(id, message, encoded: bytes)
         }
     }
 

@@ -72,6 +72,10 @@ package struct LinkMachine: ~Copyable {
     private var sending: CipherState?
     private var receiving: CipherState?
     private var partial: [UInt8] = []
+    /// What packs messages; nil where this end does not.
+    private let codec: Zstd?
+    private var peerPacks = false
+    private var packing: Packing?
 
     /// Begins one end.
     ///
@@ -79,10 +83,12 @@ package struct LinkMachine: ~Copyable {
     ///   - expected: the node that was dialled, where it is known.
     ///   - ephemeral: a key pair for this link alone.
     ///   - epochsBack: see `EpochChoice`.
+    ///   - codec: packs messages to a peer of another site that does so too; nil for never.
     package init(
         identity: LinkIdentity, isInitiator: Bool, expecting expected: NodeID?,
-        ephemeral: AgreementKey, epochsBack: Int = 0
+        ephemeral: AgreementKey, epochsBack: Int = 0, codec: Zstd? = nil
     ) {
+        self.codec = codec
         self.epochsBack = epochsBack
         self.identity = identity
         self.isInitiator = isInitiator
@@ -105,7 +111,7 @@ package struct LinkMachine: ~Copyable {
         writer.u8(LinkSpecification.versions.lowerBound)
         writer.u8(LinkSpecification.versions.upperBound)
         writer.u32(named)
-        writer.u16(0)
+        writer.u16(codec == nil ? 0 : PackingSpecification.offer)
         return writer.bytes
     }
 
@@ -152,8 +158,9 @@ package struct LinkMachine: ~Copyable {
         guard low <= high, LinkSpecification.versions.overlaps(low...high) else {
             throw .noCommonVersion(low, high)
         }
-        var reader = WireReader(Array(bytes[6..<10]))
+        var reader = WireReader(Array(bytes[6..<12]))
         let epoch = (try? reader.u32()) ?? 0
+        peerPacks = ((try? reader.u16()) ?? 0) & PackingSpecification.offer != 0
         // The newest that both may know; a change of either preamble on the way fails below.
         self.epoch = min(epoch, named)
         guard let secret = identity.secrets[self.epoch] else { throw .unknownEpoch(epoch) }
@@ -241,6 +248,10 @@ package struct LinkMachine: ~Copyable {
         guard let salt = split() else { return }
         if let certificate {
             phase = .open
+            // Between neighbours the line is wide, and the time to pack is dearer.
+            if peerPacks, certificate.ticket.site != identity.certificate.ticket.site {
+                packing = codec.map { Packing($0) }
+            }
             let peer = Peer(
                 certificate: certificate, version: hello.version, salt: salt, epoch: epoch)
             return events.append(.established(peer))
@@ -327,18 +338,20 @@ package struct LinkMachine: ~Copyable {
             throw .badLength(partial.count)
         }
         if flag == 0 {
-            events.append(.message(partial))
+            events.append(.message(try packing?.unpack(partial) ?? partial))
             partial = []
         }
         return true
     }
 
-    /// Seals a message into as many frames as it needs; a frame's flag says whether more follow.
+    /// Packs a message where that is agreed on, and seals it into as many frames as it needs; a
+    /// frame's flag says whether more follow.
     package mutating func seal(_ message: [UInt8]) throws(LinkError) -> [UInt8] {
         guard phase == .open else { throw .unexpected("a message before the handshake") }
         guard message.count <= LinkSpecification.messageBytesMax else {
             throw .badLength(message.count)
         }
+        let message = packing?.pack(message) ?? message
         var out: [UInt8] = []
         out.reserveCapacity(message.count + 64)
         var offset = 0

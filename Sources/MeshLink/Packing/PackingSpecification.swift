@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import MeshCore
+
+/// Constants of packed messages that both ends of a link must agree on. See `LinkProtocol`.
+package enum PackingSpecification {
+    /// The type of a packed message.
+    package static let tag: UInt8 = 57
+    /// The bit of the preamble by which an end says that it packs and unpacks.
+    static let offer: UInt16 = 1
+    /// How many bytes of what was packed before both ends keep for each direction.
+    static let windowByteCount = 64 << 10
+    /// A message of commits, and an answer with content.
+    static let packable: Set<UInt8> = [commitsTag, contentTag]
+    static let commitsTag: UInt8 = 15
+    static let contentTag: UInt8 = 38
+
+    /// What a packed message may refer to.
+    enum Reference: UInt8 {
+        /// Nothing, and nothing refers to it.
+        case alone = 0
+        /// Nothing; the window begins anew with it.
+        case begins = 1
+        /// The window; it becomes a part of it.
+        case continues = 2
+    }
+}
+
+/// Constants that are this node's own to choose.
+package enum PackingTuning {
+    /// zstd's level.
+    package static let level: Int32 = 3
+    /// Shorter messages are sent as they are, in bytes.
+    static let byteCountMin = 128
+    /// How much of the window is searched for each byte of a message: the search costs time for all
+    /// that it looks at, and a short message gains little.
+    static let windowPerByte = 16
+}

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import CZstd
+
+/// libzstd and the memory that it works in: one for all links of a thread.
+///
+/// Each call makes or reads a whole zstd frame (RFC 8878) that may refer to bytes before it, so
+/// nothing but those bytes has to be kept between two calls, and a link costs no codec of its own.
+package final class Zstd {
+    /// The first four bytes of every frame, which are not sent.
+    private static let magic: [UInt8] = [0x28, 0xb5, 0x2f, 0xfd]
+
+    private let compressor: OpaquePointer
+    private let decompressor: OpaquePointer
+
+    /// Takes the memory; nil where there is none.
+    ///
+    /// - Parameter level: how much work is put into a smaller result, by zstd's scale.
+    package init?(level: Int32 = PackingTuning.level) {
+        guard let compressor = ZSTD_createCCtx(), let decompressor = ZSTD_createDCtx() else {
+            return nil
+        }
+        (self.compressor, self.decompressor) = (compressor, decompressor)
+        ZSTD_CCtx_setParameter(compressor, ZSTD_c_compressionLevel, level)
+    }
+
+    deinit {
+        ZSTD_freeCCtx(compressor)
+        ZSTD_freeDCtx(decompressor)
+    }
+
+    /// Makes a frame without its magic.
+    ///
+    /// - Parameter history: what both ends have; the nearer to its end, the cheaper to refer to.
+    /// - Returns: nil where the frame would not be shorter than the bytes.
+    func compress(_ bytes: [UInt8], after history: ArraySlice<UInt8>) -> [UInt8]? {
+        let room = bytes.count + Self.magic.count
+        var frame = [UInt8](
+            unsafeUninitializedCapacity: room
+        ) { buffer, count in
+            count = history.withUnsafeBytes { history in
+                // What failed before leaves nothing behind.
+                ZSTD_CCtx_reset(compressor, ZSTD_reset_session_only)
+                ZSTD_CCtx_refPrefix(compressor, history.baseAddress, history.count)
+                return bytes.withUnsafeBytes { bytes in
+                    ZSTD_compress2(
+                        compressor, buffer.baseAddress, buffer.count, bytes.baseAddress,
+                        bytes.count)
+                }
+            }
+            if ZSTD_isError(count) != 0 { count = 0 }
+        }
+        guard frame.starts(with: Self.magic), frame.count < room else { return nil }
+        frame.removeFirst(Self.magic.count)
+        return frame
+    }
+
+    /// Reads a frame without its magic.
+    ///
+    /// - Parameters:
+    ///   - history: at least what the sender referred to, and nothing behind it.
+    ///   - limit: the most bytes that the frame may say it holds; nothing is unpacked of one that
+    ///     says more, or not how many.
+    /// - Returns: nil where it is no frame, or not as long as it says.
+    func decompress(
+        _ frame: ArraySlice<UInt8>, after history: ArraySlice<UInt8>, upTo limit: Int
+    ) -> [UInt8]? {
+        let whole = Self.magic + frame
+        let told = whole.withUnsafeBytes { ZSTD_getFrameContentSize($0.baseAddress, $0.count) }
+        // What zstd says of a frame without a size, or of none, is beyond every limit.
+        guard let size = Int(exactly: told), size <= limit else { return nil }
+        let bytes = [UInt8](unsafeUninitializedCapacity: size) { buffer, count in
+            count = history.withUnsafeBytes { history in
+                ZSTD_DCtx_reset(decompressor, ZSTD_reset_session_only)
+                ZSTD_DCtx_refPrefix(decompressor, history.baseAddress, history.count)
+                return whole.withUnsafeBytes { whole in
+                    ZSTD_decompressDCtx(
+                        decompressor, buffer.baseAddress, buffer.count, whole.baseAddress,
+                        whole.count)
+                }
+            }
+            if ZSTD_isError(count) != 0 { count = 0 }
+        }
+        return bytes.count == size ? bytes : nil
+    }
+}
