@@ -301,7 +301,7 @@ public final class MeshNode: Sendable {
         case .close(let id, let reason):
             logger.info(
                 "Link closed", metadata: ["link.id": "\(id.number)", "reason": "\(reason)"])
-            connection(id)?.close()
+            if reason.isOfGonePeer { connection(id)?.abort() } else { connection(id)?.close() }
             post(.linkDown(id, reason: "\(reason)"))
         case .dial(let address): dial(address, port)
         case .beacon(let counter):

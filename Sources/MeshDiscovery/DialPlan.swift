@@ -32,7 +32,8 @@ package struct DialFailure: Hashable, Sendable {
 
 /// Whom to dial and when: every rung of the ladder at once, with capped, jittered back-off.
 ///
-/// A seed is tried for ever, and so is an address that worked before. One that a peer told of a
+/// A seed is tried for ever, and so is an address that worked before; a seed the more often, the
+/// shorter it has been silent. One that a peer told of a
 /// node, and at which nobody ever answered, is tried ever more seldom: what a peer says may be a
 /// lie, and the host there another's. An address that a beacon told is tried while beacons come
 /// from it. All but seeds share a budget of dials.
@@ -43,6 +44,9 @@ package struct DialPlan: Sendable {
         package var firstPause = Duration.seconds(1)
         /// The longest pause.
         package var longestPause = Duration.seconds(30)
+        /// The part of an outage that a seed is left alone after a further dial in vain: a line that
+        /// was down for a minute is in use again two seconds after it came back.
+        package var seedPause = 32
         /// The longest pause of an address that a peer told, and that never worked.
         package var longestToldPause = Duration.seconds(600)
         /// Most addresses of one node that peers tell.
@@ -79,6 +83,8 @@ package struct DialPlan: Sendable {
         package var node: NodeID?
         /// Dials that failed in a row.
         package var failures = 0
+        /// When the first of them did.
+        var failingSince: Instant?
         /// How often it was dialled.
         package var dials = 0
         /// Why the last dial failed.
@@ -282,6 +288,7 @@ package struct DialPlan: Sendable {
         target.isForced = false
         target.node = node
         target.failures = 0
+        target.failingSince = nil
         target.lastFailure = nil
         target.hasWorked = true
         target.nextDial = now.advanced(by: entropy.jittered(tuning.firstPause, by: 0.5))
@@ -302,14 +309,22 @@ package struct DialPlan: Sendable {
         target.isSelf = failure.cause == .ownAddress
         target.failures += 1
         target.lastFailure = failure
-        let doublings = min(target.failures - 1, 10)
-        let isHearsay = target.rung == .told && !target.hasWorked
-        let longest = isHearsay ? tuning.longestToldPause : tuning.longestPause
-        var pause = min(tuning.firstPause * (1 << doublings), longest)
+        let since = target.failingSince ?? now
+        target.failingSince = since
+        var pause = pause(of: target, failing: now.since(since))
         // A beacon can be replayed by anyone who heard it.
         if target.rung == .beacon { pause = max(pause, tuning.beaconPause * 1.34) }
         target.nextDial = now.advanced(by: entropy.jittered(pause, by: 0.25))
         targets[address] = target
         return reached
+    }
+
+    private func pause(of target: Target, failing outage: Duration) -> Duration {
+        if target.rung == .seed {
+            return min(max(outage / tuning.seedPause, tuning.firstPause), tuning.longestPause)
+        }
+        let isHearsay = target.rung == .told && !target.hasWorked
+        let longest = isHearsay ? tuning.longestToldPause : tuning.longestPause
+        return min(tuning.firstPause * (1 << min(target.failures - 1, 10)), longest)
     }
 }

@@ -260,7 +260,9 @@ extension Engine {
             queue(id, [.losers(of: peer.certificate.node)])
             pump(id)
         }
-        if origin.dialled != nil { beginSync(id, now) }
+        // The neighbours hear at once that there is a link, before they compare over one of theirs.
+        if links[id]?.site != own.ticket.site { steer(now) }
+        if origin.dialled != nil, mayCompare(id) { beginSync(id, now) }
     }
 
     /// Of two links with one peer both ends keep the one that the lower identity dialled.

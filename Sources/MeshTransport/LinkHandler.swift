@@ -6,6 +6,10 @@ package import MeshLink
 package import MeshTrust
 package import NIOCore
 
+#if canImport(Glibc)
+    internal import Glibc
+#endif
+
 /// What a connection tells its owner; called on the connection's event loop.
 package struct LinkCallbacks: Sendable {
     /// The peer has proven who it is.
@@ -72,6 +76,11 @@ package final class LinkConnection: Sendable {
     package func close() {
         channel.triggerUserOutboundEvent(LinkHandler.Outgoing.close, promise: nil)
     }
+
+    /// Closes at once; what has not gone out yet never will.
+    package func abort() {
+        channel.triggerUserOutboundEvent(LinkHandler.Outgoing.abort, promise: nil)
+    }
 }
 
 /// Runs one `LinkMachine` on a TCP connection: a channel handler, since async channels cost six
@@ -84,6 +93,7 @@ final class LinkHandler: ChannelDuplexHandler {
     enum Outgoing: Sendable {
         case messages([[UInt8]])
         case close
+        case abort
     }
 
     private var machine: LinkMachine
@@ -179,6 +189,7 @@ final class LinkHandler: ChannelDuplexHandler {
                 fail(error, context)
             }
         case .close: close(context)
+        case .abort: abort(context)
         }
         promise?.succeed()
     }
@@ -187,6 +198,16 @@ final class LinkHandler: ChannelDuplexHandler {
     private func close(_ context: ChannelHandlerContext) {
         let loopBound = NIOLoopBound(context, eventLoop: context.eventLoop)
         context.writeAndFlush(wrapOutboundOut(ByteBuffer())).whenComplete { _ in
+            loopBound.value.close(promise: nil)
+        }
+    }
+
+    private func abort(_ context: ChannelHandlerContext) {
+        guard let channel = context.channel as? any SocketOptionProvider else {
+            return context.close(promise: nil)
+        }
+        let loopBound = NIOLoopBound(context, eventLoop: context.eventLoop)
+        channel.setSoLinger(linger(l_onoff: 1, l_linger: 0)).whenComplete { _ in
             loopBound.value.close(promise: nil)
         }
     }

@@ -44,6 +44,15 @@ package enum CloseReason: Hashable, Sendable {
     /// The peer keeps sending what does not verify.
     case strikes(Forgery)
 
+    /// Whether the peer is taken for gone: what waits for it is thrown away. The system would send
+    /// it all once the line is back, though nobody listens, and the next link sends it again.
+    package var isOfGonePeer: Bool {
+        switch self {
+        case .silence, .endGone, .away: true
+        default: false
+        }
+    }
+
     /// What could not be decoded.
     package enum Part: String, Sendable {
         case message = "a message"

@@ -26,6 +26,9 @@ extension Engine {
         membership.isRelieved && (keeping.own == nil || keeping.isWithCentre)
     }
 
+    /// Whether a link is to stay, so that what is compared over it is not compared twice.
+    func mayCompare(_ id: LinkID) -> Bool { links[id]?.site == own.ticket.site || !isRelieved }
+
     private var hasFarAddresses: Bool {
         let home = own.ticket.site
         for target in dials.known {

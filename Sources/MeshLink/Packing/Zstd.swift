@@ -14,14 +14,13 @@ package final class Zstd {
     private let decompressor: OpaquePointer
 
     /// Takes the memory; nil where there is none.
-    ///
-    /// - Parameter level: how much work is put into a smaller result, by zstd's scale.
-    package init?(level: Int32 = PackingTuning.level) {
+    package init?() {
         guard let compressor = ZSTD_createCCtx(), let decompressor = ZSTD_createDCtx() else {
             return nil
         }
         (self.compressor, self.decompressor) = (compressor, decompressor)
-        ZSTD_CCtx_setParameter(compressor, ZSTD_c_compressionLevel, level)
+        ZSTD_CCtx_setParameter(compressor, ZSTD_c_compressionLevel, PackingTuning.level)
+        ZSTD_CCtx_setParameter(compressor, ZSTD_c_minMatch, PackingTuning.matchMin)
     }
 
     deinit {
