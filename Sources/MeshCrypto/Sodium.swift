@@ -42,6 +42,16 @@ package enum Sodium {
         bytes.withUnsafeMutableBytes { sodium_memzero($0.baseAddress, $0.count) }
     }
 
+    /// Whether this libsodium compares a signature's R with what it computes, byte by byte, as those
+    /// before 1.0.19 do; later ones accept any R that differs by a point of small order.
+    static let comparesR: Bool = {
+        guard let key = Hex.decode(StrictVectors.cofactored.key).flatMap({ Bytes32($0) }),
+            let signature = Hex.decode(StrictVectors.cofactored.signature)
+                .flatMap({ Signature($0) })
+        else { return false }
+        return !VerifyingKey(key).accepts(signature, over: StrictVectors.cofactored.message)
+    }()
+
     static func isValidPoint(_ bytes: [UInt8]) -> Bool {
         bytes.count == 32 && crypto_core_ed25519_is_valid_point(bytes) == 1
     }
@@ -68,6 +78,15 @@ extension SodiumError: CustomStringConvertible {
 
 /// Points whose validity every node must judge alike.
 enum StrictVectors {
+    /// A signature whose R has the point of order 2 added to it, made for that R by whoever holds
+    /// the key: the equation holds once the cofactor is left out.
+    static let cofactored = (
+        key: "03a107bff3ce10be1d70dd18e74bc09967e4d6309ba50d5f1ddc8664125531b8",
+        message: [1, 2, 3] as [UInt8],
+        signature: "b3c94bec4a54c54b49e2b51f3ee795aa8548d0fb4fa8151c3485ae7adf8b8dbf"
+            + "991864b38bcd6b735d5b4b32a87b879421afceb0439069c8fe0355701361ef08"
+    )
+
     struct Vector {
         let name: String
         let point: String

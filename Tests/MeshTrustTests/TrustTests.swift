@@ -56,6 +56,22 @@ import Testing
         #expect(!key.publicKey.verify(try #require(Signature(torsion)), over: [1]))
     }
 
+    /// Its maker holds the key and added the point of order 2 to R before he computed S. Computed
+    /// apart from libsodium, with the same arithmetic that gives its answer where nothing is added.
+    @Test func `refuses a signature that holds only where the cofactor is left out`() throws {
+        let seed = try #require(Bytes32((0..<32).map { UInt8($0) }))
+        let key = SigningKey(seed: seed)
+        #expect(
+            Hex.encode(key.sign([1, 2, 3]).bytes)
+                == "3a36b413b5ab3ab4b61d4ae0c1186a557ab72f04b057eae3cb7a51852074724080e2bbfe1654fc8885a854b9e8df1a886b6a19a20db70d362ecda1891b50ac0a"
+        )
+        let bytes = try #require(
+            Hex.decode(
+                "b3c94bec4a54c54b49e2b51f3ee795aa8548d0fb4fa8151c3485ae7adf8b8dbf991864b38bcd6b735d5b4b32a87b879421afceb0439069c8fe0355701361ef08"
+            ))
+        #expect(!key.publicKey.verify(try #require(Signature(bytes)), over: [1, 2, 3]))
+    }
+
     @Test func `binds a signature to its purpose and its mesh`() throws {
         let key = TestMesh.key(1, 1)
         let (mesh, other): (MeshID, MeshID) = (TestMesh.bytes(9, 1), TestMesh.bytes(9, 2))
