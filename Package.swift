@@ -132,9 +132,11 @@ let package = Package(
             name: "meshbench",
             dependencies: [
                 "MeshCore", "MeshCrypto", "MeshTrust", "MeshReplication", "MeshRules",
-                "MeshContent",
-                "MeshStore",
+                "MeshContent", "MeshLink", "MeshDiscovery", "MeshMembership", "MeshEngine",
+                "MeshStore", "MeshTransport", "Mesh",
                 .product(name: "GRDB", package: "GRDB.swift"),
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
             ], path: "tools/meshbench", swiftSettings: settings),
         .executableTarget(
             name: "meshsim",

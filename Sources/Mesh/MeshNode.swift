@@ -21,18 +21,11 @@ internal import Synchronization
 /// One task owns the engine and performs its effects; it never waits between a step and handing the
 /// effects on. Records go through a lane of their own, so that the disk never holds up the links.
 public final class MeshNode: Sendable {
-    /// What may wait for the engine of one link; beyond it the link is closed. Everything else that
-    /// waits answers the engine itself, and is never dropped.
-    static let backlogMax = Backlog(messages: 4096, bytes: 16 << 20)
-
-    struct Backlog {
-        var messages = 0
-        var bytes = 0
-    }
 
     private enum Item: Sendable {
         case input(Input)
         case snapshot(CheckedContinuation<NodeSnapshot, Never>)
+        case roll(CheckedContinuation<Membership.Roll?, Never>)
     }
 
     let configuration: MeshConfiguration
@@ -58,7 +51,9 @@ public final class MeshNode: Sendable {
     let newTrust = Mutex(NewTrust.none)
     let datagramPort = Mutex<DatagramPort?>(nil)
     let datagramBudget = Mutex(Budget(perSecond: 2000))
-    let backlog = Mutex<[LinkID: Backlog]>([:])
+    /// Messages that wait for the engine. Everything else that waits answers the engine itself, and
+    /// is never dropped.
+    let backlog = Mutex(Backlog())
 
     /// Opens the data directory of a joined node; nothing is on the network yet.
     ///
@@ -204,13 +199,11 @@ public final class MeshNode: Sendable {
 
     /// Tells the content's lane who of the site is there.
     private func tickContent() async {
-        let site = certificate.ticket.site
-        let members = await snapshot().members
-        let neighbours = members.filter {
-            $0.site == site && ($0.state == .alive || $0.state == .suspect)
+        let roll = await withCheckedContinuation { continuation in
+            if case .enqueued = feed.yield(.roll(continuation)) { return }
+            continuation.resume(returning: nil)
         }
-        let gone = members.filter { $0.state == .left || $0.state == .revoked }
-        content.tick(neighbours.map(\.node), gone: Set(gone.map(\.node)))
+        if let roll { content.tick(roll.neighbours, gone: roll.gone) }
     }
 
     /// - Returns: whether the engine will take it; not once the node ends.
@@ -266,10 +259,12 @@ public final class MeshNode: Sendable {
                 // Whoever ends leaves what waits to its peers: they hold it.
                 break
             case .input(let input):
-                if case .message(let id, let bytes) = input { taken(id, bytes.count) }
-                for effect in engine.step(input, at: now) {
-                    perform(effect, port, beacons, listening)
+                if case .message(let id, let bytes) = input {
+                    backlog.withLock { $0.take(bytes.count, of: id) }
                 }
+                perform(engine.step(input, at: now), port, beacons, listening)
+            case .roll(let continuation):
+                continuation.resume(returning: engine.membership.roll)
             case .snapshot(let continuation):
                 var counters = counters.withLock { $0 }
                 counters["half_open_refused"] = port.refused
@@ -291,6 +286,27 @@ public final class MeshNode: Sendable {
                         counters: counters, discovery: discovery(beacons)))
             }
         }
+    }
+
+    /// What is said to one peer in a row goes out in one piece.
+    private func perform(
+        _ effects: [Effect], _ port: LinkPort, _ beacons: BeaconPort, _ listening: Int
+    ) {
+        var words: (link: LinkID, messages: [[UInt8]])?
+        for effect in effects {
+            if case .send(let id, let message) = effect, words?.link == id {
+                words?.messages.append(message.encoded)
+                continue
+            }
+            if let words { connection(words.link)?.send(words.messages) }
+            words = nil
+            if case .send(let id, let message) = effect {
+                words = (id, [message.encoded])
+            } else {
+                perform(effect, port, beacons, listening)
+            }
+        }
+        if let words { connection(words.link)?.send(words.messages) }
     }
 
     private func perform(

@@ -53,26 +53,11 @@ extension MeshNode {
         if let tag = bytes.first, ContentMessage.tags.contains(tag), tag.isMultiple(of: 2) {
             return content.receive(bytes, from: id.number)
         }
-        let waiting = backlog.withLock { backlog in
-            backlog[id, default: Backlog()].messages += 1
-            backlog[id, default: Backlog()].bytes += bytes.count
-            return backlog[id, default: Backlog()]
-        }
-        let most = Self.backlogMax
-        guard waiting.messages <= most.messages, waiting.bytes <= most.bytes else {
+        guard backlog.withLock({ $0.add(bytes.count, of: id) }) else {
             count("backlog_over_limit")
-            taken(id, bytes.count)
             return connection.close()
         }
         post(.message(id, bytes))
-    }
-
-    func taken(_ id: LinkID, _ byteCount: Int) {
-        backlog.withLock { backlog in
-            backlog[id]?.messages -= 1
-            backlog[id]?.bytes -= byteCount
-            if backlog[id]?.messages == 0 { backlog[id] = nil }
-        }
     }
 
     private func established(_ connection: LinkConnection, _ peer: LinkMachine.Peer) {

@@ -44,6 +44,43 @@ package struct NodeSnapshot: Sendable {
     package var discovery = DiscoveryLog()
 }
 
+/// Messages of links that wait to be taken: one budget for all, and a limit for each link, so that
+/// none can fill the memory, and neither can many together.
+struct Backlog {
+    /// Most messages of one link.
+    static let messagesMax = 4096
+    /// Most bytes of one link.
+    static let bytesMax = 16 << 20
+    /// Bytes of all links, beyond which one may have no more than `bytesLeast`.
+    static let bytesOfAll = 64 << 20
+    static let bytesLeast = 1 << 20
+
+    private var links: [LinkID: (messages: Int, bytes: Int)] = [:]
+    private var bytes = 0
+
+    /// Notes a message that waits.
+    ///
+    /// - Returns: false where there is no room; then it does not wait, and its link ends.
+    mutating func add(_ byteCount: Int, of id: LinkID) -> Bool {
+        let link = links[id] ?? (0, 0)
+        let isCrowded = bytes + byteCount > Self.bytesOfAll
+        guard link.messages < Self.messagesMax,
+            link.bytes + byteCount <= (isCrowded ? Self.bytesLeast : Self.bytesMax)
+        else { return false }
+        links[id] = (link.messages + 1, link.bytes + byteCount)
+        bytes += byteCount
+        return true
+    }
+
+    /// A message that waited was taken.
+    mutating func take(_ byteCount: Int, of id: LinkID) {
+        guard let link = links[id] else { return }
+        bytes -= byteCount
+        links[id] =
+            link.messages > 1 ? (link.messages - 1, link.bytes - byteCount) : nil
+    }
+}
+
 /// How many datagrams are looked at in a second: the rest are dropped before any arithmetic.
 struct Budget {
     private let perSecond: Double

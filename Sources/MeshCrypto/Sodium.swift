@@ -42,8 +42,8 @@ package enum Sodium {
         bytes.withUnsafeMutableBytes { sodium_memzero($0.baseAddress, $0.count) }
     }
 
-    /// Whether this libsodium compares a signature's R with what it computes, byte by byte, as those
-    /// before 1.0.19 do; later ones accept any R that differs by a point of small order.
+    /// Whether this libsodium compares a signature's R with what it computes, byte by byte, as
+    /// those before 1.0.19 do; later ones accept any R that differs by a point of small order.
     static let comparesR: Bool = {
         guard let key = Hex.decode(StrictVectors.cofactored.key).flatMap({ Bytes32($0) }),
             let signature = Hex.decode(StrictVectors.cofactored.signature)

@@ -44,8 +44,8 @@ package struct DialPlan: Sendable {
         package var firstPause = Duration.seconds(1)
         /// The longest pause.
         package var longestPause = Duration.seconds(30)
-        /// The part of an outage that a seed is left alone after a further dial in vain: a line that
-        /// was down for a minute is in use again two seconds after it came back.
+        /// The part of an outage that a seed is left alone after a further dial in vain: a line
+        /// that was down for a minute is in use again two seconds after it came back.
         package var seedPause = 32
         /// The longest pause of an address that a peer told, and that never worked.
         package var longestToldPause = Duration.seconds(600)
@@ -205,6 +205,11 @@ package struct DialPlan: Sendable {
         if let oldest { targets[oldest.address] = nil }
     }
 
+    /// Whether any address is due, whoever is there.
+    package func mayBeDue(now: Instant) -> Bool {
+        targets.values.contains { $0.nextDial <= now && !$0.isDialling && !$0.isSelf }
+    }
+
     /// The addresses that are due, which are then taken to be dialled.
     ///
     /// - Parameters:
@@ -311,7 +316,8 @@ package struct DialPlan: Sendable {
         target.lastFailure = failure
         let since = target.failingSince ?? now
         target.failingSince = since
-        var pause = pause(of: target, failing: now.since(since))
+        let isDown = failure.cause == .unreachable
+        var pause = pause(of: target, failing: isDown ? now.since(since) : nil)
         // A beacon can be replayed by anyone who heard it.
         if target.rung == .beacon { pause = max(pause, tuning.beaconPause * 1.34) }
         target.nextDial = now.advanced(by: entropy.jittered(pause, by: 0.25))
@@ -319,8 +325,10 @@ package struct DialPlan: Sendable {
         return reached
     }
 
-    private func pause(of target: Target, failing outage: Duration) -> Duration {
-        if target.rung == .seed {
+    /// - Parameter outage: for how long nobody has answered there; nil where somebody does, and
+    ///   refuses.
+    private func pause(of target: Target, failing outage: Duration?) -> Duration {
+        if target.rung == .seed, let outage {
             return min(max(outage / tuning.seedPause, tuning.firstPause), tuning.longestPause)
         }
         let isHearsay = target.rung == .told && !target.hasWorked

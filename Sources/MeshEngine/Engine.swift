@@ -17,6 +17,8 @@ package struct Engine: ~Copyable {
     let tuning: EngineTuning
     var entropy: SeededGenerator
     var links: [LinkID: LinkState] = [:]
+    /// What each link has of the room for records.
+    var linkPart: Int
     var dials: DialPlan
     /// Who is there.
     package internal(set) var membership: Membership
@@ -43,6 +45,8 @@ package struct Engine: ~Copyable {
     var networks: [IPNetwork]?
     var farPath = FarPath()
     private var beacons: BeaconTimer
+    /// When links are looked at next, where there are very many.
+    private var nextLook = Instant(nanoseconds: 0)
     /// When a revoked node dials again.
     var nextAsk: Instant?
     var effects: [Effect] = []
@@ -68,6 +72,7 @@ package struct Engine: ~Copyable {
         self.limits = limits
         self.tuning = tuning
         entropy = SeededGenerator(seed: seed)
+        linkPart = limits.bytesInFlight
         waits = LogWaits(limit: limits.logsHeld)
         heardLogs = HeardLogs(limit: limits.logsHeard)
         beacons = BeaconTimer(now: now)
@@ -185,10 +190,12 @@ package struct Engine: ~Copyable {
             emit(.beacon(counter: counter))
         }
         membership.tick(now)
+        guard links.count <= tuning.linksAtOnce || nextLook <= now else { return }
+        nextLook = now.advanced(by: tuning.lookInterval)
         if let correction = clock.judge(links.values.compactMap(\.liveness.clockOffset)) {
             emit(.correctClock(by: correction))
         }
-        for id in links.keys.sorted() {
+        for id in links.keys.sorted() where leaving.isHandingOver || isDue(id, now) {
             keepAlive(id, now)
             graft(id, now)
             dropParked(id, now)
@@ -248,6 +255,7 @@ extension Engine {
         for other in twins where !resolve(id, origin, other) { return }
         links[id] = LinkState(peer, origin, limits: limits, now: now)
         exchanges[peer.certificate.node, default: Exchange(peer)].version = peer.version
+        share(with: id)
         join(id, peer.certificate, origin, now)
         // Its own, and that of a node that has its ticket too.
         links[id]?.introductions.want(peer.certificate.node, atMost: 2)
@@ -288,6 +296,7 @@ extension Engine {
     private mutating func linkDown(_ id: LinkID, _ reason: String, _ now: Instant) {
         calls[id] = nil
         guard let link = links.removeValue(forKey: id) else { return }
+        share()
         emit(.note(.linkEnded(reason), id))
         for beacon in link.beacons.entries where now.since(beacon.at) < tuning.beaconTrust {
             dials.hear(link.node, beacon.incarnation, at: beacon.address, now: now)
@@ -303,17 +312,6 @@ extension Engine {
                 now: now)
         }
         part(link, now)
-    }
-
-    private mutating func keepAlive(_ id: LinkID, _ now: Instant) {
-        guard let link = links[id] else { return }
-        let isNear = link.site == own.ticket.site
-        if let reason = link.liveness.verdict(isNear: isNear, tuning, now: now) {
-            return close(id, reason)
-        }
-        if let number = links[id]?.liveness.ping(isNear: isNear, tuning, &entropy, now: now) {
-            send(id, .ping(number))
-        }
     }
 
     private mutating func receive(_ id: LinkID, _ bytes: [UInt8], _ now: Instant) {
@@ -360,6 +358,9 @@ extension Engine {
                 links[id]?.liveness.clock(theirs, ours: ours)
             }
         case .secret(let bytes): receive(id, secret: bytes)
+        case .window(let count):
+            links[id]?.credit.told(Int(count))
+            pump(id)
         case .leaving(let isToLeave): links[id]?.isToLeave = isToLeave
         case .deposit(let key): receive(id, deposit: key)
         case .deposited(let name): receive(id, deposited: name)

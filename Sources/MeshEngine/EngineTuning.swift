@@ -3,13 +3,17 @@
 /// Limits of a node; each has a counter where it bites.
 package struct EngineLimits: Sendable {
     /// Most links.
-    package var links = 256
+    package var links = 2048
     /// Commits of one author that lost their place, of which peers are told.
     package var losersTold = 256
     /// Most logs that are remembered as held.
     package var logsHeld = 10_000
-    /// Bytes of records that may be on their way to one peer.
+    /// Bytes of records that may be on their way to one peer, as long as there are few.
     package var bytesInFlight = 4 << 20
+    /// Bytes of records that may be on their way to all peers together, and from all of them.
+    package var bytesInFlightAll = 128 << 20
+    /// What each peer has of that however many there are, in bytes.
+    package var bytesInFlightLeast = 64 << 10
     /// Streams that wait for one peer.
     package var streams = 65_536
     /// The lowest port that a beacon may name, but for this node's own: below are other services.
@@ -37,6 +41,10 @@ package struct EngineLimits: Sendable {
 
 /// When a node does things by itself.
 package struct EngineTuning: Sendable {
+    /// Links that are looked at whenever time goes by; of more, each is only so often.
+    package var linksAtOnce = 64
+    /// See `linksAtOnce`.
+    package var lookInterval = Duration.seconds(1)
     /// The pause between comparisons with one peer, give or take 30 %.
     package var syncInterval = Duration.seconds(15)
     /// How long after its start, or after it heard of it, a revoked node dials for the first time.
@@ -53,8 +61,10 @@ package struct EngineTuning: Sendable {
     package var syncIntervalMax = Duration.seconds(600)
     /// Rounds that follow each other at once.
     package var roundsMax = 32
-    /// The pause between pings.
+    /// Silence after which a peer is pinged.
     package var pingInterval = Duration.seconds(5)
+    /// How many times longer the round trip to a peer that is heard is taken for what it was.
+    package var roundTripFactor = 6
     /// How long a connection stands on which nothing but an approval is handed over.
     package var callMax = Duration.seconds(10)
     /// A link that lasts no longer was turned away by the other end.

@@ -81,6 +81,29 @@ package struct Membership: Sendable {
     /// Everybody but this node, by identity.
     package var members: [Member] { table.values.sorted { $0.node < $1.node } }
 
+    /// Who of this site is there, and who of all will not be back.
+    package struct Roll: Sendable {
+        /// Members of this site that are alive or suspect.
+        package var neighbours: [NodeID] = []
+        /// Members that have left or are revoked.
+        package var gone: Set<NodeID> = []
+    }
+
+    /// What content needs of the members: asked once a second, so that nothing is put in order that
+    /// nobody shows.
+    package var roll: Roll {
+        var roll = Roll()
+        for (node, member) in table {
+            switch member.state {
+            case .alive, .suspect: if member.site == identity.site { roll.neighbours.append(node) }
+            case .left, .revoked: roll.gone.insert(node)
+            default: break
+            }
+        }
+        roll.neighbours.sort()
+        return roll
+    }
+
     /// Where a member stands; nil for nobody known.
     package func site(of node: NodeID) -> String? { table[node]?.site }
 

@@ -5,6 +5,7 @@ internal import MeshCrypto
 package import MeshLink
 package import MeshTrust
 package import NIOCore
+internal import Synchronization
 
 #if canImport(Glibc)
     internal import Glibc
@@ -47,6 +48,11 @@ package final class LinkConnection: Sendable {
         package var write = TimeAmount.seconds(30)
         /// Bytes that may wait for a peer.
         package var bytesWaiting = 16 << 20
+        /// Bytes that may wait for all peers together, beyond which one may have no more than
+        /// `bytesLeast`.
+        package var bytesOfAll = 256 << 20
+        /// See `bytesOfAll`.
+        package var bytesLeast = 1 << 20
 
         /// The defaults.
         package init() {}
@@ -83,6 +89,16 @@ package final class LinkConnection: Sendable {
     }
 }
 
+/// Bytes that wait for the peers of a port, all together.
+final class WaitingBytes: Sendable {
+    private let count = Atomic<Int>(0)
+
+    /// - Returns: how many they are with these.
+    @discardableResult func add(_ bytes: Int) -> Int {
+        count.add(bytes, ordering: .relaxed).newValue
+    }
+}
+
 /// Runs one `LinkMachine` on a TCP connection: a channel handler, since async channels cost six
 /// times more.
 final class LinkHandler: ChannelDuplexHandler {
@@ -107,12 +123,14 @@ final class LinkHandler: ChannelDuplexHandler {
     private var reason = "the connection was closed"
     private var isLate = false
     private var bytesWaiting = 0
+    private let allWaiting: WaitingBytes
     private var lastDrain = NIODeadline.now()
 
     init(
         machine: consuming LinkMachine, number: UInt64, dialled: Address?,
-        callbacks: LinkCallbacks, limits: LinkConnection.Limits
+        callbacks: LinkCallbacks, limits: LinkConnection.Limits, allWaiting: WaitingBytes
     ) {
+        self.allWaiting = allWaiting
         self.machine = machine
         self.number = number
         self.dialled = dialled
@@ -216,8 +234,11 @@ final class LinkHandler: ChannelDuplexHandler {
         if bytes.isEmpty { return }
         if bytesWaiting == 0 { lastDrain = .now() }
         bytesWaiting += bytes.count
+        let isCrowded = allWaiting.add(bytes.count) > limits.bytesOfAll
+        let most = isCrowded ? limits.bytesLeast : limits.bytesWaiting
         // A peer that does not read is cut off by bytes and by time.
-        guard bytesWaiting <= limits.bytesWaiting, .now() - lastDrain <= limits.write else {
+        guard bytesWaiting <= most, .now() - lastDrain <= limits.write else {
+            allWaiting.add(-bytes.count)
             reason = "the peer does not read"
             return context.close(promise: nil)
         }
@@ -226,6 +247,7 @@ final class LinkHandler: ChannelDuplexHandler {
         let buffer = context.channel.allocator.buffer(bytes: bytes)
         context.writeAndFlush(wrapOutboundOut(buffer)).whenComplete { _ in
             loopBound.value.bytesWaiting -= count
+            loopBound.value.allWaiting.add(-count)
             loopBound.value.lastDrain = .now()
         }
     }

@@ -37,9 +37,10 @@ package final class LinkPort: Sendable {
     private let callbacks: LinkCallbacks
     private let limits: Limits
     private let state = Mutex(State())
+    private let waiting = WaitingBytes()
     private let packs: Bool
     /// What packs messages: one for all links of a thread.
-    private let codecs = ThreadSpecificVariable<NIOLoopBoundBox<Zstd>>()
+    private static let codecs = ThreadSpecificVariable<NIOLoopBoundBox<Zstd>>()
 
     /// Makes a port; nothing is opened yet.
     ///
@@ -130,16 +131,16 @@ package final class LinkPort: Sendable {
                 codec: codec(on: channel.eventLoop))
             let handler = LinkHandler(
                 machine: machine, number: number, dialled: dialled, callbacks: tracked(),
-                limits: limits.connection)
+                limits: limits.connection, allWaiting: waiting)
             try channel.pipeline.syncOperations.addHandler(handler)
         }
     }
 
     private func codec(on loop: any EventLoop) -> Zstd? {
         guard packs else { return nil }
-        if let codec = codecs.currentValue { return codec.value }
+        if let codec = Self.codecs.currentValue { return codec.value }
         guard let codec = Zstd() else { return nil }
-        codecs.currentValue = NIOLoopBoundBox(codec, eventLoop: loop)
+        Self.codecs.currentValue = NIOLoopBoundBox(codec, eventLoop: loop)
         return codec
     }
 

@@ -18,7 +18,8 @@ struct Settings {
     /// Every key, with what a value must be.
     static let keys: [String: Kind] = [
         "data": .text, "log.level": .text, "log.format": .text, "mesh.listen": .text,
-        "mesh.seeds": .list, "mesh.compression": .flag, "discovery.enabled": .flag, "discovery.interfaces": .list,
+        "mesh.seeds": .list, "mesh.compression": .flag, "discovery.enabled": .flag,
+        "discovery.interfaces": .list,
         "discovery.networks": .list,
         "discovery.group": .text, "discovery.group6": .text, "discovery.port": .number,
         "discovery.ttl": .number, "gateway.priority": .number,

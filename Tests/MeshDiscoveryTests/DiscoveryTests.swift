@@ -79,19 +79,33 @@ private let key: Bytes32 = TestMesh.bytes(2, 2)
 
     private func after(_ seconds: Double) -> Instant { start.advanced(by: .seconds(seconds)) }
 
-    @Test func `tries a seed for ever, ever more slowly, and never later than its longest pause`() {
+    /// The pauses between dials of a seed that fail for an hour, each with when it began.
+    private func pauses(_ cause: DialFailure.Cause) -> [(at: Double, pause: Double)] {
         var plan = plan(.zero, seeds: ["a:1"])
-        var now = start
-        var last = start
-        for attempt in 0..<40 {
-            while plan.due(now: now, linked: []).isEmpty {
-                now = now.advanced(by: .milliseconds(100))
-                #expect(now.since(last) <= .seconds(38))
-            }
-            if attempt > 8 { #expect(now.since(last) >= .seconds(22)) }
+        var (last, pauses) = (start, [(at: Double, pause: Double)]())
+        for tenth in 0..<36_000 {
+            let now = start.advanced(by: .milliseconds(100 * tenth))
+            if plan.due(now: now, linked: []).isEmpty { continue }
+            pauses.append((last.since(start).seconds, now.since(last).seconds))
             last = now
-            plan.failed("a:1", DialFailure(.unreachable, "refused"), now: now)
+            plan.failed("a:1", DialFailure(cause, "no"), now: now)
         }
+        return Array(pauses.dropFirst())
+    }
+
+    @Test func `tries a silent seed for ever, within a part of the time for which it was silent`() {
+        let pauses = pauses(.unreachable)
+        #expect(pauses.count < 400)
+        for (at, pause) in pauses {
+            #expect(pause <= max(1, min(30, at / 32)) * 1.25 + 0.1, "after \(at) s")
+            #expect(pause >= max(1, min(30, at / 32)) * 0.75 - 0.1, "after \(at) s")
+        }
+    }
+
+    @Test func `tries a seed that refuses ever more seldom, and never later than every 38 s`() {
+        let pauses = pauses(.certificateRefused)
+        #expect(pauses.count < 150)
+        for (_, pause) in pauses.dropFirst(8) { #expect((22...38).contains(pause)) }
     }
 
     @Test func `lets the lower identity dial at once and the higher wait a second`() {

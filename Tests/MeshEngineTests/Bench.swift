@@ -15,12 +15,13 @@ struct Bench: ~Copyable {
     var now = Instant(nanoseconds: 0)
     private var nextLink: UInt64 = 1
     static let mesh: MeshID = TestMesh.bytes(8, 8)
+    static let key = TestMesh.key(7, 7)
 
     init(
         _ own: Certificate, limits: EngineLimits = EngineLimits(), seeds: [Address] = []
     ) {
         let identity = Membership.Identity(
-            key: TestMesh.key(7, 7), mesh: Self.mesh, site: own.ticket.site,
+            key: Self.key, mesh: Self.mesh, site: own.ticket.site,
             isCentral: own.ticket.isCentral)
         let membership = Membership(
             identity, incarnation: Incarnation(1), port: 7374, seed: 1, now: now)

@@ -277,6 +277,39 @@ import Testing
         }
     }
 
+    @Test func `compares over no link with another site once a neighbour has one`() {
+        var bench = Bench(own)
+        let (near, _) = bench.link(peer, dialled: false)
+        let presence = Presence(
+            key: peerKey, mesh: Bench.mesh, version: .init(incarnation: 1, counter: 1),
+            status: .alive, wan: .linked, priority: 9, port: 7374)
+        var writer = WireWriter()
+        Rumour.encode([.presence(presence, address: nil)], to: &writer)
+        _ = bench.give(.message(near, LinkMessage.rumours(writer.bytes).encoded))
+        let (far, effects) = bench.link(third, dialled: true)
+        #expect(effects.closed == [far])
+        #expect(effects.comparisons == 0)
+    }
+
+    @Test func `tells its neighbours at once that it has a link with another site`() {
+        var bench = Bench(own)
+        let (near, _) = bench.link(peer, dialled: false)
+        let (_, effects) = bench.link(third, dialled: true)
+        let told = effects.sent.contains { id, message in
+            guard id == near, case .rumours(let bytes) = message else { return false }
+            var reader = WireReader(bytes)
+            return (try? Rumour.decode(from: &reader))?.contains { rumour in
+                if case .presence(let one, _) = rumour {
+                    one.node == Bench.key.publicKey.node && one.wan == .linked
+                } else {
+                    false
+                }
+            } == true
+        }
+        #expect(told)
+        #expect(effects.comparisons == 1)
+    }
+
     @Test func `sends nothing of a scope that the peer may not read`() throws {
         var bench = Bench(own)
         let other = mesh.identity("other", site: "s2").certificate

@@ -112,6 +112,26 @@ private let tuning = EngineTuning()
         #expect(far.roundTrip == late.since(start) - .seconds(1))
     }
 
+    @Test func `pings a peer that is silent, and one that is heard for the round trip alone`() {
+        var entropy = SeededGenerator(seed: 1)
+        var pings: [Bool: Int] = [:]
+        for isHeard in [true, false] {
+            var life = Liveness(now: start)
+            for tenth in 1...6000 {
+                let now = start.advanced(by: .milliseconds(100 * tenth))
+                if isHeard, tenth.isMultiple(of: 20) { life.heard(now: now) }
+                if let ping = life.ping(isNear: false, tuning, &entropy, now: now) {
+                    pings[isHeard, default: 0] += 1
+                    life.heard(now: now)
+                    #expect(value(life.pong(ping, now: now)))
+                }
+                #expect(life.verdict(isNear: false, tuning, now: now) == nil)
+            }
+        }
+        #expect((17...26).contains(pings[true] ?? 0))
+        #expect((100...150).contains(pings[false] ?? 0))
+    }
+
     @Test func `knows a difference of clocks up to a century`() {
         var life = Liveness(now: start)
         life.clock(.max, ours: 0)

@@ -45,7 +45,8 @@ import Testing
         var generator = SeededGenerator(seed: 7)
         var shorter = 0
         for number in 0..<600 {
-            let size = [0, 1, 100, 300, 5000, 70_000, 200_000].randomElement(using: &generator) ?? 0
+            let size =
+                [0, 1, 100, 300, 5000, 70_000, 200_000].randomElement(using: &generator) ?? 0
             let text = Hex.encode(noise(size / 2, UInt64.random(in: 0..<40, using: &generator)))
             let message: [UInt8] =
                 switch Int.random(in: 0..<6, using: &generator) {

@@ -18,6 +18,11 @@ struct Main {
         case "start": figures = try await StartBench.run(program: arguments.dropFirst().first ?? "")
         case "chunk": figures = try ChunkBench.run()
         case "idle": figures = try StartBench.idle(program: arguments.dropFirst().first ?? "")
+        case "crowd":
+            let words = Array(arguments.dropFirst())
+            guard words.count == 4, let count = Int(words[3]) else { exit(64) }
+            let crowd = try Crowd(data: words[0], keys: words[1], port: words[2])
+            return try await crowd.run(count)
         default:
             FileHandle.standardError.write(
                 Data("bench reconcile|logs|write|apply|start|idle|chunk\n".utf8))

@@ -5,6 +5,7 @@ internal import Foundation
 internal import Logging
 package import MeshContent
 internal import MeshCore
+internal import MeshEngine
 internal import MeshMembership
 internal import MeshReplication
 internal import MeshStore
@@ -79,9 +80,8 @@ package final class ContentLane: Sendable {
     let tuning: ContentSettings
     let logger: Logger
     let around: Surroundings
-    /// Bytes of one link's messages that may wait for the lane, some more for each message.
-    static let backlogMax = 16 << 20
-    private let backlog = Mutex<[UInt64: Int]>([:])
+    /// Messages that wait for the lane.
+    private let backlog = Mutex(Backlog())
     private let counted = Mutex<[String: UInt64]>([:])
     private let busy = Atomic<Bool>(true)
     /// Parts of the feed that wait to be read.
@@ -272,22 +272,17 @@ package final class ContentLane: Sendable {
         let now = around.now()
         perform { state in
             state.exchange.linkDown(link, now: now)
-            self.backlog.withLock { $0[link] = nil }
         }
     }
 
     func receive(_ bytes: [UInt8], from link: UInt64) {
-        let waiting = backlog.withLock { backlog in
-            backlog[link, default: 0] += bytes.count + 64
-            return backlog[link] ?? 0
-        }
-        guard waiting <= Self.backlogMax else {
+        guard backlog.withLock({ $0.add(bytes.count, of: LinkID(link)) }) else {
             count("content_backlog_over_limit")
             around.connection(link)?.close()
             return
         }
         perform { state in
-            self.backlog.withLock { $0[link]? -= bytes.count + 64 }
+            self.backlog.withLock { $0.take(bytes.count, of: LinkID(link)) }
             var shelf = state.shelf
             state.exchange.receive(bytes, from: link, &shelf, now: self.around.now())
         }

@@ -50,6 +50,14 @@ struct LinkState {
 
     var node: NodeID { peer.certificate.node }
     var site: String { peer.certificate.ticket.site }
+
+    /// Whether time alone gives this end something to do: of very many links few have anything.
+    func isDue(isNear: Bool, _ tuning: EngineTuning, now: Instant) -> Bool {
+        liveness.isDue(isNear: isNear, tuning, now: now) || branch.isAwaiting || !parked.isEmpty
+            || wish.isDue(pause: tuning.syncPause, now: now)
+            || asking?.isResting == false || asking?.isDue(now: now) == true
+    }
+
     var isComparing: Bool { asking?.isResting == false || answering?.isResting == false }
     var isSyncing: Bool { isComparing || !outbox.isEmpty }
 }

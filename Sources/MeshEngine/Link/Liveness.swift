@@ -11,6 +11,8 @@ struct Liveness {
     /// How far the peer's clock is before this host's; nil if it has not told.
     private(set) var clockOffset: Duration?
     private var nextPing: Instant
+    /// When a round trip was last measured, or begun to be.
+    private var lastPing: Instant?
     private var unanswered: (number: UInt64, at: Instant)?
 
     init(now: Instant) {
@@ -22,7 +24,10 @@ struct Liveness {
     mutating func heard(now: Instant) { lastHeard = now }
 
     /// Something makes it likely that the peer is gone: it is asked at once.
-    mutating func hurry(now: Instant) { nextPing = now }
+    mutating func hurry(now: Instant) {
+        nextPing = now
+        lastPing = nil
+    }
 
     /// Why the link should end; nil if it should not.
     ///
@@ -40,17 +45,33 @@ struct Liveness {
         return nil
     }
 
+    /// Whether a ping or an end of the link is due.
+    func isDue(isNear: Bool, _ tuning: EngineTuning, now: Instant) -> Bool {
+        nextPing <= now || verdict(isNear: isNear, tuning, now: now) != nil
+    }
+
     /// The number of a ping that is due now; nil if none is.
+    ///
+    /// A peer that was just heard is there, and its own pings show it as well as answers do; it is
+    /// asked now and then how far it is.
     mutating func ping(
         isNear: Bool, _ tuning: EngineTuning, _ entropy: inout SeededGenerator, now: Instant
     ) -> UInt64? {
         guard nextPing <= now else { return nil }
         // What is unanswered on a link is not lost: to ask again would only forget since when.
         if let unanswered, lastHeard < unanswered.at { return nil }
+        let pause = entropy.jittered(
+            tuning.pingInterval * (isNear ? tuning.nearFactor : 1), by: 0.2)
+        if let lastPing, now.since(lastHeard) < pause,
+            now.since(lastPing) < pause * tuning.roundTripFactor
+        {
+            nextPing = lastHeard.advanced(by: pause)
+            return nil
+        }
         let number = entropy.next()
         unanswered = (number, now)
-        let pause = tuning.pingInterval * (isNear ? tuning.nearFactor : 1)
-        nextPing = now.advanced(by: entropy.jittered(pause, by: 0.2))
+        lastPing = now
+        nextPing = now.advanced(by: pause)
         return number
     }
 

@@ -55,6 +55,9 @@ struct Branch {
         return true
     }
 
+    /// Whether something was announced that has not come.
+    var isAwaiting: Bool { !promises.isEmpty }
+
     /// Forgets what has come.
     ///
     /// - Returns: whether something did not come in time: the peer is to be asked for commits.

@@ -10,12 +10,13 @@ extension Engine {
     /// Says how this node's path to other sites does, and gives way to the gateway once that works.
     mutating func steer(_ now: Instant) {
         let home = own.ticket.site
-        let far = links.filter { $0.value.site != home }.keys.sorted()
         let wan = farPath.judge(
-            hasLink: !far.isEmpty, isGateway: membership.gateway == own.node,
+            hasLink: links.contains { $0.value.site != home },
+            isGateway: membership.gateway == own.node,
             hasAddress: hasFarAddresses, tuning, now: now)
         if let wan { membership.declare(wan: wan, now: now) }
         guard isRelieved else { return }
+        let far = links.filter { $0.value.site != home }.keys.sorted()
         for id in far { close(id, .otherGateway) }
     }
 
@@ -43,6 +44,7 @@ extension Engine {
 
     /// Dials what is due; other sites only as their gateway, and each of them once.
     mutating func dial(_ now: Instant) {
+        guard dials.mayBeDue(now: now) else { return }
         let isRelieved = isRelieved
         let home = own.ticket.site
         let (members, gone) = (membership, revoked)

@@ -59,6 +59,8 @@ package enum LinkMessage: Hashable, Sendable {
     case key(Bytes32)
     /// It is not handed out now.
     case noKey(KeyRefusal)
+    /// So many bytes of records may be on their way to the sender and not judged yet.
+    case window(UInt32)
     /// A type of a later version that may be skipped.
     case unknown(UInt8)
 
@@ -97,6 +99,7 @@ package enum LinkMessage: Hashable, Sendable {
         case wantKey = 52
         case key = 54
         case noKey = 56
+        case window = 58
     }
 
     /// The type byte and the fields.
@@ -134,6 +137,7 @@ package enum LinkMessage: Hashable, Sendable {
         case .wantKey(let name): Self.put(&writer, .wantKey) { $0.append(name) }
         case .key(let key): Self.put(&writer, .key) { $0.append(key) }
         case .noKey(let reason): Self.put(&writer, .noKey) { $0.u8(reason.rawValue) }
+        case .window(let count): Self.put(&writer, .window) { $0.u32(count) }
         case .unknown(let tag): writer.u8(tag)
         }
         return writer.bytes
@@ -188,6 +192,7 @@ package enum LinkMessage: Hashable, Sendable {
         case .deposited: self = .deposited(try reader.bytes32())
         case .wantKey: self = .wantKey(try reader.bytes32())
         case .key: self = .key(try reader.bytes32())
+        case .window: self = .window(try reader.u32())
         case .noKey:
             guard let reason = KeyRefusal(rawValue: try reader.u8()) else {
                 throw .invalid("reason")

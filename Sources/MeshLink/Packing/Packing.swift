@@ -85,8 +85,8 @@ package struct Packing {
     private struct Window {
         private(set) var bytes: [UInt8] = []
 
-        /// Keeps at least as much as both ends agreed on. What is beyond it goes now and then, since
-        /// to move the rest costs time.
+        /// Keeps at least as much as both ends agreed on. What is beyond it goes now and then,
+        /// since to move the rest costs time.
         mutating func append(_ message: [UInt8]) {
             let most = PackingSpecification.windowByteCount
             if message.count >= most {

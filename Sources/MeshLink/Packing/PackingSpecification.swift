@@ -31,8 +31,8 @@ package enum PackingTuning {
     /// zstd's level: a higher one makes hexadecimal digits longer and JSON 8 % shorter, in five
     /// times the time.
     static let level: Int32 = 1
-    /// The shortest match that is looked for, in bytes. Shorter ones break up values that are digits
-    /// of some kind, whose gain is that a digit needs few bits.
+    /// The shortest match that is looked for, in bytes. Shorter ones break up values that are
+    /// digits of some kind, whose gain is that a digit needs few bits.
     static let matchMin: Int32 = 7
     /// Shorter messages are sent as they are, in bytes.
     static let byteCountMin = 128
