@@ -4,8 +4,7 @@
 
 BENCH_LINKS servers (2,000), each the only one of its site, link with one. They are real engines in one other process
 (tools/meshbench/Crowd.swift), and do what idle servers do. Measured is the one server: CPU over a minute in which nothing
-is written, memory, how long its list of peers takes, and how long one write takes to have gone out to all. The last line is one
-JSON object.
+is written (BENCH_SECONDS, 60), memory, and how long its list of peers takes. The last line is one JSON object.
 """
 import json
 import os

@@ -51,8 +51,9 @@ struct Backlog {
     static let messagesMax = 4096
     /// Most bytes of one link.
     static let bytesMax = 16 << 20
-    /// Bytes of all links, beyond which one may have no more than `bytesLeast`.
-    static let bytesOfAll = 64 << 20
+    /// Bytes of all links, beyond which one may have no more than `bytesLeast`: more than honest
+    /// peers together have on their way.
+    static let bytesOfAll = 192 << 20
     static let bytesLeast = 1 << 20
 
     private var links: [LinkID: (messages: Int, bytes: Int)] = [:]

@@ -23,6 +23,11 @@ package enum Sodium {
         guard key.publicKey.verify(signature, over: [1, 2, 3]),
             !key.publicKey.verify(signature, over: [1, 2, 4])
         else { throw .knownAnswer("sign and verify") }
+        // Made with this very key.
+        let cofactored = Hex.decode(StrictVectors.cofactored.signature).flatMap { Signature($0) }
+        guard let cofactored, key.publicKey.id == Self.cofactoredKey,
+            !key.publicKey.verify(cofactored, over: StrictVectors.cofactored.message)
+        else { throw .knownAnswer("a signature without the cofactor") }
     }
 
     /// Fills `count` bytes from the system's generator, for keys and salts.
@@ -42,10 +47,13 @@ package enum Sodium {
         bytes.withUnsafeMutableBytes { sodium_memzero($0.baseAddress, $0.count) }
     }
 
+    private static let cofactoredKey = Hex.decode(StrictVectors.cofactored.key)
+        .flatMap { Bytes32($0) }
+
     /// Whether this libsodium compares a signature's R with what it computes, byte by byte, as
     /// those before 1.0.19 do; later ones accept any R that differs by a point of small order.
     static let comparesR: Bool = {
-        guard let key = Hex.decode(StrictVectors.cofactored.key).flatMap({ Bytes32($0) }),
+        guard let key = cofactoredKey,
             let signature = Hex.decode(StrictVectors.cofactored.signature)
                 .flatMap({ Signature($0) })
         else { return false }

@@ -44,8 +44,8 @@ package struct DialPlan: Sendable {
         package var firstPause = Duration.seconds(1)
         /// The longest pause.
         package var longestPause = Duration.seconds(30)
-        /// The part of an outage that a seed is left alone after a further dial in vain: a line
-        /// that was down for a minute is in use again two seconds after it came back.
+        /// The part of an outage that a seed is left alone after a further dial in vain, a quarter
+        /// more or less: a line that was down for a minute is dialled within some two seconds.
         package var seedPause = 32
         /// The longest pause of an address that a peer told, and that never worked.
         package var longestToldPause = Duration.seconds(600)
@@ -316,7 +316,10 @@ package struct DialPlan: Sendable {
         target.lastFailure = failure
         let since = target.failingSince ?? now
         target.failingSince = since
-        let isDown = failure.cause == .unreachable
+        // Whoever turned a seed away that has worked before may just be crowded: all sites dial the
+        // centre at once when its line is back.
+        let isDown =
+            failure.cause == .unreachable || (target.hasWorked && failure.cause == .wrongMesh)
         var pause = pause(of: target, failing: isDown ? now.since(since) : nil)
         // A beacon can be replayed by anyone who heard it.
         if target.rung == .beacon { pause = max(pause, tuning.beaconPause * 1.34) }

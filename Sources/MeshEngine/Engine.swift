@@ -116,6 +116,7 @@ package struct Engine: ~Copyable {
             beacons.hurry(now: now)
             dials.hurry(now: now)
             for id in links.keys.sorted() { links[id]?.liveness.hurry(now: now) }
+            nextLook = now
         case .handOver(let scopes, let isForced): handOver(scopes, isForced, now)
         case .stay: stay()
         case .leave: membership.declare(status: .left, now: now)
@@ -221,6 +222,7 @@ package struct Engine: ~Copyable {
         let entry = BeaconTrail.Entry(address: address, incarnation: incarnation, at: now)
         if links[id]?.beacons.note(entry, limit: limits.beaconsHeard) == true {
             links[id]?.liveness.hurry(now: now)
+            keepAlive(id, now)
         }
     }
 }
@@ -269,8 +271,8 @@ extension Engine {
             pump(id)
         }
         // The neighbours hear at once that there is a link, before they compare over one of theirs.
-        if links[id]?.site != own.ticket.site { steer(now) }
-        if origin.dialled != nil, mayCompare(id) { beginSync(id, now) }
+        if links[id]?.site != own.ticket.site { tellFarPath(now) }
+        if origin.dialled != nil { beginSync(id, now) }
     }
 
     /// Of two links with one peer both ends keep the one that the lower identity dialled.

@@ -79,8 +79,9 @@ final class Claim: Sendable {
 struct APILimits: Sendable {
     /// Bytes of bodies of all requests that are not answered yet.
     static let bodyBytes = 64 << 20
-    /// Descriptors for links, the database, the content that is fetched, and the admin socket.
-    static let descriptorsKept = 512
+    /// Descriptors for 2,048 links, the database, the content that is fetched, and the admin
+    /// socket; half of all where there are fewer.
+    static let descriptorsKept = 2560
     /// Most connections of apps, however many descriptors there are.
     static let connectionsMax = 4096
     /// Of so many connections one may be of somebody who has not shown yet who it is.
@@ -111,6 +112,7 @@ struct APILimits: Sendable {
         var limit = rlimit()
         guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else { return 16 }
         let descriptors = Int(clamping: limit.rlim_cur)
-        return min(connectionsMax, max(16, (descriptors - descriptorsKept) / 2))
+        let kept = min(descriptorsKept, descriptors / 2)
+        return min(connectionsMax, max(16, (descriptors - kept) / 2))
     }
 }

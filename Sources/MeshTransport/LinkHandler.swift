@@ -52,7 +52,7 @@ package final class LinkConnection: Sendable {
         /// `bytesLeast`.
         package var bytesOfAll = 256 << 20
         /// See `bytesOfAll`.
-        package var bytesLeast = 1 << 20
+        package var bytesLeast = 2 << 20
 
         /// The defaults.
         package init() {}

@@ -138,3 +138,24 @@ struct ImportProgress {
         if Console.isErrorTerminal { Console.complain("") }
     }
 }
+
+/// How many records an export has printed, on a terminal, where they go elsewhere.
+struct ExportProgress {
+    private let began = Date()
+    private var shown = Date.distantPast
+    private var count = 0
+    private let isShown = Console.isErrorTerminal && !Console.isTerminal
+
+    mutating func show(more records: Int) {
+        count += records
+        let now = Date()
+        guard isShown, now.timeIntervalSince(shown) > 0.2 else { return }
+        shown = now
+        let rate = Double(count) / max(0.001, now.timeIntervalSince(began))
+        FileHandle.standardError.write(Data("\r\(count) records, \(Int(rate))/s ".utf8))
+    }
+
+    func end() {
+        if isShown { Console.complain("") }
+    }
+}

@@ -168,12 +168,21 @@ struct Export: AsyncParsableCommand {
         discussion: """
             With --signed prints the commits with their signatures and certificates instead, which
             tools/verify-export.py checks without anything of this program.
+            Values come in the order of their keys. One that was broken off goes on with --after and the last key that it
+            printed.
             """)
 
     @OptionGroup var connection: Connection
     @OptionGroup var place: Place
     @Argument(help: "The namespace.") var namespace: String
     @Flag(help: "Signed commits instead of values.") var signed = false
+    @Option(help: "Begin behind this key.") var after: String?
+
+    func validate() throws {
+        if signed, after != nil {
+            throw ValidationError("commits have no order of keys: --after goes without --signed")
+        }
+    }
 
     func run() async throws {
         let client = try connection.client()
@@ -183,11 +192,14 @@ struct Export: AsyncParsableCommand {
             }
             return
         }
-        var after: String?
+        var progress = ExportProgress()
+        var next = after
         repeat {
-            let page = try await client.list(namespace, after: after, site: place.site)
+            let page = try await client.list(namespace, after: next, site: place.site)
             for record in page.records { try Console.json(record) }
-            after = page.next
-        } while after != nil
+            progress.show(more: page.records.count)
+            next = page.next
+        } while next != nil
+        progress.end()
     }
 }

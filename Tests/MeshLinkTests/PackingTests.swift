@@ -8,8 +8,11 @@ import MeshTesting
 import Testing
 
 @Suite struct `Packed messages` {
-    private func commits(_ namespace: String, _ body: some Sequence<UInt8>) -> [UInt8] {
-        [15, UInt8(namespace.utf8.count)] + namespace.utf8 + body
+    private func commits(
+        _ namespace: String, at site: String? = nil, _ body: some Sequence<UInt8>
+    ) -> [UInt8] {
+        let audience = site.map { [1, UInt8($0.utf8.count)] + $0.utf8 } ?? [0]
+        return [15, UInt8(namespace.utf8.count)] + namespace.utf8 + audience + body
     }
 
     /// Bytes that nothing makes shorter, the same for one seed.
@@ -34,10 +37,11 @@ import Testing
             case "message": message = try #require(Hex.decode(value))
             default:
                 let plain = try? packing.unpack(message)
-                #expect(plain == (value == "refused" ? nil : Hex.decode(value)), "\(name)")
+                let isAsSaid = plain == (value == "refused" ? nil : Hex.decode(value))
+                #expect(isAsSaid, "\(name)")
             }
         }
-        #expect(cases == 16)
+        #expect(cases == 19)
     }
 
     @Test func `are what was sent, in whatever order and size they come`() throws {
@@ -72,16 +76,45 @@ import Testing
         #expect(sender.pack(commits("menu", text)).count < 100)
     }
 
-    /// Who may write `notes` and sees lengths must not learn what `prices` holds.
-    @Test func `are as long whatever another namespace holds`() throws {
+    /// Who may write one scope and sees lengths must not learn what another holds.
+    @Test(arguments: [("notes", "s1"), ("prices", "s1"), ("notes", nil)])
+    func `are as long whatever another scope holds`(namespace: String, site: String?) throws {
         var lengths: Set<Int> = []
         for secret: UInt64 in 1...2 {
             var sender = try packing()
-            _ = sender.pack(commits("prices", noise(500, secret) + noise(500, secret)))
+            _ = sender.pack(commits("prices", at: "s2", noise(500, secret) + noise(500, secret)))
             let guess = noise(500, 1) + [UInt8](repeating: 0, count: 500)
-            lengths.insert(sender.pack(commits("notes", guess)).count)
+            lengths.insert(sender.pack(commits(namespace, at: site, guess)).count)
         }
         #expect(lengths.count == 1)
+    }
+
+    @Test func `refer no further back than both ends keep`() throws {
+        let codec = try #require(Zstd())
+        for (between, isGood) in [(20_000, true), (31_500, false), (40_000, false)] {
+            var (sender, receiver) = (try packing(), try packing())
+            let far = commits("menu", noise(200, 1) + noise(200, 1))
+            let next = commits("menu", noise(between, 2))
+            let again = commits("menu", noise(200, 1))
+            _ = try receiver.unpack(sender.pack(far))
+            let frame = try #require(
+                codec.compress(next + [UInt8](repeating: 0, count: 2000), after: far[...]))
+            let padded = next + [UInt8](repeating: 0, count: 2000)
+            #expect(try receiver.unpack([57, 2] + frame) == padded)
+            let last = try #require(codec.compress(again, after: (far + padded)[...]))
+            #expect(last.count < 100, "it refers to what is far")
+            #expect((try? receiver.unpack([57, 2] + last)) == (isGood ? again : nil))
+        }
+    }
+
+    @Test func `are sent as they are where a few bytes would become very many`() throws {
+        var (sender, receiver) = (try packing(), try packing())
+        let zeros = commits("menu", [UInt8](repeating: 0, count: 500_000))
+        #expect(sender.pack(zeros) == zeros)
+        let text = commits("menu", [UInt8](repeating: 0, count: 200) + noise(10, 1))
+        let packed = sender.pack(text)
+        #expect(packed.count < text.count)
+        #expect(try receiver.unpack(packed) == text)
     }
 
     @Test func `cross a link between two sites that both offer it, and no other`() throws {

@@ -20,8 +20,8 @@ import Synchronization
 ///
 /// Each has its own certificate, its own link and the real engine, and does on its link what an
 /// idle server does. They share one store, which holds what all of them would hold. DATA is a
-/// joined data directory, KEYS the folder of 'mesh create'. Says 'linked COUNT' once all are, and
-/// again whenever that changes; whoever started it ends it.
+/// joined data directory, KEYS the folder of 'mesh create'. Says 'linked NUMBER'
+/// whenever that changes; whoever started it ends it.
 final class Crowd: Sendable {
     private enum Item: Sendable {
         case input(Int, Input)
@@ -143,8 +143,8 @@ final class Crowd: Sendable {
                     datagramKey: Bytes32(Sodium.random(32)) ?? .zero)
                 step(members[index], index, .linkUp(LinkID(connection.number), peer, origin))
             case .down(let index, let link, let reason):
-                let wasUp = members[index].connection != nil
-                members[index].connection = nil
+                let wasUp = members[index].connection?.number == link.number
+                if wasUp { members[index].connection = nil }
                 step(
                     members[index], index,
                     wasUp

@@ -9,7 +9,8 @@ internal import MeshTrust
 extension Engine {
     /// Begins a comparison, if none goes on; only the end that dialled does.
     mutating func beginSync(_ id: LinkID, _ now: Instant) {
-        guard let link = links[id], let asking = link.asking, asking.isResting else { return }
+        guard let link = links[id], let asking = link.asking, asking.isResting, mayCompare(id)
+        else { return }
         links[id]?.asking?.begin(now: now)
         links[id]?.isProofTooOld = false
         links[id]?.wish.grant(now: now)

@@ -9,15 +9,21 @@ internal import MeshTrust
 extension Engine {
     /// Says how this node's path to other sites does, and gives way to the gateway once that works.
     mutating func steer(_ now: Instant) {
+        tellFarPath(now)
+        guard isRelieved else { return }
+        let home = own.ticket.site
+        let far = links.filter { $0.value.site != home }.keys.sorted()
+        for id in far { close(id, .otherGateway) }
+    }
+
+    /// Says how this node's path to other sites does, where that has changed.
+    mutating func tellFarPath(_ now: Instant) {
         let home = own.ticket.site
         let wan = farPath.judge(
             hasLink: links.contains { $0.value.site != home },
-            isGateway: membership.gateway == own.node,
-            hasAddress: hasFarAddresses, tuning, now: now)
+            isGateway: membership.gateway == own.node, hasAddress: hasFarAddresses, tuning,
+            now: now)
         if let wan { membership.declare(wan: wan, now: now) }
-        guard isRelieved else { return }
-        let far = links.filter { $0.value.site != home }.keys.sorted()
-        for id in far { close(id, .otherGateway) }
     }
 
     /// Whether another server keeps the site's links to others. One whose records are sealed links
@@ -27,7 +33,8 @@ extension Engine {
         membership.isRelieved && (keeping.own == nil || keeping.isWithCentre)
     }
 
-    /// Whether a link is to stay, so that what is compared over it is not compared twice.
+    /// Whether a link is to stay, so that what is compared over it is not compared twice. One that
+    /// is not is closed within a moment; one that stays after all is compared over then.
     func mayCompare(_ id: LinkID) -> Bool { links[id]?.site == own.ticket.site || !isRelieved }
 
     private var hasFarAddresses: Bool {

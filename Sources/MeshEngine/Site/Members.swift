@@ -88,7 +88,11 @@ extension Engine {
             switch effect {
             case .datagram(let address, let bytes): emit(.datagram(address: address, bytes))
             case .ask(let node):
-                if let id = link(to: node) { links[id]?.liveness.hurry(now: now) }
+                // Whoever is asked over its link has little time to answer.
+                if let id = link(to: node) {
+                    links[id]?.liveness.hurry(now: now)
+                    keepAlive(id, now)
+                }
             case .tell(let node, let rumours):
                 guard let id = link(to: node) else { continue }
                 var writer = WireWriter()

@@ -8,8 +8,8 @@ package struct Packing {
     private let codec: Zstd
     private var sent = Window()
     private var received = Window()
-    /// The namespace of what is in the window of what was sent.
-    private var namespace: [UInt8] = []
+    /// The scope of what is in the window of what was sent.
+    private var scope: Scope?
 
     /// Begins with empty windows.
     package init(_ codec: Zstd) { self.codec = codec }
@@ -26,11 +26,13 @@ package struct Packing {
         }
     }
 
-    /// Records of two namespaces never meet in one window: who may write to one could find out what
-    /// is in the other by how long messages become (CRIME).
+    /// Records of two scopes never meet in one window: who may write to one could find out what is
+    /// in the other by how long messages become (CRIME).
     private mutating func packCommits(_ message: [UInt8]) -> [UInt8] {
-        let namespace = Self.namespace(message)
-        let begins = namespace != self.namespace || sent.bytes.isEmpty
+        // A message of commits begins with its type and the scope.
+        var reader = WireReader(Array(message.dropFirst().prefix(Self.scopeByteCountMax)))
+        guard let scope = try? reader.scope() else { return message }
+        let begins = scope != self.scope || sent.bytes.isEmpty
         let reach = min(
             PackingSpecification.windowByteCount, message.count * PackingTuning.windowPerByte)
         guard
@@ -38,7 +40,7 @@ package struct Packing {
                 message, begins ? .begins : .continues,
                 after: begins ? [] : sent.bytes.suffix(reach))
         else { return message }
-        self.namespace = namespace
+        self.scope = scope
         if begins { sent = Window() }
         sent.append(message)
         return packed
@@ -48,16 +50,15 @@ package struct Packing {
         _ message: [UInt8], _ reference: PackingSpecification.Reference,
         after history: ArraySlice<UInt8>
     ) -> [UInt8]? {
-        guard let frame = codec.compress(message, after: history), frame.count + 2 < message.count
+        guard let frame = codec.compress(message, after: history),
+            frame.count + 2 < message.count,
+            message.count <= PackingSpecification.contentByteCountMax(frame: frame.count)
         else { return nil }
         return [PackingSpecification.tag, reference.rawValue] + frame
     }
 
-    /// A message of commits begins with its type and the namespace.
-    private static func namespace(_ message: [UInt8]) -> [UInt8] {
-        let count = message.dropFirst().first.map { Int($0) } ?? 0
-        return Array(message.dropFirst(2).prefix(count))
-    }
+    /// More than a scope takes: two names with their lengths, and a byte.
+    private static let scopeByteCountMax = 256
 
     /// Gives back the message that was packed, and any other as it is.
     package mutating func unpack(_ message: [UInt8]) throws(LinkError) -> [UInt8] {
@@ -65,10 +66,12 @@ package struct Packing {
         guard let byte = message.dropFirst().first,
             let reference = PackingSpecification.Reference(rawValue: byte)
         else { throw .badPacking }
-        let history = reference == .continues ? received.bytes[...] : []
-        guard
-            let plain = codec.decompress(
-                message.dropFirst(2), after: history, upTo: LinkSpecification.messageBytesMax),
+        let history: ArraySlice<UInt8> =
+            reference == .continues
+            ? received.bytes.suffix(PackingSpecification.windowByteCount) : []
+        let frame = message.dropFirst(2)
+        let limit = PackingSpecification.contentByteCountMax(frame: frame.count)
+        guard let plain = codec.decompress(frame, after: history, upTo: limit),
             let tag = plain.first, PackingSpecification.packable.contains(tag)
         else { throw .badPacking }
         switch reference {

@@ -10,6 +10,11 @@ package enum PackingSpecification {
     static let offer: UInt16 = 1
     /// How many bytes of what was packed before both ends keep for each direction.
     static let windowByteCount = 32 << 10
+    /// Most bytes that a frame of so many may unpack to. Without such a bound a peer's 64 KiB could
+    /// become a gigabyte of messages before anybody counts them.
+    static func contentByteCountMax(frame byteCount: Int) -> Int {
+        min(LinkSpecification.messageBytesMax, 64 * byteCount + 8192)
+    }
     /// A message of commits, and an answer with content.
     static let packable: Set<UInt8> = [commitsTag, contentTag]
     static let commitsTag: UInt8 = 15
@@ -28,8 +33,8 @@ package enum PackingSpecification {
 
 /// Constants that are this node's own to choose.
 package enum PackingTuning {
-    /// zstd's level: a higher one makes hexadecimal digits longer and JSON 8 % shorter, in five
-    /// times the time.
+    /// zstd's level: level 5 makes hexadecimal digits longer and JSON 5 % shorter, in five times
+    /// the time.
     static let level: Int32 = 1
     /// The shortest match that is looked for, in bytes. Shorter ones break up values that are
     /// digits of some kind, whose gain is that a digit needs few bits.

@@ -65,7 +65,14 @@ package final class Zstd {
         _ frame: ArraySlice<UInt8>, after history: ArraySlice<UInt8>, upTo limit: Int
     ) -> [UInt8]? {
         let whole = Self.magic + frame
-        let told = whole.withUnsafeBytes { ZSTD_getFrameContentSize($0.baseAddress, $0.count) }
+        let (told, length) = whole.withUnsafeBytes {
+            (
+                ZSTD_getFrameContentSize($0.baseAddress, $0.count),
+                ZSTD_findFrameCompressedSize($0.baseAddress, $0.count)
+            )
+        }
+        // Behind the frame libzstd would read others, also of formats that nobody uses any more.
+        guard length == whole.count else { return nil }
         // What zstd says of a frame without a size, or of none, is beyond every limit.
         guard let size = Int(exactly: told), size <= limit else { return nil }
         let bytes = [UInt8](unsafeUninitializedCapacity: size) { buffer, count in
