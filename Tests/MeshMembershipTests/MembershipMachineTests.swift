@@ -294,7 +294,14 @@ private let mesh: MeshID = TestMesh.bytes(9, 9)
         let vouch = Vouch(
             key: neighbour, mesh: mesh, version: .init(incarnation: 1, counter: 1),
             subject: far.publicKey.node, isThere: true)
+        _ = member.takeEffects()
         member.hear(.vouch(vouch), from: neighbour.publicKey.node, at(1))
+        // Its own words may be old news to all, so that nobody tells them again.
+        let wanted = member.takeEffects().contains { effect in
+            guard case .wantCertificate(let node, let teller) = effect else { return false }
+            return node == far.publicKey.node && teller == neighbour.publicKey.node
+        }
+        #expect(wanted)
         member.admit(far.publicKey.node, site: "s2", isCentral: false, now: at(2))
         #expect(member.member(far.publicKey.node)?.state == .alive)
     }

@@ -148,9 +148,14 @@ extension Membership {
         settle(vouch.subject, now)
     }
 
-    /// Keeps a vouch of or for a node that is not known yet: its certificate may be on the way.
+    /// Keeps a vouch of or for a node that is not known yet. What that node said of itself may be
+    /// old news to all others, so that nobody tells it again: its certificate is asked for.
     private mutating func keepEarly(_ vouch: Vouch, from teller: NodeID) {
         if !early.keep(vouch, from: teller) { count(.rumourOverLimit) }
+        guard table[teller]?.isLinked == true else { return }
+        for node in [vouch.subject, vouch.node] where table[node] == nil && node != own {
+            effects.append(.wantCertificate(node, from: teller))
+        }
     }
 
     /// Somebody has heard a vouch of an earlier life of this node that had counted further.
