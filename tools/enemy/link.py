@@ -210,4 +210,67 @@ def flood_a_link_with_messages(bed):
             f" server {size:.0f} MiB, and ends in {time.monotonic() - end:.1f} s")
 
 
-CASES = [change_a_byte_of_the_handshake, link_as_somebody_else, sign_what_is_not_so, flood_a_link_with_messages]
+def frame(size, *blocks):
+    """A zstd frame as it stands in a packed message: without its magic number. A block is bytes, or a byte with how often it comes."""
+    text = b"\xa0" + struct.pack("<I", size)
+    for number, block in enumerate(blocks):
+        is_run = isinstance(block, tuple)
+        head = (number == len(blocks) - 1) | is_run << 1 | (block[1] if is_run else len(block)) << 3
+        text += struct.pack("<I", head)[:3] + (bytes([block[0]]) if is_run else block)
+    return text
+
+
+def unpack_bombs(bed):
+    """A member of another site sends packed messages that would become a gigabyte, or are not what they say."""
+    centre, till = mesh(bed)
+    identity, port = member(bed), centre.ports[0]
+    link, who = Link(identity, port, offers=1), Writer(identity, NOTES, notes(identity))
+    good = bytes([15]) + who.message([who.commit([who.record(b"packed", b"as it should be")])])
+    link.send(57, b"\0" + frame(len(good), good))
+    expect(until(lambda: value(centre, "packed") == b"as it should be"), "what is packed well is not taken")
+    chunk, packed = 128 << 10, b"\x39\0" + frame(1, b"\x26")
+    bombs = {
+        "a mebibyte of 45 bytes": b"\0" + frame(8 * chunk, *[(38, chunk)] * 8),
+        "a gigabyte": b"\0" + frame(1 << 30, *[(38, chunk)] * 8),
+        "more than it says": b"\0" + frame(10, bytes([38]) * 11),
+        "less than it says": b"\0" + frame(12, bytes([38]) * 11),
+        "another frame behind it": b"\0" + frame(11, bytes([38]) * 11) + b"\x28\xb5\x2f\xfd" + frame(11, bytes([38]) * 11),
+        "a ping in it": b"\0" + frame(9, bytes([1]) + bytes(8)),
+        "a packed message in it": b"\0" + frame(len(packed), packed),
+        "what nobody sent before": b"\2" + frame(4, bytes([38]) * 3)[:-2],
+        "chance": b"\0" + os.urandom(40),
+    }
+    for name, fields in bombs.items():
+        before, link = counted(centre, "link_bad_packing"), Link(identity, port, offers=1)
+        try:
+            for _ in range(1000):
+                link.send(57, fields)
+        except Closed:
+            pass
+        expect(until(lambda: counted(centre, "link_bad_packing") > before), f"{name} is taken")
+        link.close()
+    # Who has not offered it sends an unknown message.
+    expect(not is_open_after(Link(identity, port), 57, b"\0" + frame(len(good), good)), "it is unpacked though nobody agreed on it")
+    size = rss_mib(centre)
+    expect(size < 150, f"{size} MiB")
+    expect(till.http("PUT", "/v1/records/notes/a", b"after", TEXT)[0] in (200, 201), "the till cannot write")
+    expect(until(lambda: value(centre, "a") == b"after"), "the till's write does not arrive")
+    return f"{len(bombs)} kinds, a thousand each; server {size:.0f} MiB"
+
+
+def counted(server, event):
+    for line in server.admin("GET", "/metrics")[2].decode().splitlines():
+        if line.startswith(f'mesh_events_total{{event="{event}"}}'):
+            return float(line.split()[1])
+    return 0.0
+
+
+def is_open_after(link, kind, fields):
+    try:
+        link.send(kind, fields)
+        return link.is_up()
+    except Closed:
+        return False
+
+
+CASES = [change_a_byte_of_the_handshake, link_as_somebody_else, sign_what_is_not_so, flood_a_link_with_messages, unpack_bombs]

@@ -160,11 +160,12 @@ class Closed(Exception):
 class Link:
     """A link to a server; `change` is asked to change each message of the handshake on its way out."""
 
-    def __init__(self, identity, port, secret=None, certificate=None, change=lambda number, message: message, source="127.0.0.1"):
+    def __init__(self, identity, port, secret=None, certificate=None, change=lambda number, message: message, source="127.0.0.1",
+                 offers=0):
         self.line = socket.create_connection(("127.0.0.1", port), timeout=10, source_address=(source, 0))
         self.lock, self.heard, self.error = threading.Lock(), [], None
         ticket = identity.ticket
-        mine = b"MSH1" + bytes([1, 1]) + struct.pack("<I", ticket.epoch) + bytes(2)
+        mine = b"MSH1" + bytes([1, 1]) + struct.pack("<IH", ticket.epoch, offers)
         self.line.sendall(change(0, mine))
         theirs = self._take(12)
         key = secret or ticket.secret
