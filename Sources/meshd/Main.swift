@@ -25,7 +25,8 @@ struct Main: AsyncParsableCommand {
     @Option(help: "A YAML or JSON file of settings.") var config: String?
     @Option(help: "Where links are accepted, HOST:PORT.") var meshListen: String?
     @Option(help: "Addresses to dial, HOST:PORT, with commas between.") var meshSeeds: String?
-    @Option(help: "false sends other sites everything as it is.") var meshCompression: String?
+    @Option(help: "Whether records and content are compressed on links to other sites.")
+    var meshCompression: String?
     @Option(help: "Whether to find neighbours by multicast.") var discoveryEnabled: String?
     @Option(help: "Interfaces for beacons, with commas between.") var discoveryInterfaces: String?
     @Option(

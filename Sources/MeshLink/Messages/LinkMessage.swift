@@ -72,7 +72,7 @@ package enum LinkMessage: Hashable, Sendable {
         case operatorsWord = 2
     }
 
-    private enum Tag: UInt8 {
+    enum Tag: UInt8 {
         case ping = 1
         case pong = 3
         case goodbye = 5

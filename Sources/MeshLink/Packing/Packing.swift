@@ -41,8 +41,7 @@ package struct Packing {
                 after: begins ? [] : sent.bytes.suffix(reach))
         else { return message }
         self.scope = scope
-        if begins { sent = Window() }
-        sent.append(message)
+        sent.append(message, anew: begins)
         return packed
     }
 
@@ -74,13 +73,7 @@ package struct Packing {
         guard let plain = codec.decompress(frame, after: history, upTo: limit),
             let tag = plain.first, PackingSpecification.packable.contains(tag)
         else { throw .badPacking }
-        switch reference {
-        case .alone: break
-        case .begins:
-            received = Window()
-            received.append(plain)
-        case .continues: received.append(plain)
-        }
+        if reference != .alone { received.append(plain, anew: reference == .begins) }
         return plain
     }
 
@@ -90,8 +83,9 @@ package struct Packing {
 
         /// Keeps at least as much as both ends agreed on. What is beyond it goes now and then,
         /// since to move the rest costs time.
-        mutating func append(_ message: [UInt8]) {
+        mutating func append(_ message: [UInt8], anew: Bool) {
             let most = PackingSpecification.windowByteCount
+            if anew { bytes = [] }
             if message.count >= most {
                 bytes = Array(message.suffix(most))
                 return

@@ -17,7 +17,8 @@ package enum PackingSpecification {
     }
     /// A message of commits, and an answer with content.
     static let packable: Set<UInt8> = [commitsTag, contentTag]
-    static let commitsTag: UInt8 = 15
+    static let commitsTag = LinkMessage.Tag.commits.rawValue
+    /// As `ContentProtocol` has it.
     static let contentTag: UInt8 = 38
 
     /// What a packed message may refer to.

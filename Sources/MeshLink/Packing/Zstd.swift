@@ -34,20 +34,12 @@ package final class Zstd {
     /// - Returns: nil where the frame would not be shorter than the bytes.
     func compress(_ bytes: [UInt8], after history: ArraySlice<UInt8>) -> [UInt8]? {
         let room = bytes.count + Self.magic.count
-        var frame = [UInt8](
-            unsafeUninitializedCapacity: room
-        ) { buffer, count in
-            count = history.withUnsafeBytes { history in
-                // What failed before leaves nothing behind.
-                ZSTD_CCtx_reset(compressor, ZSTD_reset_session_only)
-                ZSTD_CCtx_refPrefix(compressor, history.baseAddress, history.count)
-                return bytes.withUnsafeBytes { bytes in
-                    ZSTD_compress2(
-                        compressor, buffer.baseAddress, buffer.count, bytes.baseAddress,
-                        bytes.count)
-                }
-            }
-            if ZSTD_isError(count) != 0 { count = 0 }
+        var frame = Self.filling(room, from: bytes, after: history) { output, input, history in
+            // What failed before leaves nothing behind.
+            ZSTD_CCtx_reset(compressor, ZSTD_reset_session_only)
+            ZSTD_CCtx_refPrefix(compressor, history.baseAddress, history.count)
+            return ZSTD_compress2(
+                compressor, output.baseAddress, output.count, input.baseAddress, input.count)
         }
         guard frame.starts(with: Self.magic), frame.count < room else { return nil }
         frame.removeFirst(Self.magic.count)
@@ -75,18 +67,26 @@ package final class Zstd {
         guard length == whole.count else { return nil }
         // What zstd says of a frame without a size, or of none, is beyond every limit.
         guard let size = Int(exactly: told), size <= limit else { return nil }
-        let bytes = [UInt8](unsafeUninitializedCapacity: size) { buffer, count in
+        let bytes = Self.filling(size, from: whole, after: history) { output, input, history in
+            ZSTD_DCtx_reset(decompressor, ZSTD_reset_session_only)
+            ZSTD_DCtx_refPrefix(decompressor, history.baseAddress, history.count)
+            return ZSTD_decompressDCtx(
+                decompressor, output.baseAddress, output.count, input.baseAddress, input.count)
+        }
+        return bytes.count == size ? bytes : nil
+    }
+
+    /// What one call of libzstd writes into so much room; nothing where it fails.
+    private static func filling(
+        _ room: Int, from input: [UInt8], after history: ArraySlice<UInt8>,
+        _ call: (UnsafeMutableBufferPointer<UInt8>, UnsafeRawBufferPointer, UnsafeRawBufferPointer)
+            -> Int
+    ) -> [UInt8] {
+        [UInt8](unsafeUninitializedCapacity: room) { output, count in
             count = history.withUnsafeBytes { history in
-                ZSTD_DCtx_reset(decompressor, ZSTD_reset_session_only)
-                ZSTD_DCtx_refPrefix(decompressor, history.baseAddress, history.count)
-                return whole.withUnsafeBytes { whole in
-                    ZSTD_decompressDCtx(
-                        decompressor, buffer.baseAddress, buffer.count, whole.baseAddress,
-                        whole.count)
-                }
+                input.withUnsafeBytes { input in call(output, input, history) }
             }
             if ZSTD_isError(count) != 0 { count = 0 }
         }
-        return bytes.count == size ? bytes : nil
     }
 }
