@@ -168,8 +168,7 @@ struct Export: AsyncParsableCommand {
         discussion: """
             With --signed prints the commits with their signatures and certificates instead, which
             tools/verify-export.py checks without anything of this program.
-            Values come in the order of their keys. One that was broken off goes on with --after and the last key that it
-            printed.
+            Values come in the order of their keys. To go on after a break, give --after and the last key that was printed.
             """)
 
     @OptionGroup var connection: Connection

@@ -29,6 +29,11 @@ enum LinkVectors {
         try write(
             "leaving-neither", "refused \(WireError.invalid("leaving"))", [46, 2],
             "Neither that it leaves nor that it stays.")
+        try good("window-ok", .window(65_536), "So many bytes of records may be on their way.")
+        try write(
+            "window-truncated", "refused \(WireError.truncated(wanted: 4, left: 3))",
+            [58, 0, 0, 1],
+            "The one above, truncated by a byte.")
         try good("unknown-even-ok", .unknown(200), "A later version's, that may be skipped.")
         try write(
             "unknown-odd", "refused \(WireError.invalid("message type 201"))", [201],
