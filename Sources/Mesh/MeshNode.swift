@@ -25,7 +25,8 @@ public final class MeshNode: Sendable {
     private enum Item: Sendable {
         case input(Input)
         case snapshot(CheckedContinuation<NodeSnapshot, Never>)
-        case roll(CheckedContinuation<Membership.Roll?, Never>)
+        /// Who of the site is there is to be told to the content's lane.
+        case roll
     }
 
     let configuration: MeshConfiguration
@@ -150,13 +151,12 @@ public final class MeshNode: Sendable {
             tasks.addTask(executorPreference: thread) {
                 await self.drive(port, beacons, listening)
             }
-            tasks.addTask(executorPreference: thread) { await self.tick() }
-            tasks.addTask { await self.scrub() }
+            tasks.addTask { await self.keepHouse() }
             if configuration.discovery { tasks.addTask { await self.refresh(beacons) } }
             tasks.addTask { await ready(listening) }
-            while failure.withLock({ $0 }) == nil, !Task.isCancelled, !isDone {
-                try? await Task.sleep(for: .milliseconds(500), tolerance: .milliseconds(200))
-            }
+            let (ending, end) = AsyncStream.makeStream(of: Void.self)
+            tick(on: group.next(), end: end)
+            for await _ in ending {}
             tasks.cancelAll()
             feed.finish()
         }
@@ -184,26 +184,21 @@ public final class MeshNode: Sendable {
     }
 
     /// Tells the engine the time, and the content's lane too, though seldom where nothing goes on.
-    /// Every wake-up of an idle server costs, so there is one loop for both.
-    private func tick() async {
-        var quiet = 0
-        while !Task.isCancelled {
-            post(.tick(wall: UInt64(max(0, Date().timeIntervalSince1970 * 1000))))
-            quiet = content.isBusy ? 0 : (quiet + 1) % 5
-            if quiet == 0 { await tickContent() }
-            // Servers that start together find each other in less than the usual pause.
-            let pause = uptime < .seconds(2) ? 50 : 200
-            try? await Task.sleep(for: .milliseconds(pause), tolerance: .milliseconds(pause / 4))
+    ///
+    /// Every wake-up of an idle server costs, and one of the loop that waits for the network costs
+    /// least, so this looks too whether the node is to end.
+    private func tick(
+        on loop: any EventLoop, quiet: Int = 0, end: AsyncStream<Void>.Continuation
+    ) {
+        if failure.withLock({ $0 }) != nil || isDone { return end.finish() }
+        let wall = UInt64(max(0, Date().timeIntervalSince1970 * 1000))
+        guard post(.tick(wall: wall)) else { return }
+        let quiet = content.isBusy ? 0 : (quiet + 1) % 5
+        if quiet == 0 { feed.yield(.roll) }
+        // Servers that start together find each other in less than the usual pause.
+        loop.scheduleTask(in: .milliseconds(uptime < .seconds(2) ? 50 : 200)) {
+            self.tick(on: loop, quiet: quiet, end: end)
         }
-    }
-
-    /// Tells the content's lane who of the site is there.
-    private func tickContent() async {
-        let roll = await withCheckedContinuation { continuation in
-            if case .enqueued = feed.yield(.roll(continuation)) { return }
-            continuation.resume(returning: nil)
-        }
-        if let roll { content.tick(roll.neighbours, gone: roll.gone) }
     }
 
     /// - Returns: whether the engine will take it; not once the node ends.
@@ -263,8 +258,9 @@ public final class MeshNode: Sendable {
                     backlog.withLock { $0.take(bytes.count, of: id) }
                 }
                 perform(engine.step(input, at: now), port, beacons, listening)
-            case .roll(let continuation):
-                continuation.resume(returning: engine.membership.roll)
+            case .roll:
+                let roll = engine.membership.roll
+                content.tick(roll.neighbours, gone: roll.gone)
             case .snapshot(let continuation):
                 var counters = counters.withLock { $0 }
                 counters["half_open_refused"] = port.refused
@@ -348,33 +344,5 @@ public final class MeshNode: Sendable {
 
     private func connection(_ id: LinkID) -> LinkConnection? {
         connections[id]
-    }
-
-    /// Bytes a second at which the scrub reads at most: a gigabyte in an hour.
-    private static let scrubRate = 300_000
-    /// For how long of each ten seconds it reads, but one step at least: commits of one record cost
-    /// a signature each, and an idle server is to stay idle. A million of those take two days.
-    private static let scrubTime = Duration.milliseconds(10)
-
-    /// Reads everything again and again, slowly, and has what rotted fetched again; a restart goes
-    /// on where the last process stopped.
-    private func scrub() async {
-        var place = store.scrubPlace
-        var kept = place
-        while !Task.isCancelled {
-            try? await Task.sleep(for: .seconds(10), tolerance: .seconds(2))
-            var bytes = 0
-            let began = ContinuousClock.now
-            while bytes < 10 * Self.scrubRate, ContinuousClock.now - began < Self.scrubTime,
-                !Task.isCancelled,
-                let step = try? store.scrub(after: place)
-            {
-                place = step.next
-                bytes += step.byteCount
-                if place == .beginning { break }
-            }
-            if place != kept { store.keepScrubPlace(place) }
-            kept = place
-        }
     }
 }

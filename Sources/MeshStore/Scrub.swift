@@ -4,6 +4,7 @@ internal import MeshCore
 internal import MeshReplication
 internal import MeshRules
 internal import MeshTrust
+internal import Synchronization
 
 /// What a part of a scrub has done.
 package struct ScrubStep: Sendable {
@@ -18,6 +19,16 @@ package struct ScrubStep: Sendable {
 extension Store {
     /// How many pages were met that are not what was written there.
     package var rottenPageCount: Int { (records as? SQLiteRecords)?.rottenPageCount ?? 0 }
+
+    /// How many transactions there were since the start.
+    package var writtenCount: Int { statistics.transactions.load(ordering: .relaxed) }
+
+    /// Gives memory back to the system that a busy time took: pages of the database that are
+    /// remembered, and what the allocator keeps for the next such time.
+    package func giveBackMemory() {
+        (records as? SQLiteRecords)?.forgetPages()
+        Allocator.giveBack()
+    }
 
     /// Where the last process stopped to scrub.
     package var scrubPlace: ScrubPlace {

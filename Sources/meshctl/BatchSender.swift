@@ -92,28 +92,6 @@ final class BatchSender {
     }
 }
 
-/// Counts keys that stand in a file more than once.
-struct KeyCount {
-    /// Keys that are remembered: those that come later are compared with these alone.
-    static let keysMax = 1_000_000
-
-    private var seen: Set<UInt64> = []
-    private(set) var twice = 0
-    var isCut: Bool { seen.count >= Self.keysMax }
-
-    mutating func add(_ key: [UInt8]) {
-        // By its hash (FNV-1a): of a million keys two have the same once in some ten million files.
-        let hash = key.withUnsafeBytes { bytes in
-            bytes.reduce(0xcbf2_9ce4_8422_2325 as UInt64) { ($0 ^ UInt64($1)) &* 0x100_0000_01b3 }
-        }
-        if seen.contains(hash) {
-            twice += 1
-        } else if seen.count < Self.keysMax {
-            seen.insert(hash)
-        }
-    }
-}
-
 /// How far an import has come, on a terminal.
 struct ImportProgress {
     private let size: Int

@@ -76,9 +76,14 @@ struct Import: AsyncParsableCommand {
         }
         progress.end()
         Console.line("\(part.last) records")
-        if known.twice > 0 {
-            let scope = known.isCut ? "of the first \(KeyCount.keysMax) keys " : ""
-            Console.complain("\(scope)\(known.twice) stood more than once: the last row counts")
+        switch known.twice() {
+        case 0: break
+        case let twice?:
+            Console.complain("\(twice) stood more than once: the last row counts")
+        case nil:
+            Console.complain(
+                "keys that stand more than once were not counted: \(known.failure.map { "\($0)" } ?? "")"
+            )
         }
     }
 

@@ -99,6 +99,7 @@ struct Main: AsyncParsableCommand {
     }
 
     func run() async throws {
+        Allocator.configure()
         MemoryDumps.forbid()
         // New files are the owner's alone.
         umask(0o077)

@@ -17,23 +17,17 @@ final class SQLiteChanges {
     private(set) var counters = StoredCounters()
     /// The least position that a change of this transaction gets.
     private var floor: UInt64 = 0
-    private var dirty: Set<DirtyLeaf> = []
-    private var lastDirty: DirtyLeaf?
+    private(set) var dirty: DirtyLeaves
+    /// What came to live and what went, of this transaction.
+    private var tally = Tally.Delta()
     /// Records that cuts took away, since it was asked.
     private var cutCount = 0
-    /// Changed leaves since digests were brought up to date.
-    private(set) var dirtyCount: Int
-
-    private struct DirtyLeaf: Hashable {
-        let log: LogKey
-        let leaf: UInt64
-    }
 
     init(_ counters: StoredCounters, dirty: Int, trust: TrustDirectory, seal: RowSeal) {
         self.counters = counters
         self.seal = seal
         self.trust = trust
-        dirtyCount = dirty
+        self.dirty = DirtyLeaves(count: dirty)
     }
 
     /// Forgets what a rollback has undone, or what was mended beside it.
@@ -41,36 +35,36 @@ final class SQLiteChanges {
         caches.forget()
         trust.forgetRevocations()
         self.counters = counters
-        dirty = []
-        lastDirty = nil
-        dirtyCount = max(dirtyCount, 1)
+        dirty.forget()
     }
 
     /// The digests are up to date.
-    func forgetDirty() {
-        dirty = []
-        lastDirty = nil
-        dirtyCount = 0
-    }
+    func forgetDirty() { dirty.clear() }
 
     /// Keeps what is remembered between transactions within its limits.
     func trim() {
         caches.trim()
-        if dirty.count > 16 * StoreLimits.cached {
-            dirty = []
-            lastDirty = nil
-        }
+        dirty.trim()
     }
 
     func apply(_ changes: [Change], _ db: Database) throws {
         for change in changes { try apply(change, db) }
     }
 
+    /// Writes what a transaction has counted.
+    func save(_ db: Database) throws {
+        try tally.save(db)
+        try counters.save(db)
+    }
+
     func note(stamp: HybridTime) { counters.stamp = stamp }
 
     /// Positions follow the clock, 1,024 a millisecond: a machine that was put back does not give
     /// those again that a follower has gone past.
-    func begin(wall: UInt64) { floor = min(wall, 1 << 52) << 10 }
+    func begin(wall: UInt64) {
+        floor = min(wall, 1 << 52) << 10
+        tally = Tally.Delta()
+    }
 
     private func apply(_ change: Change, _ db: Database) throws {
         switch change {
@@ -99,7 +93,7 @@ final class SQLiteChanges {
                     "DELETE FROM \(table) WHERE scope = ? AND author = ?", .int(key.scope),
                     .int(key.author))
             }
-            try markDirty(key, 1, db)
+            try dirty.mark(key, 1, db)
             forgetFamily(log)
         case .mend(let log, let sequence, let id): try mend(log, sequence, id, db)
         case .hole(let log, _), .doubt(let log, _), .filled(let log, _):
@@ -149,16 +143,29 @@ final class SQLiteChanges {
             )
             count(undo, rows: 1, bytes: bytes.count)
         }
-        try db.run(
-            "INSERT OR REPLACE INTO record VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            .sequence(counters.arrival), .int(log.scope), .int(log.author),
-            .sequence(record.sequence), .text(record.key.utf8), .fixed(record.id),
-            .bytes(bytes), .int(Int64(place.merge)),
-            place.gone.map { .sequence($0.number) } ?? .null,
-            place.gone.map { .int($0.undo.number) } ?? .null,
-            place.gone.map { .int($0.by.author) } ?? .null,
-            place.gone.map { .sequence($0.sequence) } ?? .null, .bits(place.sum))
-        if place.gone == nil { try markDirty(log, record.sequence, db) }
+        let arrival = counters.arrival
+        func write() throws -> Bool {
+            try db.run(
+                "INSERT OR IGNORE INTO record VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                .sequence(arrival), .int(log.scope), .int(log.author),
+                .sequence(record.sequence), .text(record.key.utf8), .fixed(record.id),
+                .bytes(bytes), .int(Int64(place.merge)),
+                place.gone.map { .sequence($0.number) } ?? .null,
+                place.gone.map { .int($0.undo.number) } ?? .null,
+                place.gone.map { .int($0.by.author) } ?? .null,
+                place.gone.map { .sequence($0.sequence) } ?? .null, .bits(place.sum))
+            return db.changesCount > 0
+        }
+        if try !write() {
+            // A row that has rotted claims the place, or the number.
+            try remove(record.log, "sequence = ?", .sequence(record.sequence), db)
+            try discard(arrival, db)
+            _ = try write()
+        }
+        if place.gone == nil {
+            tally.add(log.scope)
+            try dirty.mark(log, record.sequence, db)
+        }
     }
 
     private func key(of dot: Dot, in scope: Scope, _ db: Database) throws -> LogKey {
@@ -229,7 +236,10 @@ final class SQLiteChanges {
             WHERE arrival = ?
             """, .sequence(counters.arrival), .int(undo.number), .int(successor.author),
             .sequence(by.sequence), .bits(place.sum), .sequence(row.arrival))
-        if row.undo == nil { try markDirty(key, sequence, db) }
+        if row.undo == nil {
+            tally.remove(row.scope)
+            try dirty.mark(key, sequence, db)
+        }
     }
 
     private func revive(_ log: LogName, _ sequence: UInt64, _ db: Database) throws {
@@ -244,7 +254,8 @@ final class SQLiteChanges {
             UPDATE record SET arrival = ?, gone = NULL, undo = NULL, by_author = NULL,
             by_sequence = NULL, sum = ? WHERE arrival = ?
             """, .sequence(counters.arrival), .bits(place.sum), .sequence(row.arrival))
-        try markDirty(key, sequence, db)
+        tally.add(row.scope)
+        try dirty.mark(key, sequence, db)
     }
 
     func takeCutCount() -> Int {
@@ -269,8 +280,9 @@ final class SQLiteChanges {
     /// Tells followers of the feed that a key changed, and marks the leaf.
     private func noteGone(_ row: Row, _ db: Database) throws {
         if let undo = row.undo { return count(undo, rows: -1, bytes: -row.byteCount) }
+        tally.remove(row.scope)
         try tell(row.scope, row.key, db)
-        try markDirty(LogKey(scope: row.scope, author: row.author), row.sequence, db)
+        try dirty.mark(LogKey(scope: row.scope, author: row.author), row.sequence, db)
     }
 
     private func tell(_ scope: Int64, _ key: [UInt8], _ db: Database) throws {
@@ -311,7 +323,7 @@ final class SQLiteChanges {
             ELSE arrival END WHERE scope = ? AND author = ? AND sequence = ?
             """, .fixed(id), .text(name.utf8), .bits(sum), .sequence(counters.arrival),
             .int(key.scope), .int(key.author), .sequence(sequence))
-        try markDirty(key, sequence, db)
+        try dirty.mark(key, sequence, db)
     }
 
     private func discard(_ number: UInt64, _ db: Database) throws {
@@ -349,7 +361,7 @@ final class SQLiteChanges {
             caches.families[name] = nil
         }
         // The root at a new height must be computed even where no leaf changed.
-        try markDirty(key, head.frontier, db)
+        try dirty.mark(key, head.frontier, db)
     }
 
     private func note(_ change: Change, _ db: Database) throws {
@@ -359,40 +371,16 @@ final class SQLiteChanges {
             try db.run(
                 "INSERT OR IGNORE INTO damage VALUES(?, ?, ?)", .int(key.scope), .int(key.author),
                 .sequence(sequence))
-            try markDirty(key, sequence, db)
+            try dirty.mark(key, sequence, db)
         case .doubt(let log, let range):
             let key = try caches.makeKey(db, log)
             try SQLiteMending.doubt(key, range, db)
-            try markDirty(key, range, db)
+            try dirty.mark(key, range, db)
         case .filled(let log, let range):
             let key = try caches.makeKey(db, log)
             try SQLiteMending.fill(key, range, db)
-            try markDirty(key, range, db)
+            try dirty.mark(key, range, db)
         default: preconditionFailure("only what concerns holes comes here")
         }
-    }
-
-    // MARK: Digests
-
-    private func markDirty(
-        _ log: LogKey, _ range: ClosedRange<UInt64>, _ db: Database
-    ) throws {
-        // The numbers of a rotten row may be any.
-        let first = DigestTree.leaf(of: max(range.lowerBound, 1))
-        for leaf in first...DigestTree.leaf(of: max(range.upperBound, 1)) {
-            try markDirty(log, leaf * DigestTree.leafSpan + 1, db)
-        }
-    }
-
-    private func markDirty(_ log: LogKey, _ sequence: UInt64, _ db: Database) throws {
-        let leaf = DirtyLeaf(log: log, leaf: DigestTree.leaf(of: max(sequence, 1)))
-        // Most writes follow each other, and fall in the leaf of the one before.
-        if leaf == lastDirty { return }
-        lastDirty = leaf
-        guard dirty.insert(leaf).inserted else { return }
-        dirtyCount += 1
-        try db.run(
-            "INSERT OR IGNORE INTO dirty VALUES(?, ?, ?)", .int(log.scope), .int(log.author),
-            .sequence(leaf.leaf))
     }
 }

@@ -11,7 +11,7 @@ internal import MeshReplication
 enum SQLiteMending {
     /// Everything but records, commits and digest nodes: small enough to look at before each start.
     private static let smallTables = [
-        "meta", "epoch", "scope", "author", "log", "beginning", "root", "notice", "dirty", "damage",
+        "meta", "epoch", "scope", "tally", "author", "log", "beginning", "root", "notice", "dirty", "damage",
         "evidence",
         "loser", "certificate", "revocation", "idempotency",
     ]
@@ -80,6 +80,7 @@ enum SQLiteMending {
         if table == "record" { try SQLiteRighting(db, seal).right() }
         try db.execute(sql: "DROP TABLE salvage")
         for index in made.dropFirst() { try db.execute(sql: index) }
+        if table == "record" { try Tally.recount(db) }
     }
 
     /// Looks through the whole table for a record that its place does not lead to.

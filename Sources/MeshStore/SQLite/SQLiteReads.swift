@@ -91,9 +91,7 @@ extension SQLiteSnapshot {
 
     func liveCount(in scope: Scope) throws -> Int {
         guard let id = try caches.scopeID(db, scope) else { return 0 }
-        return try db.first(
-            "SELECT count(*) FROM record WHERE scope = ? AND gone IS NULL", .int(id)
-        ) { Int($0.int(0)) } ?? 0
+        return try Tally.live(in: id, db)
     }
 
     func holeCount(in scope: Scope?) throws -> Int {

@@ -159,7 +159,7 @@ package final class SQLiteRecords: RecordStore {
                 changes.note(stamp: conclusion.stamp)
                 let hasChanged =
                     changes.counters.arrival != before || conclusion.epoch != nil
-                if hasChanged || !list.isEmpty { try changes.counters.save(db) }
+                if hasChanged || !list.isEmpty { try changes.save(db) }
                 return Committed(
                     conclusion: conclusion, feed: FeedPosition(changes.counters.arrival),
                     hasChanged: hasChanged, damage: damage)
@@ -196,6 +196,12 @@ package final class SQLiteRecords: RecordStore {
             if found.areDigestsWrong { try mend(SQLiteMending.forgetDigests) }
             return (damage.union(found.damage), isMended || found.areDigestsWrong)
         }
+    }
+
+    /// Forgets pages that were read and are not in use, and ends readers that wait.
+    func forgetPages() {
+        pool.releaseMemory()
+        pool.invalidateReadOnlyConnections()
     }
 
     /// How many pages were met that are not what was written there.
@@ -314,7 +320,7 @@ package final class SQLiteRecords: RecordStore {
     /// Brings the digests up to date with the records; cheap where nothing changed.
     private func upToDate() throws -> SQLiteDigests {
         try writer.withLock { writer in
-            let dirtyCount = writer.changes?.dirtyCount ?? 1
+            let dirtyCount = writer.changes?.dirty.count ?? 1
             return try digests.withLock { digests in
                 if !digests.areBuilt { try pool.look { try digests.build($0) } }
                 guard dirtyCount > 0 else { return digests }
@@ -341,59 +347,6 @@ package final class SQLiteRecords: RecordStore {
 
     /// Whether so many leaves have changed that digests should be brought up to date meanwhile.
     package var wantsRefresh: Bool {
-        writer.withLock { ($0.changes?.dirtyCount ?? 0) > StoreLimits.dirtyLeaves }
-    }
-}
-
-/// The digests of all scopes as a comparison reads them: the tries in memory, with what the disk
-/// had no room for.
-struct SQLiteDigests {
-    private(set) var tries: [Int64: AuthorTrie] = [:]
-    /// Nodes of trees that could not be stored.
-    var unsaved = DigestRefresh()
-    private(set) var areBuilt = false
-
-    /// Reads every log, once a process.
-    mutating func build(_ db: Database) throws {
-        var states: [Int64: [LogState]] = [:]
-        var doubtful: [LogKey] = []
-        try db.each(
-            """
-            SELECT log.scope, log.author, node, life, frontier, root, root.sum,
-            frontier, header, signature, head, log.sum FROM log
-            JOIN author ON author.id = log.author
-            LEFT JOIN root ON root.scope = log.scope AND root.author = log.author
-            """
-        ) { row in
-            let key = LogKey(scope: row.int(0), author: row.int(1))
-            // What a rotten row says is shown to nobody: the peer tells it again.
-            guard let node: NodeID = row.fixed(2), Sums.isLog(key, row, from: 7) else {
-                return true
-            }
-            let root: Digest? = row.fixed(5)
-            if root.map({ Sums.root(key, $0) }) != row.bits(6) { doubtful.append(key) }
-            let author = Author(node: node, life: Life(row.bits(3)))
-            states[key.scope, default: []].append(
-                LogState(author: author, frontier: row.sequence(4), root: root ?? .zero))
-            return true
-        }
-        tries = states.mapValues { AuthorTrie($0) }
-        areBuilt = true
-        // A root that rotted is computed again from the level below it.
-        for key in doubtful { try note(try DigestRefresh(rootOf: key, db), db) }
-    }
-
-    /// Notes logs that changed.
-    mutating func note(_ refresh: DigestRefresh, _ db: Database) throws {
-        let caches = SQLiteCaches()
-        for (key, log) in refresh.logs {
-            guard let author = try caches.author(db, key.author) else { continue }
-            if let log {
-                tries[key.scope, default: AuthorTrie()].set(
-                    LogState(author: author, frontier: log.frontier, root: log.root))
-            } else {
-                tries[key.scope]?.remove(author)
-            }
-        }
+        writer.withLock { ($0.changes?.dirty.count ?? 0) > StoreLimits.dirtyLeaves }
     }
 }

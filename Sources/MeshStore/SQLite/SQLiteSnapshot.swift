@@ -253,6 +253,7 @@ final class SQLiteSnapshot: RecordSnapshot {
         let (scope, author) = (Int64(clamping: place.numbers[0]), Int64(clamping: place.numbers[1]))
         var commits: [HeldCommit] = []
         var walked: [ScrubPlace] = []
+        var (records, isFull) = (0, false)
         try db.each(
             """
             SELECT \(Self.commitColumns), scope, author FROM batch
@@ -262,17 +263,20 @@ final class SQLiteSnapshot: RecordSnapshot {
         ) { row in
             let key = LogKey(scope: row.int(6), author: row.int(7))
             walked.append(ScrubPlace(numbers: [row.sequence(6), row.sequence(7), row.sequence(0)]))
+            isFull = walked.count == limit
             guard let scope = try caches.scope(db, key.scope),
-                let author = try caches.author(db, key.author)
+                let author = try caches.author(db, key.author),
+                let held = commit(row, of: LogName(scope: scope, author: author), key)
             else { return true }
-            let log = LogName(scope: scope, author: author)
-            if let held = commit(row, of: log, key) { commits.append(held) }
-            return true
+            commits.append(held)
+            records += held.header.count
+            isFull = isFull || records >= StoreLimits.recordsPerScrub
+            return !isFull
         }
         // Rotten numbers may be any: the walk only ever goes on.
         let last = walked.max { $0.numbers.lexicographicallyPrecedes($1.numbers) }
         let goesOn = last.map { place.numbers.lexicographicallyPrecedes($0.numbers) } ?? false
-        return (commits, walked.count < limit || !goesOn ? nil : last)
+        return (commits, isFull && goesOn ? last : nil)
     }
 
     // MARK: Logs

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import MeshReplication
+internal import MeshStore
+
+/// What a server does for itself where nobody asks: it reads again what it holds, and gives back
+/// memory that a busy time took.
+extension MeshNode {
+    /// The pause between two looks.
+    private static let pause = Duration.seconds(10)
+
+    /// Bytes a second at which the scrub reads at most: a gigabyte in an hour.
+    private static let scrubRate = 300_000
+
+    /// For how long of each pause it reads, but one step at least: commits of one record cost
+    /// a signature each, and an idle server is to stay idle. A million of those take two days.
+    private static let scrubTime = Duration.milliseconds(5)
+
+    /// From the end of a scrub to the beginning of the next.
+    private static let scrubPause = Duration.seconds(600)
+
+    /// Keeps house until the node ends; a restart goes on where the last process stopped to scrub.
+    func keepHouse() async {
+        var place = store.scrubPlace
+        var due = ContinuousClock.now
+        var memory = Memory(written: store.writtenCount)
+        while !Task.isCancelled {
+            try? await Task.sleep(for: Self.pause, tolerance: .seconds(2))
+            if due <= .now {
+                let next = scrub(from: place)
+                if next != place { store.keepScrubPlace(next) }
+                place = next
+                if place == .beginning { due = .now + Self.scrubPause }
+            }
+            if memory.isDue(written: store.writtenCount) { store.giveBackMemory() }
+        }
+    }
+
+    /// Reads what comes next, and has what rotted fetched again.
+    ///
+    /// - Returns: where to go on.
+    private func scrub(from start: ScrubPlace) -> ScrubPlace {
+        var (place, bytes) = (start, 0)
+        let began = ContinuousClock.now
+        while bytes < 10 * Self.scrubRate, ContinuousClock.now - began < Self.scrubTime,
+            !Task.isCancelled,
+            let step = try? store.scrub(after: place, limit: 16)
+        {
+            place = step.next
+            bytes += step.byteCount
+            if place == .beginning { break }
+        }
+        return place
+    }
+
+    /// When memory is given back: in the first pause in which nothing was written, after one in
+    /// which something was.
+    private struct Memory {
+        private var written: Int
+        private var isOwed = true
+
+        init(written: Int) { self.written = written }
+
+        mutating func isDue(written now: Int) -> Bool {
+            defer { written = now }
+            if now != written {
+                isOwed = true
+                return false
+            }
+            defer { isOwed = false }
+            return isOwed
+        }
+    }
+}
