@@ -113,6 +113,25 @@ def wrk(url, connections, seconds, script=None):
     return rate, int(re.search(r"(\d+) requests in", text).group(1))
 
 
+PUTS = """
+local n = 0
+local turn = "ROUND"
+function request()
+  n = n + 1
+  return wrk.format("PUT", "/v1/records/rec/w" .. turn .. "-" .. n, {["Content-Type"] = "text/plain"}, string.rep("x", 300))
+end
+"""
+
+
+def puts(bed, server, base, flight, seconds, mark):
+    """Writes of 300 bytes to the namespace 'rec', so many in flight: how many a second, and CPU milliseconds of each."""
+    script = bed.folder / "put.lua"
+    script.write_text(PUTS.replace("ROUND", mark))
+    before = cpu_seconds(server.pid)
+    rate, count = wrk(base, flight, seconds, script)
+    return rate, 1000 * (cpu_seconds(server.pid) - before) / count
+
+
 def have(program):
     return shutil.which(program) is not None
 

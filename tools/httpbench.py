@@ -13,22 +13,13 @@ import subprocess
 import sys
 import time
 
-from benchbed import BIN, Bed, cpu_seconds, have, median, memory_mib, nats_server, say, wrk
+from benchbed import BIN, Bed, cpu_seconds, have, median, memory_mib, nats_server, puts, say, wrk
 
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "5"))
 SECONDS = int(os.environ.get("BENCH_SECONDS", "3"))
 ROWS = int(os.environ.get("BENCH_ROWS", "300000"))
 HTTP, MESH, NGINX, NATS = 17473, 17474, 17480, 17422
 BASE = f"http://127.0.0.1:{HTTP}"
-
-PUTS = """
-local n = 0
-local turn = "ROUND"
-function request()
-  n = n + 1
-  return wrk.format("PUT", "/v1/records/rec/w" .. turn .. "-" .. n, {["Content-Type"] = "text/plain"}, string.rep("x", 300))
-end
-"""
 
 # Runs apart, in the venv that has the client: durable publishes of 300 bytes, so many in flight.
 NATS_CLIENT = """
@@ -83,12 +74,9 @@ def curl(*words):
 
 def writes(bed, server, figures, turn):
     for flight in (1, 64):
-        script = bed.folder / "put.lua"
-        script.write_text(PUTS.replace("ROUND", f"{turn}-{flight}"))
-        before = cpu_seconds(server.pid)
-        rate, count = wrk(BASE, flight, SECONDS, script)
+        rate, cpu = puts(bed, server, BASE, flight, SECONDS, f"{turn}-{flight}")
         figures.add(f"put_{flight}_per_s", rate)
-        figures.add(f"put_{flight}_cpu_ms", 1000 * (cpu_seconds(server.pid) - before) / count)
+        figures.add(f"put_{flight}_cpu_ms", cpu)
 
 
 def nats(bed, venv, figures, turn, name, setting):

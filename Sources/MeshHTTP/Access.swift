@@ -31,16 +31,22 @@ enum Access: Sendable {
         return grants.contains { $0.covers(namespace) }
     }
 
-    /// Who is in the mesh, where they are and what ails them is the mesh's own: a token reads it
-    /// where it was given `_mesh`.
-    func demandMesh() throws {
-        guard mayRead(NamespacePolicy.scope.namespace) else {
-            throw Problem.forbidden("the token does not allow \(NamespacePolicy.scope.namespace):r")
+    /// Refuses what a route is not for. Who is in the mesh, where they are and what ails them is
+    /// the mesh's own: a token reads it where it was given `_mesh`.
+    func demand(_ need: Route.Need) throws {
+        switch need {
+        case .access: break
+        case .reads(let namespace):
+            guard mayRead(namespace) else {
+                throw Problem.forbidden("the token does not allow \(namespace):r")
+            }
+        case .writes(let namespace):
+            guard mayWrite(namespace) else {
+                throw Problem.forbidden("the token does not allow \(namespace):w")
+            }
+        case .operators:
+            guard isAdmin else { throw Problem.forbidden("only on the admin socket") }
         }
-    }
-
-    func demandAdmin() throws {
-        guard isAdmin else { throw Problem.forbidden("only on the admin socket") }
     }
 
     func mayWrite(_ namespace: String) -> Bool {

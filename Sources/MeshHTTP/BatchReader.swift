@@ -69,11 +69,14 @@ struct BatchReader {
         var contentType: String?
         var body: [UInt8]?
         var bodies = 0
+        /// The type of a value that names none: by how it was given.
+        var usualType = ""
         var ifMatch: String?
         var ifAbsent = false
 
-        mutating func take(_ body: [UInt8]?) {
+        mutating func take(_ body: [UInt8]?, of type: String) {
             self.body = body
+            usualType = type
             bodies += 1
         }
     }
@@ -92,9 +95,12 @@ struct BatchReader {
             case "op": found.op = try json.text()
             case "key": found.key = try json.string()
             case "content_type": found.contentType = try json.text()
-            case "text": found.take(try json.string())
-            case "base64": found.take(Data(base64Encoded: try json.text()).map { Array($0) })
-            case "value": found.take(try json.raw())
+            case "text": found.take(try json.string(), of: "text/plain; charset=utf-8")
+            case "base64": 
+                found.take(
+                    Data(base64Encoded: try json.text()).map { Array($0) },
+                    of: "application/octet-stream")
+            case "value": found.take(try json.raw(), of: "application/json")
             case "if_match": found.ifMatch = try json.text()
             case "if_absent": found.ifAbsent = try json.bool()
             default: throw json.failure("write \(index) has no member '\(name)'")
@@ -111,8 +117,10 @@ struct BatchReader {
                 throw Problem.bad(
                     "bad_body", "write \(index) has one of text, value and valid base64")
             }
-            let type = found.contentType ?? "application/json"
-            try Routes.check(contentType: type)
+            let type = found.contentType ?? found.usualType
+            do { try check(body, of: found, type) } catch let problem as Problem {
+                throw Problem.bad(problem.code, "write \(index): \(problem.detail)")
+            }
             return Write(.put, key, contentType: type, body: body, condition: condition)
         case "delete":
             guard found.bodies == 0 else {
@@ -122,6 +130,12 @@ struct BatchReader {
         default:
             throw Problem.bad("bad_op", "write \(index): '\(found.op ?? "")' is not put or delete")
         }
+    }
+
+    private func check(_ body: [UInt8], of found: Members, _ type: String) throws {
+        // What came as a value was read as JSON already.
+        let isRead = found.usualType == "application/json"
+        try Routes.check(isRead ? Array("0".utf8) : body, of: type)
     }
 
     private func condition(_ found: Members, at index: Int) throws -> Write.Condition {

@@ -22,23 +22,33 @@ struct ChangeFeed {
     /// The next changes that this client may see; nil when there are none.
     mutating func next() throws -> ByteBuffer? {
         while true {
-            let (changes, reached) = try routes.store.changes(after: position, limit: 100)
+            try checkAccess()
+            let (changes, reached) = try routes.store.changes(
+                after: position, limit: 100, showsState: { isShown($0.namespace) })
             guard reached > position else { return nil }
             position = reached
             var buffer = ByteBuffer()
-            for change in changes { try append(change, to: &buffer) }
+            for change in changes where isShown(change.scope.namespace) {
+                append(change, to: &buffer)
+            }
             if buffer.readableBytes > 0 { return buffer }
         }
     }
 
-    private func append(_ change: StoredChange, to buffer: inout ByteBuffer) throws {
-        let name = change.scope.namespace
-        guard name == namespace ?? name, !name.hasPrefix("_") || namespace == name,
-            access.mayRead(name)
-        else { return }
-        let state = try routes.store.look(change.key, in: change.scope)
+    /// A token that was taken back ends what it began.
+    func checkAccess() throws {
+        guard case .token(let name, let grants) = access else { return }
+        guard try routes.store.tokens.stands(name, grants) else { throw Problem.unauthorised }
+    }
+
+    private func isShown(_ name: String) -> Bool {
+        name == namespace ?? name && (!name.hasPrefix("_") || namespace == name)
+            && access.mayRead(name)
+    }
+
+    private func append(_ change: StoredChange, to buffer: inout ByteBuffer) {
         var view: RecordView
-        if let state, let version = change.version ?? state.versions.first {
+        if let state = change.state, let version = change.version ?? state.versions.first {
             view = routes.view(change.scope, state, version)
             view.cursor = routes.cursor(change.position)
         } else {

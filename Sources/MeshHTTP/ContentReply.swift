@@ -41,8 +41,7 @@ enum ContentReply {
             .eTag: "\"\(found.etag)\"", .release: "\(release.number)", .acceptRanges: "bytes",
             .cacheControl: "no-cache",
         ]
-        let wanted = request.headers[.ifNoneMatch]
-        if let wanted, wanted == "*" || wanted.contains("\"\(found.etag)\"") {
+        if request.headers[.ifNoneMatch].flatMap(TagList.init)?.contains(found.etag) == true {
             return Response(status: .notModified, headers: fields)
         }
         return try open(found, request, fields)

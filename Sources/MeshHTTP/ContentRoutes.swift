@@ -18,68 +18,53 @@ extension Routes {
     static let publicationBytesMax = max(
         chunkBytesMax, SignedRelease.byteCountMax + ContentSpecification.manifestBytesMax + 8)
 
-    func content(_ request: Request, _ path: [String], _ access: Access) async throws -> Response {
-        guard access.mayRead(ContentSpecification.namespace) else {
-            throw Problem.forbidden("the token does not allow \(ContentSpecification.namespace)")
-        }
-        do {
-            return try await answer(request, path, access)
-        } catch let error as ContentError {
-            throw Problem(error)
-        }
+    func content() async throws -> Response {
+        let wall = UInt64(max(0, Date().timeIntervalSince1970 * 1000))
+        let fresh = try await node.content.freshness(wall: wall)
+        return try Self.json(
+            ContentView(channels: try await channels(), freshSeconds: fresh?.seconds))
     }
 
-    private func answer(
-        _ request: Request, _ path: [String], _ access: Access
-    ) async throws -> Response {
-        let rest = path.dropFirst(2).map { $0 }
-        switch (request.method, rest.first, rest.count) {
-        case (.GET, nil, 0):
-            let wall = UInt64(max(0, Date().timeIntervalSince1970 * 1000))
-            let fresh = try await node.content.freshness(wall: wall)
-            return try Self.json(
-                ContentView(channels: try await channels(), freshSeconds: fresh?.seconds))
-        case (.GET, "manifests", 2):
-            guard let id = Hex.decode(rest[1]).flatMap({ Digest($0) }),
-                let bytes = try await node.content.manifest(id)
-            else { throw Problem.notFound("there is no manifest \(rest[1]) here") }
-            return Self.octets(bytes)
-        case (.GET, "latest", 2):
-            guard let signed = try await node.content.latest(rest[1]) else {
-                throw Problem.notFound("there is no channel '\(rest[1])'")
-            }
-            return Self.octets(signed.encoded)
-        case (.GET, "releases", 3):
-            guard let number = ReleaseNumber(rest[2]) else {
-                throw Problem.bad("bad_release", "'\(rest[2])' is not EPOCH.VERSION")
-            }
-            guard let signed = try await node.content.release(number, of: rest[1]) else {
-                throw Problem.notFound("there is no release \(number) of '\(rest[1])' here")
-            }
-            return Self.octets(signed.encoded)
-        case (.GET, "chunks", 2):
-            let (manifest, places) = try named(request, rest[1])
-            guard let bytes = try await node.content.chunks(manifest, places) else {
-                throw Problem.notFound("these chunks are not here")
-            }
-            return Self.octets(bytes)
-        case (.POST, "begin", 1): return try await begin(request, access)
-        case (.POST, "chunks", 2): return try await chunks(request, rest[1], access)
-        case (.POST, "commit", 1):
-            try demandWrite(access)
-            let bytes = try body(request, upTo: SignedRelease.byteCountMax)
-            let number = try await node.content.commitPublication(bytes)
-            return try Self.json(PublishedView(release: "\(number)"), status: .created)
-        case (.POST, "rollback", 2):
-            guard access.isAdmin else { throw Problem.forbidden("only on the admin socket") }
-            let release = try await node.content.rollBack(rest[1])
-            return try Self.json(PublishedView(release: "\(release.number)"), status: .created)
-        case (.POST, "verify", 2):
-            guard access.isAdmin else { throw Problem.forbidden("only on the admin socket") }
-            let (chunks, damaged) = try await node.content.verify(rest[1])
-            return try Self.json(VerifyView(chunks: chunks, damaged: damaged))
-        default: throw Problem.notFound("there is no \(request.method.rawValue) \(request.path)")
+    func manifest(_ name: String) async throws -> Response {
+        guard let id = Hex.decode(name).flatMap({ Digest($0) }),
+            let bytes = try await node.content.manifest(id)
+        else { throw Problem.notFound("there is no manifest \(name) here") }
+        return Self.octets(bytes)
+    }
+
+    func latest(_ channel: String) async throws -> Response {
+        guard let signed = try await node.content.latest(channel) else {
+            throw Problem.notFound("there is no channel '\(channel)'")
         }
+        return Self.octets(signed.encoded)
+    }
+
+    func release(_ text: String, of channel: String) async throws -> Response {
+        guard let number = ReleaseNumber(text) else {
+            throw Problem.bad("bad_release", "'\(text)' is not EPOCH.VERSION")
+        }
+        guard let signed = try await node.content.release(number, of: channel) else {
+            throw Problem.notFound("there is no release \(number) of '\(channel)' here")
+        }
+        return Self.octets(signed.encoded)
+    }
+
+    func chunks(_ call: Call) async throws -> Response {
+        let (manifest, places) = try named(call.request, call.name)
+        guard let bytes = try await node.content.chunks(manifest, places) else {
+            throw Problem.notFound("these chunks are not here")
+        }
+        return Self.octets(bytes)
+    }
+
+    func rollBack(_ channel: String) async throws -> Response {
+        let release = try await node.content.rollBack(channel)
+        return try Self.json(PublishedView(release: "\(release.number)"), status: .created)
+    }
+
+    func verify(_ channel: String) async throws -> Response {
+        let (chunks, damaged) = try await node.content.verify(channel)
+        return try Self.json(VerifyView(chunks: chunks, damaged: damaged))
     }
 
     private static func octets(_ bytes: [UInt8]) -> Response {
@@ -88,16 +73,9 @@ extension Routes {
             body: .bytes(ByteBuffer(bytes: bytes)))
     }
 
-    private func demandWrite(_ access: Access) throws {
-        guard access.mayWrite(ContentSpecification.namespace) else {
-            throw Problem.forbidden("the token does not allow \(ContentSpecification.namespace):w")
-        }
-    }
-
     // MARK: Publishing
 
-    private func begin(_ request: Request, _ access: Access) async throws -> Response {
-        try demandWrite(access)
+    func begin(_ request: Request) async throws -> Response {
         let limit = SignedRelease.byteCountMax + ContentSpecification.manifestBytesMax + 8
         let bytes = try body(request, upTo: limit)
         var reader = WireReader(bytes)
@@ -115,14 +93,17 @@ extension Routes {
             PublicationView(missing: missing.map { [$0.lowerBound, $0.upperBound] }))
     }
 
-    private func chunks(
-        _ request: Request, _ name: String, _ access: Access
-    ) async throws -> Response {
-        try demandWrite(access)
-        let (manifest, places) = try named(request, name)
-        let bytes = try body(request, upTo: Self.chunkBytesMax)
+    func insert(_ call: Call) async throws -> Response {
+        let (manifest, places) = try named(call.request, call.name)
+        let bytes = try body(call.request, upTo: Self.chunkBytesMax)
         try await node.content.insert(manifest, places, bytes)
         return Response(status: .noContent)
+    }
+
+    func commit(_ request: Request) async throws -> Response {
+        let bytes = try body(request, upTo: SignedRelease.byteCountMax)
+        let number = try await node.content.commitPublication(bytes)
+        return try Self.json(PublishedView(release: "\(number)"), status: .created)
     }
 
     /// The manifest in the path and the places in the query.

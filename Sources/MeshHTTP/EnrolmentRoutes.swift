@@ -12,25 +12,7 @@ internal import NIOHTTP1
 /// Boxes that wait to be approved: which have called, and bringing an operator's word for one in.
 /// The word proves itself, so anybody may carry it who may write policies.
 extension Routes {
-    func enrolments(_ request: Request, _ access: Access) async throws -> Response {
-        switch request.method {
-        case .GET:
-            guard access.isAdmin || access.mayWrite(NamespacePolicy.meshNamespace) else {
-                throw Self.mayNotEnrol
-            }
-            return try Self.json(await waiting())
-        case .POST:
-            guard access.mayWrite(NamespacePolicy.meshNamespace) else { throw Self.mayNotEnrol }
-            return try approve(try body(request, upTo: Certificate.byteCountMax))
-        default: throw Problem.notFound("there is no \(request.method.rawValue) \(request.path)")
-        }
-    }
-
-    private static var mayNotEnrol: Problem {
-        Problem.forbidden("the token does not allow \(NamespacePolicy.meshNamespace):w")
-    }
-
-    private func waiting() async -> EnrolmentsView {
+    func enrolments() async -> EnrolmentsView {
         let snapshot = await node.snapshot()
         return EnrolmentsView(
             waiting: snapshot.waiting.map { box in
@@ -41,7 +23,8 @@ extension Routes {
             })
     }
 
-    private func approve(_ bytes: [UInt8]) throws -> Response {
+    func approve(_ request: Request) throws -> Response {
+        let bytes = try body(request, upTo: Certificate.byteCountMax)
         let certificate: Certificate
         do throws(TrustError) {
             certificate = try Certificate(decoding: bytes, root: store.identity.root)

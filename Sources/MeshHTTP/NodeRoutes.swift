@@ -18,10 +18,11 @@ internal import NIOHTTP1
 internal import Synchronization
 
 extension Routes {
-    func digest(_ name: String?, _ access: Access) throws -> Response {
+    func digest(_ call: Call) throws -> Response {
+        let access = call.access
         let wanted: Scope?
-        if let name {
-            guard let decoded = name.removingPercentEncoding, let scope = Scope(decoded) else {
+        if let name = call.names.first {
+            guard let scope = Scope(name) else {
                 throw Problem.bad("bad_scope", "'\(name)' is not a scope such as orders@site/s12")
             }
             guard access.mayRead(scope.namespace) else {
@@ -77,13 +78,9 @@ extension Routes {
             document: document.map { Hex.encode($0.encoded) })
     }
 
-    func createNamespace(
-        _ request: Request, _ name: String, _ access: Access
-    ) async throws -> Response {
-        // An operator's keys are elsewhere; what is brought proves itself, whoever brings it.
-        guard access.mayWrite(NamespacePolicy.meshNamespace) else {
-            throw Problem.forbidden("the token does not allow \(NamespacePolicy.meshNamespace):w")
-        }
+    /// An operator's keys are elsewhere; what is brought proves itself, whoever brings it.
+    func createNamespace(_ call: Call) async throws -> Response {
+        let (request, name) = (call.request, call.name)
         guard Name.isValidNamespace(name), !name.hasPrefix("_") else {
             throw Problem.bad(
                 "bad_namespace", "'\(name)' is not a name for a namespace: a-z 0-9 _ -")
@@ -127,39 +124,35 @@ extension Routes {
 
     // MARK: Tokens
 
-    func tokens(_ request: Request, _ name: String?, _ access: Access) async throws -> Response {
-        guard access.isAdmin else { throw Problem.forbidden("only on the admin socket") }
-        switch (request.method, name) {
-        case (.GET, nil):
-            let views = try store.tokens.list().map {
-                TokenView(name: $0.name, allow: $0.grants.map(\.text))
-            }
-            return try Self.json(TokensView(tokens: views))
-        case (.POST, nil):
-            let wanted = try json(TokenView.self, request, upTo: 65_536)
-            let grants = wanted.allow.compactMap { AppGrant($0) }
-            guard Name.isValid(wanted.name), grants.count == wanted.allow.count, !grants.isEmpty
-            else {
-                throw Problem.bad("bad_token", "a token has a name and grants such as orders:w")
-            }
-            let secret = try store.tokens.make(wanted.name, grants)
-            return try Self.json(
-                TokenView(name: wanted.name, allow: grants.map(\.text), secret: secret),
-                status: .created)
-        case (.DELETE, let name?):
-            guard try store.tokens.revoke(name) else {
-                throw Problem.notFound("no token '\(name)'")
-            }
-            return Response(status: .noContent)
-        default: throw Problem.notFound("tokens take GET, POST and DELETE")
+    func tokens() throws -> Response {
+        let views = try store.tokens.list().map {
+            TokenView(name: $0.name, allow: $0.grants.map(\.text))
         }
+        return try Self.json(TokensView(tokens: views))
+    }
+
+    func makeToken(_ request: Request) throws -> Response {
+        let wanted = try json(TokenView.self, request, members: ["name", "allow"])
+        let grants = wanted.allow.compactMap { AppGrant($0) }
+        guard Name.isValid(wanted.name), grants.count == wanted.allow.count, !grants.isEmpty
+        else {
+            throw Problem.bad("bad_token", "a token has a name and grants such as orders:w")
+        }
+        let secret = try store.tokens.make(wanted.name, grants)
+        return try Self.json(
+            TokenView(name: wanted.name, allow: grants.map(\.text), secret: secret),
+            status: .created)
+    }
+
+    func revokeToken(_ name: String) throws -> Response {
+        guard try store.tokens.revoke(name) else { throw Problem.notFound("no token '\(name)'") }
+        return Response(status: .noContent)
     }
 
     // MARK: Signed export
 
     /// Everything of a namespace that this node holds, with all that is needed to verify it.
-    func export(namespace: String, _ request: Request, _ access: Access) throws -> Response {
-        guard access.isAdmin else { throw Problem.forbidden("only on the admin socket") }
+    func export(namespace: String) throws -> Response {
         let scopes = try store.scopes().filter { $0.namespace == namespace }
         guard !scopes.isEmpty else {
             throw Problem.notFound("nothing of '\(namespace)' is held here")

@@ -13,25 +13,19 @@ internal import NIOCore
 internal import NIOHTTP1
 
 extension Routes {
-    func record(
-        _ request: Request, _ namespace: String, _ path: String, _ access: Access
-    ) throws -> Answer {
-        let key = try key(path)
-        switch request.method {
-        case .GET, .HEAD:
-            guard access.mayRead(namespace) else {
-                throw Problem.forbidden("the token does not allow to read \(namespace)")
-            }
-            return .now(try read(request, try scope(namespace, request), key))
-        case .PUT, .DELETE:
-            try mayWrite(namespace, access)
-            try checkAck(request)
-            return try write(request, try scope(namespace, request), key, access)
-        default:
-            throw Problem(
-                code: "method", title: "Method not allowed", status: 405,
-                detail: "a record takes GET, HEAD, PUT and DELETE")
+    func read(_ call: Call) throws -> Answer {
+        let key = try key(call.last)
+        guard call.access.mayRead(call.name) else {
+            throw Problem.forbidden("the token does not allow to read \(call.name)")
         }
+        return .now(try read(call.request, try scope(call.name, call.request), key))
+    }
+
+    func write(_ call: Call) throws -> Answer {
+        let key = try key(call.last)
+        try mayWrite(call.name, call.access)
+        try checkAck(call.request)
+        return try write(call.request, try scope(call.name, call.request), key, call.access)
     }
 
     /// What the mesh keeps for itself has routes of its own, which check what is written.
@@ -50,10 +44,14 @@ extension Routes {
     }
 
     private func read(_ request: Request, _ scope: Scope, _ key: RecordKey) throws -> Response {
+        let shows = request.parameter("siblings") ?? "shown"
+        guard ["shown", "all"].contains(shows) else {
+            throw Problem.bad("bad_siblings", "siblings=\(shows): it is 'shown' or 'all'")
+        }
         guard let state = try store.get(key, in: scope) else {
             throw Problem.notFound("\(scope) has no '\(key)'")
         }
-        if request.parameter("siblings") == "all",
+        if shows == "all",
             state.versions.contains(where: { $0.record.kind == .put })
         {
             let records = state.versions.map { view(scope, state, $0) }
@@ -71,7 +69,7 @@ extension Routes {
             .eTag: "\"\(tag)\"", .siblings: "\(state.versions.count - 1)",
             .author: "\(value.dot.author.node)", .cacheControl: "no-cache",
         ]
-        if let known = request.headers[.ifNoneMatch], Self.tags(known).contains(tag) {
+        if request.headers[.ifNoneMatch].flatMap(TagList.init)?.contains(tag) == true {
             return Response(status: .notModified, headers: headers)
         }
         headers[.contentType] =
@@ -83,19 +81,13 @@ extension Routes {
             status: .ok, headers: headers, body: .bytes(ByteBuffer(bytes: value.record.body)))
     }
 
-    private static func tags(_ header: String) -> [String] {
-        header.split(separator: ",").map {
-            String($0.drop { " \"".contains($0) }.prefix { !" \"".contains($0) })
-        }
-    }
-
     private func write(
         _ request: Request, _ scope: Scope, _ key: RecordKey, _ access: Access
     ) throws -> Answer {
         let isPut = request.method == .PUT
         let body = isPut ? request.body : []
         let type = request.headers[.contentType] ?? "application/octet-stream"
-        try Self.check(contentType: type)
+        if isPut { try Self.check(body, of: type) }
         let write = Write(
             isPut ? .put : .delete, key, contentType: isPut ? type : "", body: body,
             condition: try condition(request))
@@ -114,25 +106,25 @@ extension Routes {
     /// What the request asks of the key's state (RFC 9110, §13.1).
     private func condition(_ request: Request) throws -> Write.Condition {
         let (match, noneMatch) = (request.headers[.ifMatch], request.headers[.ifNoneMatch])
-        switch (match, noneMatch) {
-        case (nil, nil): return .none
-        case (let header?, nil):
-            if header == "*" { return .holdsValue }
-            let tags = Self.tags(header)
-            guard tags.count == 1, let tag = tags.first, !tag.isEmpty else {
-                throw Problem.bad("bad_if_match", "If-Match takes one entity tag, or *")
-            }
-            return .matches(tag)
-        case (nil, let header?):
-            if header == "*" { return .holdsNone }
-            let tags = Self.tags(header).filter { !$0.isEmpty }
-            guard !tags.isEmpty else {
-                throw Problem.bad("bad_if_none_match", "If-None-Match takes entity tags, or *")
-            }
-            return .differs(tags)
-        case (_?, _?):
+        if match != nil, noneMatch != nil {
             throw Problem.bad(
                 "bad_condition", "a write takes If-Match or If-None-Match, not both")
+        }
+        if let match {
+            switch TagList(match) {
+            case .any: return .holdsValue
+            case .tags(let tags) where tags.count == 1:
+                // A weak tag is equal to nothing here (§13.1.1).
+                return .matches(tags[0].isWeak ? "W/" + tags[0].text : String(tags[0].text))
+            default: throw Problem.bad("bad_if_match", "If-Match takes one entity tag, or *")
+            }
+        }
+        guard let noneMatch else { return .none }
+        switch TagList(noneMatch) {
+        case .any: return .holdsNone
+        case .tags(let tags): return .differs(tags.map { String($0.text) })
+        case nil:
+            throw Problem.bad("bad_if_none_match", "If-None-Match takes entity tags, or *")
         }
     }
 
@@ -159,7 +151,8 @@ extension Routes {
         return Self.json(bytes: ByteBuffer(bytes: writer.bytes), status: status, headers: headers)
     }
 
-    func batch(_ request: Request, _ access: Access) throws -> Answer {
+    func batch(_ call: Call) throws -> Answer {
+        let (request, access) = (call.request, call.access)
         let batch = try BatchReader.read(request.body, self)
         try mayWrite(batch.namespace, access)
         try checkAck(request)
@@ -167,7 +160,8 @@ extension Routes {
         var job = WriteRequest(scope: scope, writes: batch.writes)
         job.idempotency = try idempotency(request, access, "batch \(scope)", request.body)
         // Whoever writes very much does not want to hear each place (RFC 7240, §4.2).
-        guard request.headers[.prefer] != "return=minimal" else {
+        let prefers = request.headers[.prefer]?.split(separator: ",") ?? []
+        guard !prefers.contains(where: { $0.drop { $0 == " " } == "return=minimal" }) else {
             return .written(job) { _ in
                 Response(status: .noContent, headers: [.preferenceApplied: "return=minimal"])
             }
@@ -175,10 +169,24 @@ extension Routes {
         return .written(job) { answer($0, $0.map(\.etag)) }
     }
 
-    static func check(contentType type: String) throws {
+    /// Checks a value and its type: what says that it is JSON has to be, or whoever reads it fails.
+    static func check(_ body: [UInt8], of type: String) throws {
         guard type.utf8.count <= Record.contentTypeBytesMax,
             type.utf8.allSatisfy({ (0x20...0x7e).contains($0) })
         else { throw Problem.bad("bad_content_type", "the content type is too long or not ASCII") }
+        guard isJSON(type) else { return }
+        do throws(StrictJSON.Failure) { try StrictJSON.check(body) } catch {
+            throw Problem.bad(
+                "bad_json",
+                "the value is no JSON, though its type is \(type): byte \(error.offset): \(error.reason)"
+            )
+        }
+    }
+
+    /// Whether a media type is JSON's, or one that is written in it (RFC 6839, §3.1).
+    private static func isJSON(_ type: String) -> Bool {
+        let name = type.prefix { $0 != ";" && $0 != " " }.lowercased()
+        return name == "application/json" || name.hasSuffix("+json")
     }
 
     func view(_ scope: Scope, _ state: KeyState, _ version: StoredVersion) -> RecordView {
@@ -206,8 +214,9 @@ extension Routes {
 
     // MARK: Lists
 
-    func list(_ request: Request, namespace: String, _ access: Access) throws -> Answer {
-        guard access.mayRead(namespace) else {
+    func list(_ call: Call) throws -> Answer {
+        let (request, namespace) = (call.request, call.name)
+        guard call.access.mayRead(namespace) else {
             throw Problem.forbidden("the token does not allow to read \(namespace)")
         }
         let scope = try scope(namespace, request)
@@ -223,7 +232,7 @@ extension Routes {
             }
             return limit
         }
-        if request.headers[.accept]?.contains("application/x-ndjson") == true {
+        if Accept.names("application/x-ndjson", in: request.headers[.accept]) {
             return .now(stream(scope, prefix, after, limit))
         }
         let name = ListCache.Name(scope: scope, query: String(request.query))
@@ -275,7 +284,8 @@ extension Routes {
     // MARK: Changes
 
     /// The changes after a cursor, then those that come: as server-sent events or lines of JSON.
-    func changes(_ request: Request, _ access: Access) throws -> Response {
+    func changes(_ call: Call) throws -> Response {
+        let (request, access) = (call.request, call.access)
         let wanted = request.parameter("namespace")
         if let wanted, !access.mayRead(wanted) {
             throw Problem.forbidden("the token does not allow to read \(wanted)")
@@ -290,8 +300,12 @@ extension Routes {
                     at most \(ChangeHub.waitersMax) feeds are open at once, half of them by one client
                     """)
         }
-        let isNDJSON = request.headers[.accept]?.contains("application/x-ndjson") == true
-        let follows = request.parameter("follow") != "false"
+        let isNDJSON = Accept.names("application/x-ndjson", in: request.headers[.accept])
+        let follow = request.parameter("follow") ?? "true"
+        guard ["true", "false"].contains(follow) else {
+            throw Problem.bad("bad_follow", "follow=\(follow): it is 'true' or 'false'")
+        }
+        let follows = follow == "true"
         let type = isNDJSON ? "application/x-ndjson" : "text/event-stream"
         return Response(
             status: .ok, headers: [.contentType: type, .cacheControl: "no-store"],

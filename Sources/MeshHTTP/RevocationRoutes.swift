@@ -12,32 +12,8 @@ internal import NIOHTTP1
 /// Revocations: what there is, what one would mean, and bringing one in. The keys that sign them
 /// are never here.
 extension Routes {
-    func revocations(
-        _ request: Request, _ path: [String], _ access: Access
-    ) async throws -> Response {
-        switch (request.method, path.count) {
-        case (.GET, 2):
-            guard access.mayRead(Revocation.namespace) else { throw Self.notAllowed("r") }
-            return try Self.json(try revocations())
-        case (.GET, 3...):
-            guard access.isAdmin || access.mayWrite(Revocation.namespace) else {
-                throw Self.notAllowed("w")
-            }
-            let subject = try Self.subject(path[2...])
-            return try Self.json(try await plan(subject, since: request.parameter("since")))
-        case (.POST, 2):
-            guard access.mayWrite(Revocation.namespace) else { throw Self.notAllowed("w") }
-            let bytes = try body(request, upTo: Revocation.byteCountMax)
-            return try await revoke(bytes)
-        default: throw Problem.notFound("there is no \(request.method.rawValue) \(request.path)")
-        }
-    }
-
-    private static func notAllowed(_ verb: String) -> Problem {
-        Problem.forbidden("the token does not allow \(Revocation.namespace):\(verb)")
-    }
-
-    private func revoke(_ bytes: [UInt8]) async throws -> Response {
+    func revoke(_ request: Request) async throws -> Response {
+        let bytes = try body(request, upTo: Revocation.byteCountMax)
         let revocation: Revocation
         do throws(TrustError) {
             revocation = try Revocation(decoding: bytes, root: store.identity.root)
@@ -52,7 +28,7 @@ extension Routes {
         return try Self.json(RevokedView(isNew: isNew), status: isNew ? .created : .ok)
     }
 
-    private func revocations() throws -> RevocationsView {
+    func revocations() throws -> RevocationsView {
         let certificates = Dictionary(
             try store.certificates().map { ($0.node, $0.ticket) },
             uniquingKeysWith: { first, _ in first })
@@ -70,7 +46,7 @@ extension Routes {
             })
     }
 
-    private func plan(_ subject: String, since: String?) async throws -> RevocationPlanView {
+    func plan(_ subject: String, since: String?) async throws -> RevocationPlanView {
         let after = since.flatMap { UInt64($0) }
         guard since == nil || after != nil else {
             throw Problem.bad("bad_since", "'\(since ?? "")' is not milliseconds since 1970")

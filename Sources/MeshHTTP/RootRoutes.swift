@@ -11,28 +11,11 @@ internal import NIOHTTP1
 /// The root document: which one holds here, and bringing in the next. It proves itself, so anybody
 /// may carry it who may write policies.
 extension Routes {
-    func root(_ request: Request, _ access: Access) async throws -> Response {
-        switch request.method {
-        case .GET:
-            try access.demandMesh()
-            return try Self.json(rootView(isNew: nil))
-        case .PUT:
-            guard access.mayWrite(NamespacePolicy.meshNamespace) else {
-                throw Problem.forbidden(
-                    "the token does not allow \(NamespacePolicy.meshNamespace):w")
-            }
-            return try adopt(try body(request, upTo: RootDocument.carriedBytesMax))
-        default: throw Problem.notFound("there is no \(request.method.rawValue) \(request.path)")
-        }
-    }
+    func root() throws -> Response { try Self.json(rootView(isNew: nil)) }
 
     /// A change of the mesh's secret. It is a secret itself, so it comes by the operator's socket
     /// alone.
-    func secret(_ request: Request, _ access: Access) async throws -> Response {
-        guard access.isAdmin else { throw Problem.forbidden("only on the admin socket") }
-        guard request.method == .PUT else {
-            throw Problem.notFound("there is no \(request.method.rawValue) \(request.path)")
-        }
+    func secret(_ request: Request) throws -> Response {
         let bytes = try body(request, upTo: SecretDocument.byteCount)
         let change: SecretDocument
         do throws(TrustError) {
@@ -47,7 +30,8 @@ extension Routes {
             SecretView(epoch: newest, isNew: isNew), status: isNew ? .accepted : .ok)
     }
 
-    private func adopt(_ bytes: [UInt8]) throws -> Response {
+    func adopt(_ request: Request) throws -> Response {
+        let bytes = try body(request, upTo: RootDocument.carriedBytesMax)
         let own = store.identity.root
         let root: RootDocument
         do throws(TrustError) {

@@ -3,6 +3,7 @@
 internal import Foundation
 internal import Mesh
 internal import MeshAPI
+internal import MeshContent
 internal import MeshCore
 internal import MeshReplication
 internal import MeshStore
@@ -10,107 +11,19 @@ internal import MeshTrust
 internal import NIOCore
 internal import NIOHTTP1
 
-/// What the API answers: one switch over method and path, so that all routes are seen at once.
+/// What the routes of `RouteTable` do.
 struct Routes: Sendable {
     let node: MeshNode
     let feeds: Allowance
     var store: Store { node.store }
 
-    /// Most bytes of a request's body, and the seconds within which it has to come.
-    static func bodyLimit(_ request: Request) -> (bytes: Int, seconds: Int64) {
-        let path = request.path
-        if path.hasPrefix("/v1/records/") { return (Record.bodyBytesMax, 10) }
-        // Text may stand escaped, and base64 is longer than its bytes.
-        if path == "/v1/batch" { return (4 * CommitHeader.recordBytesMax, 10) }
-        if path.hasPrefix("/v1/content/") { return (publicationBytesMax, 120) }
-        return (documentBytesMax, 10)
-    }
-
-    /// Most bytes of a document that is signed elsewhere, and of what an operator sends.
-    private static let documentBytesMax = max(
-        65_536, RootDocument.carriedBytesMax, Revocation.byteCountMax, Certificate.byteCountMax,
-        PolicyDocument.byteCountMax)
-
-    func respond(_ request: Request, _ access: Access) throws -> Answer {
-        let segments = request.path.split(separator: "/", omittingEmptySubsequences: false)
-            .dropFirst().map(String.init)
-        guard segments.first == "v1" else {
-            if request.path == "/metrics", request.method == .GET {
-                try access.demandMesh()
-                return .later {
-                    Self.plain(try await metrics(), type: "text/plain; version=0.0.4")
-                }
-            }
-            throw Problem.notFound("there is nothing at \(request.path)")
-        }
-        switch (request.method, segments.dropFirst().first, segments.count) {
-        case (.GET, "records", 3):
-            return try list(request, namespace: segments[2], access)
-        case (_, "records", 4...):
-            let path = segments[3...].joined(separator: "/")
-            return try record(request, segments[2], path, access)
-        case (.POST, "batch", 2): return try batch(request, access)
-        case (.GET, "changes", 2): return .now(try changes(request, access))
-        case (.GET, "digest", 2...3):
-            return .read { try digest(segments.dropFirst(2).first, access) }
-        case (.GET, "namespaces", 2): return .read { try Self.json(try namespaces(access)) }
-        case (.GET, "export", 3):
-            return .read { try export(namespace: segments[2], request, access) }
-        default: return .later { try await operate(request, segments, access) }
-        }
-    }
-
-    /// What operators and publishers use.
-    private func operate(
-        _ request: Request, _ segments: [String], _ access: Access
-    ) async throws -> Response {
-        switch (request.method, segments.dropFirst().first, segments.count) {
-        case (.GET, "peers", 2):
-            try access.demandMesh()
-            return try Self.json(try await peers())
-        case (.GET, "status", 2):
-            try access.demandMesh()
-            return try Self.json(try await status())
-        case (.GET, "discovery", 2):
-            try access.demandAdmin()
-            return try Self.json(try await discovery())
-        case (.GET, "why", 3...):
-            try access.demandAdmin()
-            return try Self.json(try await why(try Self.subject(segments[2...])))
-        case (.GET, "certificates", 2...):
-            guard access.isAdmin || access.mayWrite(Revocation.namespace) else {
-                throw Problem.forbidden("the token does not allow \(Revocation.namespace):w")
-            }
-            guard segments.count > 2 else { return try Self.json(try allCertificates()) }
-            return try Self.json(try await certificates(try Self.subject(segments[2...])))
-        case (.POST, "leave", 2):
-            try access.demandAdmin()
-            return try await leave(isForced: request.parameter("force") == "true")
-        case (.PUT, "namespaces", 3):
-            return try await createNamespace(request, segments[2], access)
-        case (_, "tokens", 2...3):
-            return try await tokens(request, segments.dropFirst(2).first, access)
-        case (.POST, "sync", 2):
-            try access.demandAdmin()
-            node.syncNow()
-            return Response(status: .accepted)
-        case (_, "secret", 2): return try await secret(request, access)
-        case (.POST, "unlock", 3...):
-            try access.demandAdmin()
-            let host = request.parameter("from")
-            return try await unlock(try Self.subject(segments[2...]), from: host)
-        case (_, "enrolments", 2): return try await enrolments(request, access)
-        case (_, "root", 2): return try await root(request, access)
-        case (_, "revocations", 2...): return try await revocations(request, segments, access)
-        case (_, "content", 2...): return try await content(request, segments, access)
-        default:
-            throw Problem.notFound("there is no \(request.method.rawValue) \(request.path)")
-        }
+    /// Carries out what a request asks for.
+    func respond(_ request: Request, _ match: RouteTable.Match, _ access: Access) throws -> Answer {
+        try match.route.act(self, Call(request: request, names: match.names, access: access))
     }
 
     /// The rest of a path as the name of something.
-    static func subject(_ segments: some Sequence<String>) throws -> String {
-        let text = segments.joined(separator: "/")
+    static func subject(_ text: String) throws -> String {
         guard let subject = text.removingPercentEncoding else {
             throw Problem.bad("bad_subject", "'\(text)' has a malformed percent escape")
         }
@@ -151,11 +64,19 @@ struct Routes: Sendable {
             body: .bytes(ByteBuffer(bytes: data)))
     }
 
+    private static func answer(_ refused: MethodRefused) -> Response {
+        var response = answer(refused.problem)
+        response.headers[.allow] = refused.allow
+        return response
+    }
+
     /// The answer to a request that could not be carried out.
     static func answer(_ error: any Error) -> Response {
         switch error {
         case let problem as Problem: answer(problem)
         case let error as StoreError: answer(Problem(error))
+        case let error as ContentError: answer(Problem(error))
+        case let error as MethodRefused: answer(error)
         default:
             answer(
                 Problem(
@@ -174,16 +95,37 @@ struct Routes: Sendable {
         return request.body
     }
 
-    func json<T: Decodable>(_ type: T.Type, _ request: Request, upTo limit: Int) throws -> T {
-        try decode(type, try body(request, upTo: limit))
-    }
-
-    func decode<T: Decodable>(_ type: T.Type, _ bytes: [UInt8]) throws -> T {
-        do throws(StrictJSON.Failure) { try StrictJSON.check(bytes) } catch {
+    /// A body that is an object with these members, and no others.
+    func json<T: Decodable>(_ type: T.Type, _ request: Request, members: [String]) throws -> T {
+        do throws(StrictJSON.Failure) {
+            try StrictJSON.check(request.body)
+            var json = try StrictJSON(request.body)
+            var left = try json.beginObject()
+            while let name = try json.nextMember(&left) {
+                guard members.contains(name) else {
+                    throw json.failure("there is no member '\(name)' here")
+                }
+                try json.skipValue()
+            }
+        } catch {
             throw Problem.bad("bad_json", "byte \(error.offset): \(error.reason)")
         }
-        do { return try MeshJSON.decode(type, from: Data(bytes)) } catch {
-            throw Problem.bad("bad_json", "the JSON is not of the expected shape: \(error)")
+        do { return try MeshJSON.decode(type, from: Data(request.body)) } catch {
+            throw Problem.bad("bad_json", Self.words(for: error))
+        }
+    }
+
+    /// What is wrong with the shape of a value, for whoever wrote it.
+    private static func words(for error: any Error) -> String {
+        func place(_ path: [any CodingKey]) -> String {
+            path.isEmpty ? "the body" : "'\(path.map(\.stringValue).joined(separator: "."))'"
+        }
+        return switch error as? DecodingError {
+        case .keyNotFound(let key, _): "'\(key.stringValue)' is missing"
+        case .valueNotFound(_, let context): "\(place(context.codingPath)) is null"
+        case .typeMismatch(let type, let context):
+            "\(place(context.codingPath)) is not \(type == String.self ? "a string" : "of the right type")"
+        default: "the JSON has another shape"
         }
     }
 
@@ -222,4 +164,18 @@ struct Routes: Sendable {
         }
         return scope
     }
+}
+
+extension Route.BodyLimit {
+    /// A document that is signed elsewhere, or what an operator sends.
+    static let document = Self(
+        bytes: max(
+            65_536, RootDocument.carriedBytesMax, Revocation.byteCountMax,
+            Certificate.byteCountMax, PolicyDocument.byteCountMax), seconds: 10)
+    /// The value of a record.
+    static let record = Self(bytes: Record.bodyBytesMax, seconds: 10)
+    /// Text may stand escaped, and base64 is longer than its bytes.
+    static let batch = Self(bytes: 4 * CommitHeader.recordBytesMax, seconds: 10)
+    /// A part of what is published.
+    static let publication = Self(bytes: Routes.publicationBytesMax, seconds: 120)
 }

@@ -81,6 +81,8 @@ package struct StoredChange: Sendable {
     package let version: StoredVersion?
     /// Where the feed tells of it.
     package let position: FeedPosition
+    /// What stands of the key now; nil if nothing does, or where that was not asked for.
+    package let state: KeyState?
 }
 
 extension RecordSnapshot {
@@ -134,15 +136,9 @@ extension Store {
         let name = KeyName(scope: scope, key: key)
         let (known, generation) = keyCache.withLock { ($0[name], $0.generation) }
         if let known { return known }
-        let state = try look(key, in: scope)
+        let state = try read { try $0.state(of: name) }
         if let state { keyCache.withLock { $0.note(state, of: name, read: generation) } }
         return state
-    }
-
-    /// The state of a key as it lies in the store now: for whoever was told of a change, of which
-    /// what is remembered may hear a moment later.
-    package func look(_ key: RecordKey, in scope: Scope) throws -> KeyState? {
-        try read { try $0.state(of: KeyName(scope: scope, key: key)) }
     }
 
     /// Keys that hold values, in key order, after `after`.
@@ -186,22 +182,38 @@ extension Store {
     }
 
     /// What changed after a position of the feed, in order.
+    ///
+    /// - Parameter showsState: of which scopes the present state of each key is looked up too, in
+    ///   the same snapshot: a page of changes is one read, not one for each change.
     package func changes(
-        after position: FeedPosition, limit: Int
+        after position: FeedPosition, limit: Int, showsState: (Scope) -> Bool = { _ in false }
     ) throws -> (changes: [StoredChange], position: FeedPosition) {
         try read { snapshot in
             var reached = position
+            var states: [KeyName: KeyState?] = [:]
+            func state(of name: KeyName) throws -> KeyState? {
+                guard showsState(name.scope) else { return nil }
+                if let known = states[name] { return known }
+                let state = try snapshot.state(of: name)
+                states[name] = .some(state)
+                return state
+            }
             let changes = try snapshot.feed(after: position, limit: limit).map { entry in
                 reached = entry.position
                 switch entry {
                 case .came(let scope, let held, let position):
-                    let version = StoredVersion(
-                        dot: held.dot, record: held.record, position: position, merge: held.merge)
+                    let key = held.record.key
                     return StoredChange(
-                        scope: scope, key: held.record.key, version: version, position: position)
+                        scope: scope, key: key,
+                        version: StoredVersion(
+                            dot: held.dot, record: held.record, position: position,
+                            merge: held.merge),
+                        position: position,
+                        state: try state(of: KeyName(scope: scope, key: key)))
                 case .went(let name, let position):
                     return StoredChange(
-                        scope: name.scope, key: name.key, version: nil, position: position)
+                        scope: name.scope, key: name.key, version: nil, position: position,
+                        state: try state(of: name))
                 }
             }
             return (changes, reached)

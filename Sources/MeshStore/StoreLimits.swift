@@ -21,7 +21,7 @@ package enum StoreLimits {
     /// Commits that one read for a peer looks at, at most.
     static let commitsPerRead = 256
     /// Records after which a step of the scrub ends, whatever commits it has read.
-    static let recordsPerScrub = 1024
+    static let recordsPerScrub = 256
     /// Changed leaves above which the digests are brought up to date in the background.
     static let dirtyLeaves = 512
     /// Pages that are known to have rotted; more are met anew each time that they are read.

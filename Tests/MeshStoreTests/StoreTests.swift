@@ -71,7 +71,7 @@ private let all: [String: NamespacePolicy] = ["menu": .menu, "orders": .orders, 
         let identity = mesh.identity("n")
         try mesh.store(identity).close()
         try mesh.rot(identity, "PRAGMA user_version = 6")
-        #expect(throws: StoreError.olderSchema(found: 6, known: 10)) { try mesh.store(identity) }
+        #expect(throws: StoreError.olderSchema(found: 6, known: 9)) { try mesh.store(identity) }
     }
 
     @Test func `refuses a newer schema and writes nothing`() throws {
@@ -83,13 +83,13 @@ private let all: [String: NamespacePolicy] = ["menu": .menu, "orders": .orders, 
         shell.executableURL = URL(fileURLWithPath: "/usr/bin/python3")
         shell.arguments = [
             "-c",
-            "import sqlite3,sys; d=sqlite3.connect(sys.argv[1]); d.execute('PRAGMA user_version=11'); d.commit()",
+            "import sqlite3,sys; d=sqlite3.connect(sys.argv[1]); d.execute('PRAGMA user_version=10'); d.commit()",
             path,
         ]
         try Launch.lock.withLock { try shell.run() }
         shell.waitUntilExit()
         let before = try Data(contentsOf: URL(fileURLWithPath: path))
-        #expect(throws: StoreError.newerSchema(found: 11, known: 10)) { try mesh.store(identity) }
+        #expect(throws: StoreError.newerSchema(found: 10, known: 9)) { try mesh.store(identity) }
         #expect(try Data(contentsOf: URL(fileURLWithPath: path)) == before)
     }
 

@@ -241,11 +241,18 @@ final class Node {
     deinit { if process.isRunning { kill() } }
 
     /// curl's answer: the status, then the body.
+    /// Where its API is.
+    var base: String { "http://127.0.0.1:\(port)" }
+
     func curl(_ path: String, _ arguments: String...) throws -> (status: Int, body: String) {
+        try curl(path, arguments)
+    }
+
+    func curl(_ path: String, _ arguments: [String]) throws -> (status: Int, body: String) {
         let result = try Programs.run(
             "/usr/bin/curl",
             ["-s", "--max-time", "30", "-w", "\n%{http_code}", "--path-as-is"] + arguments
-                + ["http://127.0.0.1:\(port)\(path)"])
+                + [base + path])
         let lines = result.output.split(separator: "\n", omittingEmptySubsequences: false)
         return (Int(lines.last ?? "") ?? 0, lines.dropLast().joined(separator: "\n"))
     }

@@ -16,6 +16,7 @@ struct FieldName: Hashable, Sendable {
     static let accessControlMaxAge = FieldName("Access-Control-Max-Age")
     static let accessControlRequestMethod = FieldName("Access-Control-Request-Method")
     static let acceptRanges = FieldName("Accept-Ranges")
+    static let allow = FieldName("Allow")
     static let author = FieldName("Mesh-Author")
     static let authorization = FieldName("Authorization")
     static let cacheControl = FieldName("Cache-Control")

@@ -64,6 +64,23 @@ struct Request: Sendable {
 
     private static let schemes = ["http://", "https://"]
 
+    /// The parameters of the query, percent-decoded, in their order.
+    ///
+    /// - Throws: for one that nobody can read.
+    func parameters() throws -> [(name: String, value: String)] {
+        try query.split(separator: "&").map { part in
+            let mark = part.firstIndex(of: "=") ?? part.endIndex
+            let texts = [part[..<mark], part[mark...].dropFirst()].map { text in
+                PercentEncoding.decode(text).flatMap { String(validating: $0, as: UTF8.self) }
+            }
+            guard let name = texts[0], let value = texts[1] else {
+                throw Problem.bad(
+                    "bad_query", "'\(part)' is not a parameter in percent-encoded UTF-8")
+            }
+            return (name, value)
+        }
+    }
+
     /// A parameter of the query, percent-decoded; nil where it is not there.
     func parameter(_ name: String) -> String? {
         if query.isEmpty { return nil }

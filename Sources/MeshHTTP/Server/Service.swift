@@ -19,10 +19,12 @@ struct Service: Sendable {
     /// A request whose body may come.
     struct Admission: Sendable {
         let access: Access
+        let match: RouteTable.Match
         /// What the body takes of the bytes that all may have.
         let bodies: Claim
-        let bodyBytesMax: Int
-        let bodySeconds: Int64
+
+        var bodyBytesMax: Int { match.route.body.bytes }
+        var bodySeconds: Int64 { match.route.body.seconds }
     }
 
     /// What is known of a request by its head.
@@ -64,11 +66,16 @@ struct Service: Sendable {
         if face == .content {
             throw Problem.notFound("there is only /content here; the API is on http.listen")
         }
-        let (bytes, seconds) = Routes.bodyLimit(request)
+        let match: RouteTable.Match
+        do { match = try RouteTable.match(request) } catch let refused as MethodRefused
+            where request.method == .OPTIONS
+        {
+            return .answered(Response(status: .noContent, headers: [.allow: refused.allow]))
+        }
+        try access.demand(match.route.need)
         return .admitted(
             Admission(
-                access: access, bodies: Claim(on: limits.bodies, for: access.owner),
-                bodyBytesMax: bytes, bodySeconds: seconds))
+                access: access, match: match, bodies: Claim(on: limits.bodies, for: access.owner)))
     }
 
     private func content(_ request: Request) throws -> Response {
@@ -89,7 +96,8 @@ struct Service: Sendable {
 
     /// Finds the answer to a request that is here as a whole.
     private func answer(_ request: Request, _ admission: Admission) throws -> Answer {
-        try Routes(node: node, feeds: limits.feeds).respond(request, admission.access)
+        try Routes(node: node, feeds: limits.feeds).respond(
+            request, admission.match, admission.access)
     }
 
     /// Carries a request out.

@@ -99,6 +99,11 @@ package final class AppTokens: Sendable {
         return found
     }
 
+    /// Whether a token of this name still allows this.
+    package func stands(_ name: String, _ grants: [AppGrant]) throws -> Bool {
+        try known().contains { $0.name == name && $0.grants == grants }
+    }
+
     private func known() throws -> [KnownToken] {
         // Read under the lock, so that what was read before a change is not kept after it.
         try cache.withLock { cache in

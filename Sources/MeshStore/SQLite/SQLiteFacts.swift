@@ -209,37 +209,6 @@ struct SQLiteFacts {
             "SELECT request, receipt FROM idempotency WHERE name = ?", .text(name)
         ) { (Digest($0.bytes(0)), $0.bytes(1)) }
         guard let (request, bytes) = row, let request else { return nil }
-        return (try? Self.receipts(bytes)).map { StoredAnswer(request: request, receipts: $0) }
-    }
-
-    private static func receipts(_ bytes: [UInt8]) throws(WireError) -> [Receipt] {
-        var reader = WireReader(bytes)
-        var receipts: [Receipt] = []
-        while reader.left > 0 {
-            let flags = try reader.u8()
-            guard flags <= 3 else { throw .invalid("receipt") }
-            var live: [Dot] = []
-            for _ in 0..<(try reader.count("live", limit: 1 << 20)) {
-                live.append(Dot(author: try reader.author(), sequence: try reader.sequence()))
-            }
-            let dot =
-                flags & 2 == 2
-                ? Dot(author: try reader.author(), sequence: try reader.sequence()) : nil
-            receipts.append(Receipt(dot: dot, live: live, isNew: flags & 1 == 1))
-        }
-        return receipts
-    }
-
-    static func encode(_ receipts: [Receipt]) -> [UInt8] {
-        var writer = WireWriter()
-        for receipt in receipts {
-            writer.u8((receipt.isNew ? 1 : 0) | (receipt.dot == nil ? 0 : 2))
-            writer.count(receipt.live.count)
-            for dot in receipt.live + [receipt.dot].compactMap(\.self) {
-                writer.author(dot.author)
-                writer.u64(dot.sequence)
-            }
-        }
-        return writer.bytes
+        return (try? StoredReceipts.decode(bytes)).map { StoredAnswer(request: request, receipts: $0) }
     }
 }

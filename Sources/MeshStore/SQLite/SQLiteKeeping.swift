@@ -83,7 +83,7 @@ extension SQLiteChanges {
     func remember(_ name: String, _ answer: StoredAnswer, _ db: Database) throws {
         try db.run(
             "INSERT OR REPLACE INTO idempotency(name, request, receipt) VALUES(?, ?, ?)",
-            .text(name), .fixed(answer.request), .bytes(SQLiteFacts.encode(answer.receipts)))
+            .text(name), .fixed(answer.request), .bytes(StoredReceipts.encode(answer.receipts)))
         // The oldest goes for each new one: numbers count up and are never given again.
         try db.run(
             "DELETE FROM idempotency WHERE number <= (SELECT max(number) FROM idempotency) - ?",

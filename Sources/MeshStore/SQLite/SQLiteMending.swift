@@ -11,7 +11,7 @@ internal import MeshReplication
 enum SQLiteMending {
     /// Everything but records, commits and digest nodes: small enough to look at before each start.
     private static let smallTables = [
-        "meta", "epoch", "scope", "tally", "author", "log", "beginning", "root", "notice", "dirty", "damage",
+        "meta", "epoch", "scope", "author", "log", "beginning", "root", "notice", "dirty", "damage",
         "evidence",
         "loser", "certificate", "revocation", "idempotency",
     ]

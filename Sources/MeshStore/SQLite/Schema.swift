@@ -11,18 +11,16 @@ internal import MeshReplication
 /// superseded by the place in `by_…`, and is kept for the day that this is gone itself; a row
 /// without lives. `node` holds the digest trees, `dirty` the leaves that changed since, `damage`
 /// the places that are part of no digest until they were fetched again. `beginning` repeats the
-/// first commit of each log, without which nobody takes the rest. `tally` counts what lives in each
-/// scope. Everything about one write
+/// first commit of each log, without which nobody takes the rest. Everything about one write
 /// changes in one transaction. `sum` is over the other columns of its row (`RowSum`).
 enum Schema {
     /// Counts changes of the layout; kept in `PRAGMA user_version`.
-    static let version = 10
+    static let version = 9
 
     static let tables = """
         CREATE TABLE meta(name TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID;
         CREATE TABLE epoch(name BLOB PRIMARY KEY, start INTEGER NOT NULL) WITHOUT ROWID;
         CREATE TABLE scope(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, sum INTEGER NOT NULL);
-        CREATE TABLE tally(scope INTEGER PRIMARY KEY, live INTEGER NOT NULL, sum INTEGER NOT NULL);
         CREATE TABLE author(id INTEGER PRIMARY KEY, node BLOB NOT NULL, life INTEGER NOT NULL,
             sum INTEGER NOT NULL, UNIQUE(node, life));
         CREATE TABLE log(scope INTEGER, author INTEGER, frontier INTEGER NOT NULL,

@@ -6,8 +6,8 @@ internal import MeshCore
 /// How many records live in each scope, kept with the records themselves: whoever asks for the
 /// state of a server with millions of them must not make it count.
 ///
-/// A scope without a row was not counted yet, or its row has rotted. Readers count then, and the
-/// next change of the scope writes the row anew.
+/// The numbers lie among the single values, whose page each transaction writes anyway. Where one is
+/// missing or has rotted readers count, and the next change of the scope writes it anew.
 enum Tally {
     /// Changes of a transaction by scope; zero for a scope in which as many came as went.
     struct Delta {
@@ -43,15 +43,14 @@ enum Tally {
         let counts = try db.rows(
             "SELECT scope, count(*) FROM record WHERE gone IS NULL GROUP BY scope"
         ) { (scope: $0.int(0), live: $0.int(1)) }
-        try db.run("DELETE FROM tally")
+        try db.run("DELETE FROM meta WHERE name LIKE 'live %'")
         for one in counts { try write(one.scope, one.live, db) }
     }
 
     private static func stored(_ scope: Int64, _ db: Database) throws -> Int64? {
-        try db.first("SELECT live, sum FROM tally WHERE scope = ?", .int(scope)) { row in
-            let live = row.int(0)
-            return live >= 0 && sum(scope, live) == row.bits(1) ? live : nil
-        }.flatMap(\.self)
+        guard let bytes = try Meta.get(db, name(scope)) else { return nil }
+        var reader = WireReader(bytes)
+        return (try? reader.u64()).map { Int64(clamping: $0) }
     }
 
     private static func counted(_ scope: Int64, _ db: Database) throws -> Int64 {
@@ -61,15 +60,10 @@ enum Tally {
     }
 
     private static func write(_ scope: Int64, _ live: Int64, _ db: Database) throws {
-        try db.run(
-            "INSERT OR REPLACE INTO tally VALUES(?, ?, ?)", .int(scope), .int(live),
-            .bits(sum(scope, live)))
+        var writer = WireWriter()
+        writer.u64(UInt64(clamping: live))
+        try Meta.set(db, name(scope), writer.bytes)
     }
 
-    private static func sum(_ scope: Int64, _ live: Int64) -> UInt64 {
-        var sum = RowSum()
-        sum.add(UInt64(bitPattern: scope))
-        sum.add(UInt64(bitPattern: live))
-        return sum.value
-    }
+    private static func name(_ scope: Int64) -> String { "live \(scope)" }
 }
