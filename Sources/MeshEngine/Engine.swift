@@ -24,6 +24,7 @@ package struct Engine: ~Copyable {
     package internal(set) var membership: Membership
     private var clock = HostClock()
     var exchanges: [NodeID: Exchange] = [:]
+    var totals = ScopeTotals()
     var names = NameHolders()
     var tickets = TicketUses()
     var waitingRoom = WaitingRoom()
@@ -142,9 +143,8 @@ package struct Engine: ~Copyable {
                 certificate: link.peer.certificate, version: link.peer.version,
                 origin: link.origin, since: link.since, roundTrip: link.liveness.roundTrip,
                 clockOffset: link.liveness.clockOffset,
-                exchange: exchanges[link.node] ?? Exchange(link.peer),
-                recordsSent: link.recordsSent,
-                isSyncing: link.isSyncing)
+                exchange: exchanges[link.node]?.counted(by: totals) ?? Exchange(link.peer),
+                recordsSent: link.recordsSent, isSyncing: link.isSyncing)
         }
     }
 
@@ -163,7 +163,7 @@ package struct Engine: ~Copyable {
     }
 
     /// What comparisons showed of every node that was ever linked.
-    package var allExchanges: [NodeID: Exchange] { exchanges }
+    package var allExchanges: [NodeID: Exchange] { exchanges.mapValues { $0.counted(by: totals) } }
 
     mutating func emit(_ effect: Effect) { effects.append(effect) }
 
@@ -298,6 +298,7 @@ extension Engine {
     private mutating func linkDown(_ id: LinkID, _ reason: String, _ now: Instant) {
         calls[id] = nil
         guard let link = links.removeValue(forKey: id) else { return }
+        exchanges[link.node]?.ended(at: totals)
         share()
         emit(.note(.linkEnded(reason), id))
         for beacon in link.beacons.entries where now.since(beacon.at) < tuning.beaconTrust {

@@ -57,62 +57,52 @@ enum Access: Sendable {
 
 extension Problem {
     static let unauthorised = Problem(
-        code: "unauthorised", title: "Not authorised", status: 401,
-        detail: "a valid token is needed (Authorization: Bearer …)")
+        .unauthorised, "a valid token is needed (Authorization: Bearer …)")
     static let originRefused = Problem(
-        code: "origin_refused", title: "Origin refused", status: 403,
-        detail: "the request came from a page of another origin")
+        .originRefused, "the request came from a page of another origin")
 
     static func forbidden(_ what: String) -> Problem {
-        Problem(code: "forbidden", title: "Not allowed", status: 403, detail: what)
-    }
-
-    static func bad(_ code: String, _ detail: String) -> Problem {
-        Problem(code: code, title: "Bad request", status: 400, detail: detail)
+        Problem(.forbidden, what)
     }
 
     static func notFound(_ what: String) -> Problem {
-        Problem(code: "not_found", title: "Not found", status: 404, detail: what)
+        Problem(.notFound, what)
     }
 
     static let overLimit = Problem(
-        code: "busy", title: "Too busy", status: 503,
-        detail: "this host, or all together, have as many connections as they may")
+        .busy, "this host, or all together, have as many connections as they may")
 
     static func tooLarge(_ what: String, _ limit: Int) -> Problem {
         Problem(
-            code: "too_large", title: "Too large", status: 413,
-            detail: "\(what); at most \(limit)")
+            .tooLarge, "\(what); at most \(limit)")
     }
 
     static func tooSlow(_ seconds: Int64) -> Problem {
         Problem(
-            code: "too_slow", title: "Too slow", status: 408,
-            detail: "the body took more than \(seconds) s")
+            .tooSlow, "the body took more than \(seconds) s")
     }
 
     static let tooManyBodies = Problem(
-        code: "busy", title: "Too busy", status: 503,
-        detail: "too many bodies are on their way; try again")
+        .busy, "too many bodies are on their way; try again")
 
     /// The one table from the store's errors to answers.
     init(_ error: StoreError) {
-        let (code, status, title): (String, Int, String) =
+        let code: ErrorCode =
             switch error {
-            case .diskFull: ("disk_full", 507, "Disk full")
-            case .unknownNamespace: ("unknown_namespace", 404, "Unknown namespace")
-            case .notGranted: ("not_granted", 403, "Not granted")
-            case .revoked: ("revoked", 403, "Revoked")
-            case .preconditionFailed: ("precondition_failed", 412, "Precondition failed")
-            case .exists: ("exists", 409, "Already written")
-            case .idempotencyMismatch: ("idempotency_mismatch", 422, "Idempotency key reused")
-            case .limit: ("limit", 413, "Over a limit")
-            case .busy: ("busy", 503, "Too busy")
-            case .leaving: ("leaving", 503, "This server leaves")
+            case .diskFull: .diskFull
+            case .unknownNamespace: .unknownNamespace
+            case .notGranted: .notGranted
+            case .revoked: .revoked
+            case .preconditionFailed: .preconditionFailed
+            case .exists: .exists
+            case .idempotencyMismatch: .idempotencyMismatch
+            case .limit: .limit
+            case .busy: .busy
+            case .leaving: .leaving
             case .closed, .database, .newerSchema, .olderSchema, .otherNode, .leaseLost, .inUse,
                 .unusable:
-                ("storage", 503, "Storage failed")
+                .storage
             }
-        self.init(code: code, title: title, status: status, detail: "\(error)")
+        self.init(code, "\(error)")
     }
 }

@@ -28,7 +28,7 @@ struct BatchReader {
             try reader.json.end()
             return batch
         } catch let failure as StrictJSON.Failure {
-            throw Problem.bad("bad_json", "byte \(failure.offset): \(failure.reason)")
+            throw Problem(.badJSON, "byte \(failure.offset): \(failure.reason)")
         }
     }
 
@@ -96,7 +96,7 @@ struct BatchReader {
             case "key": found.key = try json.string()
             case "content_type": found.contentType = try json.text()
             case "text": found.take(try json.string(), of: "text/plain; charset=utf-8")
-            case "base64": 
+            case "base64":
                 found.take(
                     Data(base64Encoded: try json.text()).map { Array($0) },
                     of: "application/octet-stream")
@@ -108,27 +108,27 @@ struct BatchReader {
         }
         let key: RecordKey
         do { key = try routes.key(validating: found.key ?? []) } catch let problem as Problem {
-            throw Problem.bad("bad_key", "write \(index): \(problem.detail)")
+            throw problem.inside("write \(index)")
         }
         let condition = try condition(found, at: index)
         switch found.op {
         case "put":
             guard let body = found.body, found.bodies == 1 else {
-                throw Problem.bad(
-                    "bad_body", "write \(index) has one of text, value and valid base64")
+                throw Problem(
+                    .badBody, "write \(index) has one of text, value and valid base64")
             }
             let type = found.contentType ?? found.usualType
             do { try check(body, of: found, type) } catch let problem as Problem {
-                throw Problem.bad(problem.code, "write \(index): \(problem.detail)")
+                throw problem.inside("write \(index)")
             }
             return Write(.put, key, contentType: type, body: body, condition: condition)
         case "delete":
             guard found.bodies == 0 else {
-                throw Problem.bad("bad_body", "write \(index) deletes, so it has no value")
+                throw Problem(.badBody, "write \(index) deletes, so it has no value")
             }
             return Write(.delete, key, condition: condition)
         default:
-            throw Problem.bad("bad_op", "write \(index): '\(found.op ?? "")' is not put or delete")
+            throw Problem(.badOp, "write \(index): '\(found.op ?? "")' is not put or delete")
         }
     }
 
@@ -144,8 +144,8 @@ struct BatchReader {
         case (nil, true): return .holdsNone
         case (let tag?, false): return tag == "*" ? .holdsValue : .matches(tag)
         case (_?, true):
-            throw Problem.bad(
-                "bad_condition", "write \(index) has if_match and if_absent; it takes one of them")
+            throw Problem(
+                .badCondition, "write \(index) has if_match and if_absent; it takes one of them")
         }
     }
 }

@@ -16,7 +16,7 @@ enum ContentReply {
     ) throws -> Response {
         let path = request.path
         guard let decoded = path.removingPercentEncoding, !decoded.utf8.contains(0) else {
-            throw Problem.bad("bad_path", "the path has a malformed percent escape")
+            throw Problem(.badPath, "the path has a malformed percent escape")
         }
         let parts = decoded.dropFirst("/content/".count)
             .split(separator: "/", maxSplits: 1, omittingEmptySubsequences: false)
@@ -34,8 +34,7 @@ enum ContentReply {
         }
         guard !found.isDamaged else {
             throw Problem(
-                code: "damaged", title: "Being mended", status: 503,
-                detail: "the file has changed on disk and is fetched anew")
+                .damaged, "the file has changed on disk and is fetched anew")
         }
         let fields: Fields = [
             .eTag: "\"\(found.etag)\"", .release: "\(release.number)", .acceptRanges: "bytes",
@@ -74,15 +73,13 @@ enum ContentReply {
         let descriptor = Glibc.open(found.place, O_RDONLY | O_NOFOLLOW | O_CLOEXEC)
         guard descriptor >= 0 else {
             throw Problem(
-                code: "storage", title: "Storage failed", status: 503,
-                detail: "'\(found.path)' cannot be opened: \(String(cString: strerror(errno)))")
+                .storage, "'\(found.path)' cannot be opened: \(String(cString: strerror(errno)))")
         }
         // A file that somebody cut short would be sent for ever.
         guard lseek(descriptor, 0, SEEK_END) == off_t(found.byteCount) else {
             Glibc.close(descriptor)
             throw Problem(
-                code: "damaged", title: "Being mended", status: 503,
-                detail: "the file has changed on disk")
+                .damaged, "the file has changed on disk")
         }
         let handle = NIOFileHandle(_deprecatedTakingOwnershipOfDescriptor: descriptor)
         response.body = .file(handle, range)

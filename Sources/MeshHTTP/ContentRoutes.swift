@@ -41,7 +41,7 @@ extension Routes {
 
     func release(_ text: String, of channel: String) async throws -> Response {
         guard let number = ReleaseNumber(text) else {
-            throw Problem.bad("bad_release", "'\(text)' is not EPOCH.VERSION")
+            throw Problem(.badRelease, "'\(text)' is not EPOCH.VERSION")
         }
         guard let signed = try await node.content.release(number, of: channel) else {
             throw Problem.notFound("there is no release \(number) of '\(channel)' here")
@@ -85,8 +85,8 @@ extension Routes {
             signed = try reader.long("release", limit: SignedRelease.byteCountMax)
             manifest = try reader.take(reader.left)
         } catch {
-            throw Problem.bad(
-                "bad_publication", "the body is not a release and a manifest: \(error)")
+            throw Problem(
+                .badPublication, "the body is not a release and a manifest: \(error)")
         }
         let missing = try await node.content.beginPublication(signed, manifest: manifest)
         return try Self.json(
@@ -109,13 +109,13 @@ extension Routes {
     /// The manifest in the path and the places in the query.
     private func named(_ request: Request, _ name: String) throws -> (Digest, [Range<Int>]) {
         guard let manifest = Hex.decode(name).flatMap({ Digest($0) }) else {
-            throw Problem.bad("bad_manifest", "'\(name)' is not the name of a manifest")
+            throw Problem(.badManifest, "'\(name)' is not the name of a manifest")
         }
         let places = try (request.parameter("places") ?? "").split(separator: ".").map { part in
             let ends = part.split(separator: "-").compactMap { Int($0) }
             guard ends.count == 2, ends[0] >= 0, ends[0] < ends[1],
                 ends[1] <= ContentSpecification.chunksMax
-            else { throw Problem.bad("bad_places", "'\(part)' is not FIRST-END") }
+            else { throw Problem(.badPlaces, "'\(part)' is not FIRST-END") }
             return ends[0]..<ends[1]
         }
         return (manifest, places)
@@ -173,19 +173,16 @@ extension Routes {
 extension Problem {
     /// What a publisher or an operator is told.
     init(_ error: ContentError) {
-        let (code, status, title, detail): (String, Int, String, String) =
-            switch error {
-            case .refused(let reason): ("release_refused", 422, "Release refused", reason)
-            case .notNewer(let highest):
-                (
-                    "not_newer", 409, "Not newer",
-                    "release \(highest) of this channel stands already: publish a higher one"
-                )
-            case .unknown(let what): ("unknown_content", 404, "Unknown content", what)
-            case .incomplete(let count):
-                ("incomplete", 409, "Incomplete", "\(count) chunks have not been sent yet")
-            case .noRoom(let why): ("disk_full", 507, "Disk full", why)
-            }
-        self.init(code: code, title: title, status: status, detail: detail)
+        switch error {
+        case .refused(let reason): self.init(.releaseRefused, reason)
+        case .notNewer(let highest):
+            self.init(
+                .notNewer,
+                "release \(highest) of this channel stands already: publish a higher one")
+        case .unknown(let what): self.init(.unknownContent, what)
+        case .incomplete(let count):
+            self.init(.incomplete, "\(count) chunks have not been sent yet")
+        case .noRoom(let why): self.init(.diskFull, why)
+        }
     }
 }

@@ -59,9 +59,8 @@ extension Routes {
         }
         guard host != nil || hosts.count == 1 else {
             throw Problem(
-                code: "ambiguous", title: "Ambiguous", status: 409,
-                detail:
-                    "\(line.node) asks for its key from \(hosts.joined(separator: " and ")): one of them is a copy; find out where the server stands (--from HOST)"
+                .ambiguous,
+                "\(line.node) asks for its key from \(hosts.joined(separator: " and ")): one of them is a copy; find out where the server stands (--from HOST)"
             )
         }
         node.unlock(certificate.node, host: chosen)
@@ -73,6 +72,6 @@ extension Routes {
 
     private static func refused(_ reason: String) -> Problem {
         Problem(
-            code: "approval_refused", title: "Approval refused", status: 422, detail: reason)
+            .approvalRefused, reason)
     }
 }

@@ -51,8 +51,7 @@ struct Gatekeeper: Sendable {
             (try? SocketAddress(ipAddress: host, port: 0)) != nil || host == "localhost"
         guard isAddress || configuration.hosts.contains(host) else {
             throw Problem(
-                code: "host_refused", title: "Host refused", status: 403,
-                detail: "'\(host)' is not a name of this server (set http.hosts to add one)")
+                .hostRefused, "'\(host)' is not a name of this server (set http.hosts to add one)")
         }
         guard let origin = request.headers[.origin], allowedOrigin(request) == nil else { return }
         let stripped = origin.split(separator: "/", omittingEmptySubsequences: true).last ?? ""

@@ -23,7 +23,7 @@ extension Routes {
         let wanted: Scope?
         if let name = call.names.first {
             guard let scope = Scope(name) else {
-                throw Problem.bad("bad_scope", "'\(name)' is not a scope such as orders@site/s12")
+                throw Problem(.badScope, "'\(name)' is not a scope such as orders@site/s12")
             }
             guard access.mayRead(scope.namespace) else {
                 throw Problem.forbidden("the token does not allow \(scope.namespace):r")
@@ -82,8 +82,8 @@ extension Routes {
     func createNamespace(_ call: Call) async throws -> Response {
         let (request, name) = (call.request, call.name)
         guard Name.isValidNamespace(name), !name.hasPrefix("_") else {
-            throw Problem.bad(
-                "bad_namespace", "'\(name)' is not a name for a namespace: a-z 0-9 _ -")
+            throw Problem(
+                .badNamespace, "'\(name)' is not a name for a namespace: a-z 0-9 _ -")
         }
         let root = store.identity.root
         let bytes = try body(request, upTo: PolicyDocument.byteCountMax)
@@ -92,26 +92,23 @@ extension Routes {
             document = try PolicyDocument(decoding: bytes, root: root)
         } catch {
             throw Problem(
-                code: "policy_refused", title: "Policy refused", status: 422,
-                detail: "the policy is not signed by an operator of this mesh: \(error)")
+                .policyRefused, "the policy is not signed by an operator of this mesh: \(error)")
         }
         guard document.stands(under: root) else {
             throw Problem(
-                code: "policy_refused", title: "Policy refused", status: 422,
-                detail: "the policy is signed by a key that the mesh has retired")
+                .policyRefused, "the policy is signed by a key that the mesh has retired")
         }
         guard document.namespace == name else {
-            throw Problem.bad(
-                "bad_namespace", "the policy is of '\(document.namespace)', not of '\(name)'")
+            throw Problem(
+                .badNamespace, "the policy is of '\(document.namespace)', not of '\(name)'")
         }
         if let known = try store.knownPolicies(of: name).first {
             if known.document == document { return try Self.json(view(name, known.policy)) }
             let both = [known.document, document].map(\.encoded)
             guard PolicyDocument.ordered(both, root: root).first == document else {
                 throw Problem(
-                    code: "exists", title: "A newer one is there", status: 409,
-                    detail:
-                        "a newer policy of '\(name)' is known, signed at \(known.document.created) ms since 1970: one of the operators' clocks is wrong"
+                    .exists,
+                    "a newer policy of '\(name)' is known, signed at \(known.document.created) ms since 1970: one of the operators' clocks is wrong"
                 )
             }
         }
@@ -136,7 +133,7 @@ extension Routes {
         let grants = wanted.allow.compactMap { AppGrant($0) }
         guard Name.isValid(wanted.name), grants.count == wanted.allow.count, !grants.isEmpty
         else {
-            throw Problem.bad("bad_token", "a token has a name and grants such as orders:w")
+            throw Problem(.badToken, "a token has a name and grants such as orders:w")
         }
         let secret = try store.tokens.make(wanted.name, grants)
         return try Self.json(

@@ -93,7 +93,8 @@ extension Routes {
             view.path = Diagnosis.ringPath
         }
         view.rttSeconds = (member?.roundTrip ?? peer?.roundTrip)?.seconds
-        view.behind = exchange?.behind
+        // Who is there without a link here gets records from others, and nobody here knows which.
+        view.behind = peer == nil && member?.state == .alive ? nil : exchange?.behind
         view.lastSyncSeconds = exchange?.inStep.map { now.since($0).seconds }
         view.clockOffsetSeconds = peer?.clockOffset?.seconds
         view.version = exchange?.version
@@ -142,8 +143,7 @@ extension Routes {
         let heir: String?
         do { heir = try await node.leave(isForced: isForced) } catch {
             throw Problem(
-                code: "not_handed_over", title: "Not handed over", status: 409,
-                detail: "\(error)")
+                .notHandedOver, "\(error)")
         }
         return try Self.json(LeaveView(heir: heir))
     }
@@ -283,7 +283,7 @@ extension Routes {
         _ subject: String, _ snapshot: NodeSnapshot, _ lines: [PeerView]
     ) throws -> WhyView {
         guard let scope = Scope(subject) else {
-            throw Problem.bad("bad_scope", "'\(subject)' is not a scope such as orders@site/s12")
+            throw Problem(.badScope, "'\(subject)' is not a scope such as orders@site/s12")
         }
         guard node.certificate.allows(.read, scope) else {
             return WhyView(

@@ -40,13 +40,13 @@ extension Routes {
 
     private func checkAck(_ request: Request) throws {
         guard let ack = request.parameter("ack"), ack != "local" else { return }
-        throw Problem.bad("bad_ack", "ack=\(ack): this version acknowledges 'local' only")
+        throw Problem(.badAck, "ack=\(ack): this version acknowledges 'local' only")
     }
 
     private func read(_ request: Request, _ scope: Scope, _ key: RecordKey) throws -> Response {
         let shows = request.parameter("siblings") ?? "shown"
         guard ["shown", "all"].contains(shows) else {
-            throw Problem.bad("bad_siblings", "siblings=\(shows): it is 'shown' or 'all'")
+            throw Problem(.badSiblings, "siblings=\(shows): it is 'shown' or 'all'")
         }
         guard let state = try store.get(key, in: scope) else {
             throw Problem.notFound("\(scope) has no '\(key)'")
@@ -107,8 +107,8 @@ extension Routes {
     private func condition(_ request: Request) throws -> Write.Condition {
         let (match, noneMatch) = (request.headers[.ifMatch], request.headers[.ifNoneMatch])
         if match != nil, noneMatch != nil {
-            throw Problem.bad(
-                "bad_condition", "a write takes If-Match or If-None-Match, not both")
+            throw Problem(
+                .badCondition, "a write takes If-Match or If-None-Match, not both")
         }
         if let match {
             switch TagList(match) {
@@ -116,7 +116,7 @@ extension Routes {
             case .tags(let tags) where tags.count == 1:
                 // A weak tag is equal to nothing here (§13.1.1).
                 return .matches(tags[0].isWeak ? "W/" + tags[0].text : String(tags[0].text))
-            default: throw Problem.bad("bad_if_match", "If-Match takes one entity tag, or *")
+            default: throw Problem(.badIfMatch, "If-Match takes one entity tag, or *")
             }
         }
         guard let noneMatch else { return .none }
@@ -124,7 +124,7 @@ extension Routes {
         case .any: return .holdsNone
         case .tags(let tags): return .differs(tags.map { String($0.text) })
         case nil:
-            throw Problem.bad("bad_if_none_match", "If-None-Match takes entity tags, or *")
+            throw Problem(.badIfNoneMatch, "If-None-Match takes entity tags, or *")
         }
     }
 
@@ -133,7 +133,7 @@ extension Routes {
     ) throws -> (name: String, request: Digest)? {
         guard let name = request.headers[.idempotencyKey] else { return nil }
         guard (1...128).contains(name.utf8.count) else {
-            throw Problem.bad("bad_idempotency_key", "an Idempotency-Key has 1 to 128 bytes")
+            throw Problem(.badIdempotencyKey, "an Idempotency-Key has 1 to 128 bytes")
         }
         // A name means something to whoever gave it, and to nobody else.
         return (access.owner + " " + name, Blake2b.hash(Array(what().utf8) + [0] + body))
@@ -173,11 +173,11 @@ extension Routes {
     static func check(_ body: [UInt8], of type: String) throws {
         guard type.utf8.count <= Record.contentTypeBytesMax,
             type.utf8.allSatisfy({ (0x20...0x7e).contains($0) })
-        else { throw Problem.bad("bad_content_type", "the content type is too long or not ASCII") }
+        else { throw Problem(.badContentType, "the content type is too long or not ASCII") }
         guard isJSON(type) else { return }
         do throws(StrictJSON.Failure) { try StrictJSON.check(body) } catch {
-            throw Problem.bad(
-                "bad_json",
+            throw Problem(
+                .badJSON,
                 "the value is no JSON, though its type is \(type): byte \(error.offset): \(error.reason)"
             )
         }
@@ -223,12 +223,12 @@ extension Routes {
         let prefix = Array((request.parameter("prefix") ?? "").utf8)
         let after = try request.parameter("after").map { text throws in
             do throws(KeyError) { return try RecordKey(text) } catch {
-                throw Problem.bad("bad_after", "\(error)")
+                throw Problem(.badAfter, "\(error)")
             }
         }
         let limit = try request.parameter("limit").map { text throws in
             guard let limit = Int(text), (1...1000).contains(limit) else {
-                throw Problem.bad("bad_limit", "limit is 1 to 1000")
+                throw Problem(.badLimit, "limit is 1 to 1000")
             }
             return limit
         }
@@ -295,15 +295,15 @@ extension Routes {
         let claim = Claim(on: feeds, for: access.owner)
         guard claim.take(1), let positions = node.changes.positions() else {
             throw Problem(
-                code: "too_many_feeds", title: "Too many feeds", status: 503,
-                detail: """
-                    at most \(ChangeHub.waitersMax) feeds are open at once, half of them by one client
-                    """)
+                .tooManyFeeds,
+                """
+                at most \(ChangeHub.waitersMax) feeds are open at once, half of them by one client
+                """)
         }
         let isNDJSON = Accept.names("application/x-ndjson", in: request.headers[.accept])
         let follow = request.parameter("follow") ?? "true"
         guard ["true", "false"].contains(follow) else {
-            throw Problem.bad("bad_follow", "follow=\(follow): it is 'true' or 'false'")
+            throw Problem(.badFollow, "follow=\(follow): it is 'true' or 'false'")
         }
         let follows = follow == "true"
         let type = isNDJSON ? "application/x-ndjson" : "text/event-stream"
@@ -334,12 +334,11 @@ extension Routes {
         if cursor == "now" { return store.lastPosition }
         let parts = cursor.split(separator: "-", omittingEmptySubsequences: false)
         guard parts.count == 2, let epoch = Hex.decode(parts[0]), let number = UInt64(parts[1])
-        else { throw Problem.bad("bad_cursor", "'\(cursor)' is not a cursor") }
+        else { throw Problem(.badCursor, "'\(cursor)' is not a cursor") }
         guard let position = try store.resume(FeedPosition(number), of: epoch) else {
             throw Problem(
-                code: "cursor_gone", title: "Cursor gone", status: 410,
-                detail:
-                    "the cursor is of another node or an earlier database; list the records and start without one"
+                .cursorGone,
+                "the cursor is of another node or an earlier database; list the records and start without one"
             )
         }
         return position

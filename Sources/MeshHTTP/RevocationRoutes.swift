@@ -19,8 +19,7 @@ extension Routes {
             revocation = try Revocation(decoding: bytes, root: store.identity.root)
         } catch {
             throw Problem(
-                code: "revocation_refused", title: "Revocation refused", status: 422,
-                detail: "\(error)")
+                .revocationRefused, "\(error)")
         }
         let isNew = try await withCheckedThrowingContinuation { continuation in
             store.revoke(revocation) { continuation.resume(with: $0) }
@@ -49,7 +48,7 @@ extension Routes {
     func plan(_ subject: String, since: String?) async throws -> RevocationPlanView {
         let after = since.flatMap { UInt64($0) }
         guard since == nil || after != nil else {
-            throw Problem.bad("bad_since", "'\(since ?? "")' is not milliseconds since 1970")
+            throw Problem(.badSince, "'\(since ?? "")' is not milliseconds since 1970")
         }
         let peers = try await peers().peers
         let (line, certificate) = try server(subject, among: peers)
@@ -80,9 +79,8 @@ extension Routes {
         guard matches.count <= 1 else {
             let names = matches.map { "\($0.site)/\($0.node) (\($0.id.prefix(8)))" }
             throw Problem(
-                code: "ambiguous", title: "Ambiguous", status: 409,
-                detail:
-                    "several servers are called '\(subject)': name one of \(names.joined(separator: ", ")), or its identity"
+                .ambiguous,
+                "several servers are called '\(subject)': name one of \(names.joined(separator: ", ")), or its identity"
             )
         }
         guard let line = matches.first,

@@ -22,7 +22,7 @@ extension Routes {
             change = try SecretDocument(decoding: bytes, root: store.identity.root)
         } catch {
             throw Problem(
-                code: "secret_refused", title: "Secret refused", status: 422, detail: "\(error)")
+                .secretRefused, "\(error)")
         }
         let isNew = try node.bring(change)
         let newest = max(store.identity.secrets.newest.epoch, isNew ? change.secret.epoch : 0)
@@ -51,7 +51,7 @@ extension Routes {
 
     private static func refused(_ reason: String) -> Problem {
         Problem(
-            code: "root_refused", title: "Root document refused", status: 422, detail: reason)
+            .rootRefused, reason)
     }
 
     private func rootView(_ root: RootDocument? = nil, isNew: Bool?) -> RootView {

@@ -101,7 +101,7 @@ struct Route: Sendable {
             let text = PercentEncoding.decode(name)
                 .flatMap { String(validating: $0, as: UTF8.self) }
             guard let text else {
-                throw Problem.bad("bad_path", "'\(name)' has a malformed percent escape")
+                throw Problem(.badPath, "'\(name)' has a malformed percent escape")
             }
             return text
         }
@@ -114,14 +114,14 @@ struct Route: Sendable {
             guard parameters.contains(name) else {
                 let known =
                     parameters.isEmpty ? "none" : parameters.sorted().joined(separator: ", ")
-                throw Problem.bad(
-                    "unknown_parameter",
+                throw Problem(
+                    .unknownParameter,
                     "'\(name)' is no parameter of \(method.rawValue) \(template), which takes: \(known)"
                 )
             }
             guard seen.insert(name).inserted else {
-                throw Problem.bad(
-                    "repeated_parameter", "'\(name)' stands twice, the second time as '\(value)'")
+                throw Problem(
+                    .repeatedParameter, "'\(name)' stands twice, the second time as '\(value)'")
             }
         }
     }
@@ -149,7 +149,6 @@ struct MethodRefused: Error {
 
     var problem: Problem {
         Problem(
-            code: "method", title: "Method not allowed", status: 405,
-            detail: "\(path) takes \(allow), not \(method.rawValue)")
+            .methodRefused, "\(path) takes \(allow), not \(method.rawValue)")
     }
 }

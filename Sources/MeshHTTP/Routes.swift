@@ -25,7 +25,7 @@ struct Routes: Sendable {
     /// The rest of a path as the name of something.
     static func subject(_ text: String) throws -> String {
         guard let subject = text.removingPercentEncoding else {
-            throw Problem.bad("bad_subject", "'\(text)' has a malformed percent escape")
+            throw Problem(.badSubject, "'\(text)' has a malformed percent escape")
         }
         return subject
     }
@@ -80,8 +80,7 @@ struct Routes: Sendable {
         default:
             answer(
                 Problem(
-                    code: "internal", title: "Internal error", status: 500,
-                    detail: "the server could not answer; its log may say why"))
+                    .internalError, "the server could not answer; its log may say why"))
         }
     }
 
@@ -108,10 +107,10 @@ struct Routes: Sendable {
                 try json.skipValue()
             }
         } catch {
-            throw Problem.bad("bad_json", "byte \(error.offset): \(error.reason)")
+            throw Problem(.badJSON, "byte \(error.offset): \(error.reason)")
         }
         do { return try MeshJSON.decode(type, from: Data(request.body)) } catch {
-            throw Problem.bad("bad_json", Self.words(for: error))
+            throw Problem(.badJSON, Self.words(for: error))
         }
     }
 
@@ -132,7 +131,7 @@ struct Routes: Sendable {
     /// A key from a path: percent-decoded once, and refused if it would decode again.
     func key(_ path: String) throws -> RecordKey {
         guard let bytes = PercentEncoding.decode(path) else {
-            throw Problem.bad("bad_key", "the key has a malformed percent escape")
+            throw Problem(.badKey, "the key has a malformed percent escape")
         }
         return try key(validating: bytes)
     }
@@ -144,10 +143,10 @@ struct Routes: Sendable {
                 && Hex.isDigit(bytes[$0 + 2])
         }
         guard !isEscaped else {
-            throw Problem.bad("bad_key", "the key is percent-encoded twice")
+            throw Problem(.badKey, "the key is percent-encoded twice")
         }
         do throws(KeyError) { return try RecordKey(validating: bytes) } catch {
-            throw Problem.bad("bad_key", "\(error)")
+            throw Problem(.badKey, "\(error)")
         }
     }
 
@@ -157,7 +156,7 @@ struct Routes: Sendable {
             throw Problem(StoreError.unknownNamespace(namespace))
         }
         let site = site ?? request.parameter("site") ?? node.certificate.ticket.site
-        guard Name.isValid(site) else { throw Problem.bad("bad_site", "'\(site)' is not a site") }
+        guard Name.isValid(site) else { throw Problem(.badSite, "'\(site)' is not a site") }
         let scope = policy.scope(of: namespace, site: site)
         guard node.certificate.allows(.read, scope) else {
             throw Problem.forbidden("this node does not hold \(scope)")

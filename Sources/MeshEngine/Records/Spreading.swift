@@ -20,7 +20,7 @@ extension Engine {
     /// comparison brings.
     mutating func push(_ message: CommitsMessage, from source: LinkID?, _ authorSite: String?) {
         guard message.through > message.after else { return }
-        noteForAbsent(message)
+        totals.add(message.recordCount, to: message.scope)
         let home = own.ticket.site
         let sourceSite = source.flatMap { links[$0]?.site }
         let isWide = membership.isWide
@@ -49,15 +49,6 @@ extension Engine {
             let bytes = encoded ?? message.encoded
             encoded = bytes
             transmit(id, message, encoded: bytes)
-        }
-    }
-
-    /// Counts what an absent node will have to be sent.
-    private mutating func noteForAbsent(_ message: CommitsMessage) {
-        let linked = Set(links.values.map(\.node))
-        for (node, exchange) in exchanges
-        where !linked.contains(node) && exchange.certificate.allows(.read, message.scope) {
-            exchanges[node]?.note(more: message.recordCount)
         }
     }
 

@@ -122,9 +122,8 @@ final class HTTPConnection: ChannelDuplexHandler, RemovableChannelHandler {
         let problem =
             isTooLarge
             ? Problem(
-                code: "head_too_large", title: "Head too large", status: 431,
-                detail: "a head has at most \(Service.headBytesMax) bytes")
-            : Problem.bad("bad_request", "the request is not HTTP/1.1: \(parserError)")
+                .headTooLarge, "a head has at most \(Service.headBytesMax) bytes")
+            : Problem(.badRequest, "the request is not HTTP/1.1: \(parserError)")
         ends = true
         phase = .discarding(left: 0)
         send(Routes.answer(problem), .broken, context)

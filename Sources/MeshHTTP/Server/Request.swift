@@ -30,9 +30,8 @@ struct Request: Sendable {
     ) throws {
         guard head.uri.utf8.count <= Self.targetBytesMax else {
             throw Problem(
-                code: "target_too_long", title: "Target too long", status: 414,
-                detail:
-                    "the target has \(head.uri.utf8.count) bytes; at most \(Self.targetBytesMax)")
+                .targetTooLong,
+                "the target has \(head.uri.utf8.count) bytes; at most \(Self.targetBytesMax)")
         }
         method = head.method
         headers = Fields(head.headers)
@@ -42,7 +41,7 @@ struct Request: Sendable {
         version = head.version
         let hosts = headers.count(of: .host)
         guard hosts == 1 || (hosts == 0 && head.version != .http1_1) else {
-            throw Problem.bad("bad_host", "a request has one field 'Host', not \(hosts)")
+            throw Problem(.badHost, "a request has one field 'Host', not \(hosts)")
         }
         var target = head.uri[...]
         var authority = headers[.host] ?? ""
@@ -74,8 +73,8 @@ struct Request: Sendable {
                 PercentEncoding.decode(text).flatMap { String(validating: $0, as: UTF8.self) }
             }
             guard let name = texts[0], let value = texts[1] else {
-                throw Problem.bad(
-                    "bad_query", "'\(part)' is not a parameter in percent-encoded UTF-8")
+                throw Problem(
+                    .badQuery, "'\(part)' is not a parameter in percent-encoded UTF-8")
             }
             return (name, value)
         }

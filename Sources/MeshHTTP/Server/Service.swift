@@ -189,7 +189,7 @@ extension Service.Admission {
         }
         guard let text = request.headers[.contentLength] else { return 0 }
         guard let length = Int(text) else {
-            throw Problem.bad("bad_length", "'\(text)' is not a length")
+            throw Problem(.badLength, "'\(text)' is not a length")
         }
         if length > 0 { try Self.refuseEncoding(request) }
         guard length <= bodyBytesMax else {
@@ -201,8 +201,7 @@ extension Service.Admission {
     private static func refuseEncoding(_ request: Request) throws {
         guard request.headers[.contentEncoding] == nil else {
             throw Problem(
-                code: "encoding_refused", title: "Encoding refused", status: 415,
-                detail: "compressed bodies are not accepted")
+                .encodingRefused, "compressed bodies are not accepted")
         }
     }
 }

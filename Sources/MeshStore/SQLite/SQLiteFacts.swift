@@ -209,6 +209,8 @@ struct SQLiteFacts {
             "SELECT request, receipt FROM idempotency WHERE name = ?", .text(name)
         ) { (Digest($0.bytes(0)), $0.bytes(1)) }
         guard let (request, bytes) = row, let request else { return nil }
-        return (try? StoredReceipts.decode(bytes)).map { StoredAnswer(request: request, receipts: $0) }
+        return (try? StoredReceipts.decode(bytes)).map {
+            StoredAnswer(request: request, receipts: $0)
+        }
     }
 }
