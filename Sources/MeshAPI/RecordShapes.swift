@@ -130,7 +130,7 @@ public struct BatchWrite: Codable, Sendable {
     public var op: String
     /// The key.
     public var key: String
-    /// The media type; `application/json` where none is given.
+    /// The media type; where none is given, that of how the value is: JSON, text or bytes.
     public var contentType: String?
     /// The body as text.
     public var text: String?

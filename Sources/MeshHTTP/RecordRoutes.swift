@@ -69,8 +69,9 @@ extension Routes {
             .eTag: "\"\(tag)\"", .siblings: "\(state.versions.count - 1)",
             .author: "\(value.dot.author.node)", .cacheControl: "no-cache",
         ]
-        if request.headers[.ifNoneMatch].flatMap(TagList.init)?.contains(tag) == true {
-            return Response(status: .notModified, headers: headers)
+        if let field = request.headers[.ifNoneMatch] {
+            guard let known = TagList(field) else { throw Self.noTags }
+            if known.contains(tag) { return Response(status: .notModified, headers: headers) }
         }
         headers[.contentType] =
             value.record.contentType.isEmpty
@@ -124,9 +125,11 @@ extension Routes {
         case .any: return .holdsNone
         case .tags(let tags): return .differs(tags.map { String($0.text) })
         case nil:
-            throw Problem(.badIfNoneMatch, "If-None-Match takes entity tags, or *")
+            throw Self.noTags
         }
     }
+
+    private static let noTags = Problem(.badIfNoneMatch, "If-None-Match takes entity tags, or *")
 
     private func idempotency(
         _ request: Request, _ access: Access, _ what: @autoclosure () -> String, _ body: [UInt8]

@@ -16,7 +16,7 @@ enum RouteTable {
         let names: [String]
     }
 
-    private static let all = records + ofServers + trust + content
+    static let all = records + ofServers + trust + content
 
     /// By the word that tells them apart best: the one after `v1`.
     private static let byWord = Dictionary(grouping: all) { word(of: Route.split($0.template)) }
@@ -74,6 +74,7 @@ enum RouteTable {
         .later(
             .PUT, "/v1/namespaces/{namespace}", for: .writes(NamespacePolicy.meshNamespace)
         ) { try await $0.createNamespace($1) },
+        Route(.GET, "/v1/openapi.json") { _, _ in .now(try OpenAPI.document()) },
         Route(.GET, "/v1/export/{namespace}", for: .operators) { routes, call in
             .read { try routes.export(namespace: call.name) }
         },
