@@ -26,11 +26,12 @@ extension MeshNode {
         var memory = Memory(written: store.writtenCount)
         while !Task.isCancelled {
             try? await Task.sleep(for: Self.pause, tolerance: .seconds(2))
+            if Task.isCancelled { return }
             if due <= .now {
-                let next = scrub(from: place)
+                let (next, isWhole) = scrub(from: place)
                 if next != place { store.keepScrubPlace(next) }
                 place = next
-                if place == .beginning { due = .now + Self.scrubPause }
+                if isWhole { due = .now + Self.scrubPause }
             }
             if memory.isDue(written: store.writtenCount) { store.giveBackMemory() }
         }
@@ -38,8 +39,8 @@ extension MeshNode {
 
     /// Reads what comes next, and has what rotted fetched again.
     ///
-    /// - Returns: where to go on.
-    private func scrub(from start: ScrubPlace) -> ScrubPlace {
+    /// - Returns: where to go on, and whether all was read.
+    private func scrub(from start: ScrubPlace) -> (place: ScrubPlace, isWhole: Bool) {
         var (place, bytes) = (start, 0)
         let began = ContinuousClock.now
         while bytes < 10 * Self.scrubRate, ContinuousClock.now - began < Self.scrubTime,
@@ -48,27 +49,28 @@ extension MeshNode {
         {
             place = step.next
             bytes += step.byteCount
-            if place == .beginning { break }
+            if place == .beginning { return (place, true) }
         }
-        return place
+        return (place, false)
     }
 
-    /// When memory is given back: in the first pause in which nothing was written, after one in
-    /// which something was.
+    /// When memory is given back: in the first quiet pause after a busy time.
     private struct Memory {
+        /// Transactions that make a time busy.
+        private static let busy = 16
+
         private var written: Int
-        private var isOwed = true
+        private var since = busy
 
         init(written: Int) { self.written = written }
 
         mutating func isDue(written now: Int) -> Bool {
-            defer { written = now }
-            if now != written {
-                isOwed = true
-                return false
-            }
-            defer { isOwed = false }
-            return isOwed
+            let new = now - written
+            written = now
+            since += new
+            guard since >= Self.busy, new < Self.busy else { return false }
+            since = 0
+            return true
         }
     }
 }

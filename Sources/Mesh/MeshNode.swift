@@ -192,7 +192,7 @@ public final class MeshNode: Sendable {
     ) {
         if failure.withLock({ $0 }) != nil || isDone { return end.finish() }
         let wall = UInt64(max(0, Date().timeIntervalSince1970 * 1000))
-        guard post(.tick(wall: wall)) else { return }
+        guard post(.tick(wall: wall)) else { return end.finish() }
         let quiet = content.isBusy ? 0 : (quiet + 1) % 5
         if quiet == 0 { feed.yield(.roll) }
         // Servers that start together find each other in less than the usual pause.

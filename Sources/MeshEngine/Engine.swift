@@ -257,6 +257,7 @@ extension Engine {
         for other in twins where !resolve(id, origin, other) { return }
         links[id] = LinkState(peer, origin, limits: limits, now: now)
         exchanges[peer.certificate.node, default: Exchange(peer)].version = peer.version
+        exchanges[peer.certificate.node]?.began(at: totals)
         share(with: id)
         join(id, peer.certificate, origin, now)
         // Its own, and that of a node that has its ticket too.

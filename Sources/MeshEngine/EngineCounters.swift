@@ -43,6 +43,7 @@ package enum EngineEvent: String, Sendable {
     case pushOverLimit = "push_over_limit"
     case revocationOverLimit = "revocation_over_limit"
     /// Changes of the mesh's secret beyond those that one link may show.
+    case scopesOverLimit = "scopes_over_limit"
     case secretOverLimit = "secret_over_limit"
     case rumoursMalformed = "rumours_malformed"
     case streamNotGranted = "stream_not_granted"

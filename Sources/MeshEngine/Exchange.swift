@@ -14,8 +14,10 @@ package struct Exchange: Sendable, Equatable {
     package private(set) var lacked: UInt64?
     /// Records for it that became known here since it was last linked; as of when it was asked for.
     package private(set) var since: UInt64 = 0
-    /// What was known here when its last link ended; nil for one that was compared with since.
-    private var mark: [Scope: UInt64]?
+    /// What was known here when its last link ended; nil while it is linked.
+    private var mark: ScopeTotals.Mark?
+    /// Records of earlier absences, of which no comparison has told yet.
+    private var before: UInt64 = 0
     /// Its program's version.
     package internal(set) var version: String
 
@@ -28,24 +30,30 @@ package struct Exchange: Sendable, Equatable {
     mutating func agreed(now: Instant) {
         inStep = now
         lacked = 0
-        mark = nil
+        before = 0
     }
 
     /// A comparison showed what the other lacks.
     mutating func compared(lacks count: UInt64) {
         lacked = count
+        before = 0
+    }
+
+    /// It is linked again: it is sent what becomes known from here on.
+    mutating func began(at totals: ScopeTotals) {
+        before = counted(by: totals).since
         mark = nil
     }
 
     /// Its last link has ended: what becomes known from here on it lacks.
-    mutating func ended(at totals: ScopeTotals) {
-        if mark == nil { mark = totals.readable(by: certificate) }
-    }
+    mutating func ended(at totals: ScopeTotals) { mark = totals.mark(for: certificate) }
 
     /// The same with `since` as of now.
     func counted(by totals: ScopeTotals) -> Exchange {
         var exchange = self
-        exchange.since = mark.map { totals.count(since: $0, for: certificate) } ?? 0
+        let count = mark.map { totals.count(since: $0, for: certificate) } ?? 0
+        let (sum, overflow) = before.addingReportingOverflow(count)
+        exchange.since = overflow ? .max : sum
         return exchange
     }
 
@@ -63,26 +71,48 @@ package struct Exchange: Sendable, Equatable {
 /// They are counted once, and not for each node that is away: what a commit costs must not grow
 /// with the number of servers that are known.
 struct ScopeTotals: Equatable {
-    private var totals: [Scope: UInt64] = [:]
+    /// Most scopes that are counted.
+    static let scopesMax = 16_384
 
-    mutating func add(_ count: UInt64, to scope: Scope) {
-        let (sum, overflow) = totals[scope, default: 0].addingReportingOverflow(count)
-        totals[scope] = overflow ? .max : sum
+    /// What was counted at one moment, of what one server may hold.
+    struct Mark: Equatable {
+        fileprivate let totals: [Scope: UInt64]
+        /// How many scopes were known: those that came later are in no mark.
+        fileprivate let scopes: Int
     }
 
-    /// Those of the scopes that a server may hold.
-    func readable(by certificate: Certificate) -> [Scope: UInt64] {
-        totals.filter { certificate.allows(.read, $0.key) }
+    private var totals: [Scope: UInt64] = [:]
+    /// The scopes in the order in which they came.
+    private var scopes: [Scope] = []
+
+    /// - Returns: false where there are too many scopes.
+    mutating func add(_ count: UInt64, to scope: Scope) -> Bool {
+        if totals[scope] == nil {
+            guard scopes.count < Self.scopesMax else { return false }
+            scopes.append(scope)
+        }
+        let (sum, overflow) = totals[scope, default: 0].addingReportingOverflow(count)
+        totals[scope] = overflow ? .max : sum
+        return true
+    }
+
+    func mark(for certificate: Certificate) -> Mark {
+        Mark(
+            totals: totals.filter { certificate.allows(.read, $0.key) }, scopes: scopes.count)
     }
 
     /// Records that a server may hold, beyond those of a mark.
-    func count(since mark: [Scope: UInt64], for certificate: Certificate) -> UInt64 {
-        totals.reduce(0) { sum, entry in
-            let (scope, total) = entry
-            guard total > mark[scope] ?? 0, certificate.allows(.read, scope) else { return sum }
-            let (next, overflow) = sum.addingReportingOverflow(total - (mark[scope] ?? 0))
-            return overflow ? .max : next
+    func count(since mark: Mark, for certificate: Certificate) -> UInt64 {
+        var count: UInt64 = 0
+        func add(_ more: UInt64) {
+            let (sum, overflow) = count.addingReportingOverflow(more)
+            count = overflow ? .max : sum
         }
+        for (scope, known) in mark.totals { add((totals[scope] ?? known) - known) }
+        for scope in scopes.dropFirst(mark.scopes) where certificate.allows(.read, scope) {
+            add(totals[scope] ?? 0)
+        }
+        return count
     }
 }
 

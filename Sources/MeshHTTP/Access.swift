@@ -13,22 +13,22 @@ enum Access: Sendable {
     /// A program on this host, without a token: all records, nothing of the node's own.
     case local
     /// An app with a token of that name.
-    case token(String, [AppGrant])
+    case token(AppToken)
 
     /// Whose requests these are: names that one gives mean nothing to another.
     var owner: String {
         switch self {
         case .admin: "admin"
         case .local: "local"
-        case .token(let name, _): "token/\(name)"
+        case .token(let token): "token/\(token.name)"
         }
     }
 
     var isAdmin: Bool { if case .admin = self { true } else { false } }
 
     func mayRead(_ namespace: String) -> Bool {
-        guard case .token(_, let grants) = self else { return true }
-        return grants.contains { $0.covers(namespace) }
+        guard case .token(let token) = self else { return true }
+        return token.grants.contains { $0.covers(namespace) }
     }
 
     /// Refuses what a route is not for. Who is in the mesh, where they are and what ails them is
@@ -50,8 +50,8 @@ enum Access: Sendable {
     }
 
     func mayWrite(_ namespace: String) -> Bool {
-        guard case .token(_, let grants) = self else { return true }
-        return grants.contains { $0.covers(namespace) && $0.mayWrite }
+        guard case .token(let token) = self else { return true }
+        return token.grants.contains { $0.covers(namespace) && $0.mayWrite }
     }
 }
 

@@ -37,8 +37,8 @@ struct ChangeFeed {
 
     /// A token that was taken back ends what it began.
     func checkAccess() throws {
-        guard case .token(let name, let grants) = access else { return }
-        guard try routes.store.tokens.stands(name, grants) else { throw Problem.unauthorised }
+        guard case .token(let token) = access else { return }
+        guard try routes.store.tokens.stands(token) else { throw Problem.unauthorised }
     }
 
     private func isShown(_ name: String) -> Bool {

@@ -40,8 +40,11 @@ enum ContentReply {
             .eTag: "\"\(found.etag)\"", .release: "\(release.number)", .acceptRanges: "bytes",
             .cacheControl: "no-cache",
         ]
-        if request.headers[.ifNoneMatch].flatMap(TagList.init)?.contains(found.etag) == true {
-            return Response(status: .notModified, headers: fields)
+        if let field = request.headers[.ifNoneMatch] {
+            guard let known = TagList(field) else { throw Routes.noTags }
+            if known.contains(found.etag) {
+                return Response(status: .notModified, headers: fields)
+            }
         }
         return try open(found, request, fields)
     }

@@ -21,7 +21,7 @@ struct Gatekeeper: Sendable {
             guard header.lowercased().hasPrefix("bearer "),
                 let token = try store.tokens.find(String(header.dropFirst(7)))
             else { throw Problem.unauthorised }
-            return .token(token.name, token.grants)
+            return .token(token)
         }
         guard !configuration.loopbackNeedsToken,
             Self.isLoopback(request.remoteAddress?.ipAddress ?? ""),

@@ -15,7 +15,14 @@ internal import NIOHTTP1
 enum OpenAPI {
     typealias Object = [String: Any]
 
-    static func document() throws -> Response {
+    /// As it is sent.
+    static let document: ByteBuffer = {
+        do { return ByteBuffer(bytes: try made()) } catch {
+            preconditionFailure("the description of the API cannot be written: \(error)")
+        }
+    }()
+
+    private static func made() throws -> Data {
         var paths: [String: Object] = [:]
         for route in RouteTable.all {
             let path = route.template.replacing("*}", with: "}")
@@ -36,9 +43,8 @@ enum OpenAPI {
             "openapi": "3.1.0", "info": info, "paths": paths, "components": components,
             "security": security,
         ]
-        let bytes = try JSONSerialization.data(
+        return try JSONSerialization.data(
             withJSONObject: document, options: [.sortedKeys, .withoutEscapingSlashes])
-        return Routes.json(bytes: ByteBuffer(bytes: bytes))
     }
 
     private static func operation(_ route: Route) -> Object {

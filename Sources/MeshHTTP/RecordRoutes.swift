@@ -129,7 +129,7 @@ extension Routes {
         }
     }
 
-    private static let noTags = Problem(.badIfNoneMatch, "If-None-Match takes entity tags, or *")
+    static let noTags = Problem(.badIfNoneMatch, "If-None-Match takes entity tags, or *")
 
     private func idempotency(
         _ request: Request, _ access: Access, _ what: @autoclosure () -> String, _ body: [UInt8]

@@ -74,7 +74,7 @@ enum RouteTable {
         .later(
             .PUT, "/v1/namespaces/{namespace}", for: .writes(NamespacePolicy.meshNamespace)
         ) { try await $0.createNamespace($1) },
-        Route(.GET, "/v1/openapi.json") { _, _ in .now(try OpenAPI.document()) },
+        Route(.GET, "/v1/openapi.json") { _, _ in .now(Routes.json(bytes: OpenAPI.document)) },
         Route(.GET, "/v1/export/{namespace}", for: .operators) { routes, call in
             .read { try routes.export(namespace: call.name) }
         },

@@ -198,12 +198,16 @@ extension Store {
                 states[name] = .some(state)
                 return state
             }
-            let changes = try snapshot.feed(after: position, limit: limit).map { entry in
+            var (changes, bytes): ([StoredChange], Int) = ([], 0)
+            for entry in try snapshot.feed(after: position, limit: limit) {
+                // Keys may hold many versions.
+                if bytes > StoreLimits.pageBytes { break }
                 reached = entry.position
+                let change: StoredChange
                 switch entry {
                 case .came(let scope, let held, let position):
                     let key = held.record.key
-                    return StoredChange(
+                    change = StoredChange(
                         scope: scope, key: key,
                         version: StoredVersion(
                             dot: held.dot, record: held.record, position: position,
@@ -211,10 +215,12 @@ extension Store {
                         position: position,
                         state: try state(of: KeyName(scope: scope, key: key)))
                 case .went(let name, let position):
-                    return StoredChange(
+                    change = StoredChange(
                         scope: name.scope, key: name.key, version: nil, position: position,
                         state: try state(of: name))
                 }
+                bytes += change.state?.versions.reduce(0) { $0 + $1.record.body.count } ?? 0
+                changes.append(change)
             }
             return (changes, reached)
         }

@@ -22,6 +22,8 @@ package enum StoreLimits {
     static let commitsPerRead = 256
     /// Records after which a step of the scrub ends, whatever commits it has read.
     static let recordsPerScrub = 256
+    /// Bytes of values after which a page of changes with the states of its keys ends.
+    static let pageBytes = 1 << 20
     /// Changed leaves above which the digests are brought up to date in the background.
     static let dirtyLeaves = 512
     /// Pages that are known to have rotted; more are met anew each time that they are read.

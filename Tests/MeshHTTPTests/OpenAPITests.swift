@@ -9,8 +9,7 @@ import Testing
 
 @Suite struct `The description of the API` {
     private func document() throws -> [String: Any] {
-        guard case .bytes(let buffer) = try OpenAPI.document().body else { return [:] }
-        let data = Data(buffer.readableBytesView)
+        let data = Data(OpenAPI.document.readableBytesView)
         return try JSONSerialization.jsonObject(with: data) as? [String: Any] ?? [:]
     }
 

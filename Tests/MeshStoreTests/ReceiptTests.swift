@@ -34,6 +34,17 @@ import Testing
         }
     }
 
+    @Test func `are read as they were kept before there were runs`() throws {
+        let author = try author(1)
+        let node = [UInt8](repeating: 1, count: 32)
+        let place: [UInt8] = node + [7, 0, 0, 0, 0, 0, 0, 0] + [5, 0, 0, 0, 0, 0, 0, 0]
+        #expect(
+            try StoredReceipts.decode([3, 1] + place + place) == [receipt(author, 5)])
+        #expect(
+            try StoredReceipts.decode([2, 1] + place + place)
+                == [receipt(author, 5, isNew: false)])
+    }
+
     @Test func `of a large request take little room`() throws {
         let author = try author(1)
         let all = (1...1000).map { receipt(author, UInt64($0)) }

@@ -127,7 +127,20 @@ import Testing
             "Authorization: Bearer \(secret)",
         ]
         try Launch.lock.withLock { try feed.run() }
+        let heard = eventually {
+            let told = try? String(contentsOfFile: "\(node.scratch.path)/feed", encoding: .utf8)
+            return told?.contains("still here") == true
+        }
+        #expect(heard)
         _ = try Programs.ctl(node, "token", "revoke", "board")
+        // Another token of that name is another token.
+        let folder = "\(node.scratch.path)/new"
+        try FileManager.default.createDirectory(
+            atPath: folder, withIntermediateDirectories: true)
+        #expect(
+            try Programs.ctl(
+                node, "token", "create", "--allow", "menu:r", "--out", "\(folder)/board"
+            ).code == 0)
         let put = ["-X", "PUT", "-H", "Content-Type: text/plain", "-d", "secret"]
         let ends = Date().addingTimeInterval(30)
         while feed.isRunning, Date() < ends {

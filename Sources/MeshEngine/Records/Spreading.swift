@@ -20,7 +20,7 @@ extension Engine {
     /// comparison brings.
     mutating func push(_ message: CommitsMessage, from source: LinkID?, _ authorSite: String?) {
         guard message.through > message.after else { return }
-        totals.add(message.recordCount, to: message.scope)
+        if !totals.add(message.recordCount, to: message.scope) { counters.add(.scopesOverLimit) }
         let home = own.ticket.site
         let sourceSite = source.flatMap { links[$0]?.site }
         let isWide = membership.isWide

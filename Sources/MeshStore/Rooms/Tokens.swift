@@ -31,14 +31,14 @@ package struct AppGrant: Hashable, Sendable {
     package var text: String { "\(namespace):\(mayWrite ? "w" : "r")" }
 }
 
-/// A token as it is looked for: its hash, and what it allows.
-private struct KnownToken: Sendable {
-    let name: String
-    let hash: [UInt8]
-    let grants: [AppGrant]
+/// A token as it is known: its name, its secret's hash, and what it allows.
+package struct AppToken: Sendable, Equatable {
+    package let name: String
+    fileprivate let hash: [UInt8]
+    package let grants: [AppGrant]
 
     /// Reads a note: the hash, then the grants as text.
-    init?(_ note: (name: [UInt8], value: [UInt8])) {
+    fileprivate init?(_ note: (name: [UInt8], value: [UInt8])) {
         guard note.value.count >= 32 else { return nil }
         name = String(decoding: note.name, as: UTF8.self)
         hash = Array(note.value.prefix(32))
@@ -51,7 +51,7 @@ private struct KnownToken: Sendable {
 package final class AppTokens: Sendable {
     private let notes: Notes
     /// What was read; nil before, and after a change.
-    private let cache = Mutex<[KnownToken]?>(nil)
+    private let cache = Mutex<[AppToken]?>(nil)
 
     /// The tokens that lie in a room.
     package init(_ notes: Notes) { self.notes = notes }
@@ -87,28 +87,24 @@ package final class AppTokens: Sendable {
         return wasThere
     }
 
-    /// The name of a token and what it allows; nil for one that is not known. All hashes are
-    /// compared, each in constant time; asked for with every request, so they are read once and
-    /// kept in memory.
-    package func find(_ secret: String) throws -> (name: String, grants: [AppGrant])? {
+    /// The token of a secret; nil for one that is not known. All hashes are compared, each in
+    /// constant time; asked for with every request, so they are read once and kept in memory.
+    package func find(_ secret: String) throws -> AppToken? {
         let hash = Blake2b.hash(Array(secret.utf8)).array
-        var found: (name: String, grants: [AppGrant])?
-        for token in try known() where Sodium.equal(token.hash, hash) {
-            found = (token.name, token.grants)
-        }
+        var found: AppToken?
+        for token in try known() where Sodium.equal(token.hash, hash) { found = token }
         return found
     }
 
-    /// Whether a token of this name still allows this.
-    package func stands(_ name: String, _ grants: [AppGrant]) throws -> Bool {
-        try known().contains { $0.name == name && $0.grants == grants }
-    }
+    /// Whether a token that was found still stands; not if it was taken back, even where another
+    /// has its name now.
+    package func stands(_ token: AppToken) throws -> Bool { try known().contains(token) }
 
-    private func known() throws -> [KnownToken] {
+    private func known() throws -> [AppToken] {
         // Read under the lock, so that what was read before a change is not kept after it.
         try cache.withLock { cache in
             if let cache { return cache }
-            let tokens = try notes.all(.token).compactMap { KnownToken($0) }
+            let tokens = try notes.all(.token).compactMap { AppToken($0) }
             cache = tokens
             return tokens
         }

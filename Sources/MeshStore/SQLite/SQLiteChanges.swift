@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import GRDB
+internal import GRDBSQLite
 internal import MeshCore
 internal import MeshCrypto
 internal import MeshReplication
@@ -160,7 +161,10 @@ final class SQLiteChanges {
             // A row that has rotted claims the place, or the number.
             try remove(record.log, "sequence = ?", .sequence(record.sequence), db)
             try discard(arrival, db)
-            _ = try write()
+            guard try write() else {
+                throw StoreError.database(
+                    code: SQLITE_CORRUPT, message: "a record has no place that is free")
+            }
         }
         if place.gone == nil {
             tally.add(log.scope)

@@ -22,6 +22,7 @@ enum SQLiteMending {
     static func start(_ db: Database, _ seal: RowSeal) throws {
         for table in smallTables where try !isInOrder(table, db) { try rebuild(table, seal, db) }
         try mendNames(db)
+        if try !Tally.isKept(db) { try Tally.recount(db) }
         guard try Meta.get(db, "suspect") != nil else { return }
         for table in largeTables { try rebuild(table, seal, db) }
         try forgetDigests(db)

@@ -198,11 +198,8 @@ package final class SQLiteRecords: RecordStore {
         }
     }
 
-    /// Forgets pages that were read and are not in use, and ends readers that wait.
-    func forgetPages() {
-        pool.releaseMemory()
-        pool.invalidateReadOnlyConnections()
-    }
+    /// Forgets pages that were read and are not in use; nobody waits for it.
+    func forgetPages() { pool.releaseMemoryEventually() }
 
     /// How many pages were met that are not what was written there.
     var rottenPageCount: Int { watch.metCount }

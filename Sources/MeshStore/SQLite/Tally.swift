@@ -37,6 +37,11 @@ enum Tally {
         Int(clamping: try stored(scope, db) ?? counted(scope, db))
     }
 
+    /// Whether any scope was counted.
+    static func isKept(_ db: Database) throws -> Bool {
+        try db.first("SELECT 1 FROM meta WHERE name LIKE 'live %' LIMIT 1") { _ in true } ?? false
+    }
+
     /// Counts every scope anew: after records were written anew, or were found where nobody had
     /// seen them.
     static func recount(_ db: Database) throws {
