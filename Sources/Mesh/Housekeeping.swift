@@ -33,7 +33,11 @@ extension MeshNode {
                 place = next
                 if isWhole { due = .now + Self.scrubPause }
             }
-            if memory.isDue(written: store.writtenCount) { store.giveBackMemory() }
+            switch memory.next(written: store.writtenCount) {
+            case .nothing: break
+            case .forget: store.forgetPages()
+            case .giveBack: store.giveBackMemory()
+            }
         }
     }
 
@@ -54,23 +58,32 @@ extension MeshNode {
         return (place, false)
     }
 
-    /// When memory is given back: in the first quiet pause after a busy time.
+    /// When memory is given back: pages are forgotten in the first quiet pause after a busy time,
+    /// and what that frees goes to the system in the next.
     private struct Memory {
+        enum Step { case nothing, forget, giveBack }
+
         /// Transactions that make a time busy.
         private static let busy = 16
 
         private var written: Int
         private var since = busy
+        private var isForgotten = false
 
         init(written: Int) { self.written = written }
 
-        mutating func isDue(written now: Int) -> Bool {
+        mutating func next(written now: Int) -> Step {
             let new = now - written
             written = now
             since += new
-            guard since >= Self.busy, new < Self.busy else { return false }
+            if isForgotten {
+                isForgotten = false
+                return .giveBack
+            }
+            guard since >= Self.busy, new < Self.busy else { return .nothing }
             since = 0
-            return true
+            isForgotten = true
+            return .forget
         }
     }
 }

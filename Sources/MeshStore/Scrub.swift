@@ -23,12 +23,11 @@ extension Store {
     /// How many transactions there were since the start.
     package var writtenCount: Int { statistics.transactions.load(ordering: .relaxed) }
 
-    /// Gives memory back to the system that a busy time took: pages of the database that are
-    /// remembered, and what the allocator keeps for the next such time.
-    package func giveBackMemory() {
-        (records as? SQLiteRecords)?.forgetPages()
-        Allocator.giveBack()
-    }
+    /// Forgets pages of the database that are remembered from a busy time; nobody waits for it.
+    package func forgetPages() { (records as? SQLiteRecords)?.forgetPages() }
+
+    /// Gives memory back to the system that nobody uses any more.
+    package func giveBackMemory() { Allocator.giveBack() }
 
     /// Where the last process stopped to scrub.
     package var scrubPlace: ScrubPlace {
