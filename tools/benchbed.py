@@ -77,6 +77,15 @@ class Bed:
         """A new mesh with its keys in the bed."""
         self.meshctl("mesh", "create", self.folder / "keys", "--name", "bench")
 
+    def rows(self, count):
+        """A table for 'meshctl import': records of 300 bytes, whose keys are their numbers."""
+        path = self.folder / "rows.csv"
+        with open(path, "w") as file:
+            file.write("key,text\n")
+            for number in range(count):
+                file.write(f"{number:08d},{number:0270d}\n")
+        return path
+
     def join(self, name, site, *flags):
         ticket = self.folder / f"{name}.ticket"
         self.meshctl("ticket", "create", "--keys", self.folder / "keys", "--site", site, "--node", name, "--out", ticket, *flags)

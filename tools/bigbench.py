@@ -46,19 +46,15 @@ def questions(bed, name, port, records):
             sys.exit(run.stderr)
 
     return {
-        "get_ms": milliseconds(lambda n: fetch(port, f"/v1/records/rec/{n * step:08d}")),
-        "list_100_ms": milliseconds(lambda n: fetch(port, f"/v1/records/rec?limit=100&after={n * step:08d}")),
+        "get_ms": milliseconds(lambda n: fetch(port, f"/v1/records/rec/{n * step % records:08d}")),
+        "list_100_ms": milliseconds(lambda n: fetch(port, f"/v1/records/rec?limit=100&after={n * step % records:08d}")),
         "digest_ms": milliseconds(lambda _: fetch(port, "/v1/digest")),
         "meshctl_status_ms": milliseconds(status)}
 
 
 def fill(bed, name, server, records):
     """Rows a second, and the most that meshctl had resident."""
-    rows = bed.folder / "rows.csv"
-    with open(rows, "w") as file:
-        file.write("key,text\n")
-        for number in range(records):
-            file.write(f"{number:08d},{number:0270d}\n")
+    rows = bed.rows(records)
     began = time.monotonic()
     client = bed.start(BIN / "meshctl", "import", "rec", rows, "--key", "key", "--batch", "1000", "--data", bed.folder / name,
                        log="import.log")

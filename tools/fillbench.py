@@ -36,11 +36,7 @@ def main():
         full = bed.meshd("full", 17473, 17474)
         bed.meshctl("namespace", "create", "rec", "--audience", "all", "--writers", "any", "--merge", "register",
                     "--keys", bed.folder / "keys", "--data", bed.folder / "full")
-        rows = bed.folder / "rows.csv"
-        with open(rows, "w") as file:
-            file.write("key,text\n")
-            for number in range(RECORDS):
-                file.write(f"{number:08d},{number:0270d}\n")
+        rows = bed.rows(RECORDS)
         began = time.monotonic()
         bed.meshctl("import", "rec", rows, "--key", "key", "--batch", "1000", "--data", bed.folder / "full")
         imported = time.monotonic() - began

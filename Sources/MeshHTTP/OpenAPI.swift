@@ -92,7 +92,7 @@ enum OpenAPI {
         [
             "namespace": (
                 "The namespace.",
-                ["type": "string", "pattern": "^[a-z0-9][a-z0-9_-]*$", "maxLength": 63]
+                ["type": "string", "pattern": "^[a-z0-9_][a-z0-9_-]*$", "maxLength": 63]
             ),
             "key": (
                 "The key: UTF-8 without NUL; a slash in it may stand as it is.", keySchema
@@ -102,7 +102,7 @@ enum OpenAPI {
                 [
                     "type": "string",
                     "pattern":
-                        "^[a-z0-9_][a-z0-9_-]{0,62}@(all|site/[A-Za-z0-9][A-Za-z0-9_.-]{0,62})$",
+                        "^[a-z0-9_][a-z0-9_-]{0,62}@(all|(site|group)/[A-Za-z0-9][A-Za-z0-9_.-]{0,62})$",
                 ]
             ),
         ]

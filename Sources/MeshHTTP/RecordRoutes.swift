@@ -173,11 +173,13 @@ extension Routes {
     }
 
     /// Checks a value and its type: what says that it is JSON has to be, or whoever reads it fails.
-    static func check(_ body: [UInt8], of type: String) throws {
+    ///
+    /// - Parameter body: nil for one that was read as JSON already.
+    static func check(_ body: [UInt8]?, of type: String) throws {
         guard type.utf8.count <= Record.contentTypeBytesMax,
             type.utf8.allSatisfy({ (0x20...0x7e).contains($0) })
         else { throw Problem(.badContentType, "the content type is too long or not ASCII") }
-        guard isJSON(type) else { return }
+        guard let body, isJSON(type) else { return }
         do throws(StrictJSON.Failure) { try StrictJSON.check(body) } catch {
             throw Problem(
                 .badJSON,

@@ -257,3 +257,14 @@ final class Node {
         return (Int(lines.last ?? "") ?? 0, lines.dropLast().joined(separator: "\n"))
     }
 }
+
+extension Node {
+    /// A node with the namespace `menu`, which it may write.
+    static func withMenu() throws -> Node {
+        let node = try Node()
+        _ = try Programs.ctl(
+            node, "namespace", "create", "--keys", "\(node.scratch.path)/keys", "menu",
+            "--audience", "all", "--writers", "central", "--merge", "register")
+        return node
+    }
+}

@@ -6,13 +6,7 @@ import Testing
 
 /// What the API says to whoever asks for what it does not have.
 @Suite(.serialized) struct `Of a request that it cannot carry out a server` {
-    private func node() throws -> Node {
-        let node = try Node()
-        _ = try Programs.ctl(
-            node, "namespace", "create", "--keys", "\(node.scratch.path)/keys", "menu",
-            "--audience", "all", "--writers", "central", "--merge", "register")
-        return node
-    }
+    private func node() throws -> Node { try Node.withMenu() }
 
     private func head(_ node: Node, _ method: String, _ path: String) throws -> [String] {
         try Programs.run(

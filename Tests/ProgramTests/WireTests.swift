@@ -5,13 +5,7 @@ import Testing
 
 /// HTTP as bytes on a socket, and tables as people have them.
 @Suite(.serialized) struct `On the wire a server` {
-    private func node() throws -> Node {
-        let node = try Node()
-        _ = try Programs.ctl(
-            node, "namespace", "create", "--keys", "\(node.scratch.path)/keys", "menu",
-            "--audience", "all", "--writers", "central", "--merge", "register")
-        return node
-    }
+    private func node() throws -> Node { try Node.withMenu() }
 
     /// Sends bytes on one connection, and reads so many, or all until the server closes it.
     private func exchange(_ node: Node, _ bytes: String, reading count: Int? = nil) throws -> String
