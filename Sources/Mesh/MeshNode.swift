@@ -55,6 +55,8 @@ public final class MeshNode: Sendable {
     /// Messages that wait for the engine. Everything else that waits answers the engine itself, and
     /// is never dropped.
     let backlog = Mutex(Backlog())
+    /// Writes that wait for other servers.
+    let acknowledging = Mutex(WaitingWrites())
 
     /// Opens the data directory of a joined node; nothing is on the network yet.
     ///
@@ -169,6 +171,7 @@ public final class MeshNode: Sendable {
         _ listeners: [any Channel], _ beacons: BeaconPort, _ datagrams: DatagramPort
     ) async {
         handedOver(.refused)
+        endAcknowledging()
         for listener in listeners { try? await listener.close().get() }
         for connection in connections.all {
             connection.send([LinkMessage.goodbye.encoded])
@@ -333,11 +336,12 @@ public final class MeshNode: Sendable {
         case .adopt(let bytes): take(secret: bytes)
         case .enrol(let bytes): take(approved: bytes)
         case .handedOver(let answer): handedOver(answer)
+        case .acknowledged(let number, let reached): acknowledged(number, reached)
         case .keeper(let address): noteKeeper(address)
         case .note(let notice, let id):
             logger.notice("\(notice)", metadata: ["link.id": "\(id?.number ?? 0)"])
         case .compare, .ingest, .read, .keep, .show, .heed, .remember, .depart, .keepKey,
-            .findKey:
+            .findKey, .measure:
             if let work = StoreWork(effect) { lane.add(work) }
         }
     }

@@ -21,6 +21,8 @@ public enum ErrorCode: String, CaseIterable, Sendable {
     case badIfNoneMatch = "bad_if_none_match"
     case badIdempotencyKey = "bad_idempotency_key"
     case badAck = "bad_ack"
+    case badWait = "bad_wait"
+    case badPlace = "bad_place"
     case badAfter = "bad_after"
     case badLimit = "bad_limit"
     case badSiblings = "bad_siblings"
@@ -149,7 +151,10 @@ public enum ErrorCode: String, CaseIterable, Sendable {
         .badIfNoneMatch: Entry(
             400, "Bad request", "`If-None-Match` is no list of entity tags, and not `*`."),
         .badIdempotencyKey: Entry(400, "Bad request", "An `Idempotency-Key` has 1 to 128 bytes."),
-        .badAck: Entry(400, "Bad request", "`ack` names what this version cannot promise."),
+        .badAck: Entry(
+            400, "Bad request", "`ack` is not `local`, `central`, or `site:1` to `site:16`."),
+        .badWait: Entry(400, "Bad request", "`wait` is not `0ms` to `30000ms`, or `0s` to `30s`."),
+        .badPlace: Entry(400, "Bad request", "The path names no write of this server."),
         .badAfter: Entry(400, "Bad request", "`after` is no key."),
         .badLimit: Entry(400, "Bad request", "`limit` is not 1 to 1000."),
         .badSiblings: Entry(400, "Bad request", "`siblings` is neither `shown` nor `all`."),

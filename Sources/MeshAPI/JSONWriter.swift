@@ -115,8 +115,11 @@ extension WriteView {
     /// Writes it as `MeshJSON.encode` does.
     public func write(to writer: inout JSONWriter) {
         writer.object { writer in
+            writer.member("ack", ack)
+            writer.member("ask", ask)
             writer.array("durable_on", durableOn) { $0.string($1) }
             writer.array("etags", etags) { $0.string($1) }
+            writer.member("reached", reached)
             writer.array("sequences", sequences) { $0.number($1) }
             writer.member("v", v)
         }

@@ -181,13 +181,44 @@ public struct WriteView: Codable, Sendable {
     public var etags: [String]
     /// The versions' places in this node's log.
     public var sequences: [UInt64]
-    /// The nodes on which the writes are durable.
+    /// What was asked for: `local`, `site:K` or `central`.
+    public var ack: String
+    /// Whether the writes are as durable as that.
+    public var reached: Bool
+    /// The servers that hold them on their disks, `SITE/SERVER`, the one that answers first.
+    public var durableOn: [String]
+    /// Where to ask later; nil where that is reached.
+    public var ask: String?
+
+    /// Fills in the answer.
+    public init(
+        etags: [String], sequences: [UInt64], ack: String, reached: Bool, durableOn: [String],
+        ask: String? = nil
+    ) {
+        self.etags = etags
+        self.sequences = sequences
+        self.ack = ack
+        self.reached = reached
+        self.durableOn = durableOn
+        self.ask = ask
+    }
+}
+
+/// How durable an earlier write is now.
+public struct AcknowledgementView: Codable, Sendable {
+    /// `meshAPIVersion`.
+    public var v = meshAPIVersion
+    /// What was asked for: `local`, `site:K` or `central`.
+    public var ack: String
+    /// Whether the write is as durable as that.
+    public var reached: Bool
+    /// The servers that hold it on their disks, `SITE/SERVER`, the one that answers first.
     public var durableOn: [String]
 
     /// Fills in the answer.
-    public init(etags: [String], sequences: [UInt64], durableOn: [String]) {
-        self.etags = etags
-        self.sequences = sequences
+    public init(ack: String, reached: Bool, durableOn: [String]) {
+        self.ack = ack
+        self.reached = reached
         self.durableOn = durableOn
     }
 }

@@ -108,12 +108,23 @@ public struct NodeClient: Sendable {
         return try await get(path + (path.contains("?") ? "&" : "?") + "siblings=all")
     }
 
-    /// Writes a key; returns when the write is durable on the node.
+    /// Writes a key; returns when the write is durable on the node, and where more is asked for
+    /// once that is reached or the wait is over.
+    ///
+    /// - Parameters:
+    ///   - ack: `local`, `site:K` or `central`.
+    ///   - wait: such as `500ms` or `2s`.
     public func put(
         _ namespace: String, _ key: String, _ body: [UInt8], contentType: String,
-        site: String? = nil, ifMatch: String? = nil, ifAbsent: Bool = false
+        site: String? = nil, ifMatch: String? = nil, ifAbsent: Bool = false,
+        ack: String? = nil, wait: String? = nil
     ) async throws -> WriteView {
-        var call = Call(method: "PUT", path: Self.path(namespace, key, site), body: body)
+        var path = Self.path(namespace, key, site)
+        for (name, value) in [("ack", ack), ("wait", wait)] {
+            guard let value else { continue }
+            path += (path.contains("?") ? "&" : "?") + "\(name)=\(Self.escape(value))"
+        }
+        var call = Call(method: "PUT", path: path, body: body)
         call.headers = [("Content-Type", contentType)]
         if let ifMatch { call.headers.append(("If-Match", "\"\(ifMatch)\"")) }
         if ifAbsent { call.headers.append(("If-None-Match", "*")) }

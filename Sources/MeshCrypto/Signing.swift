@@ -22,6 +22,7 @@ package enum SigningContext: String, CaseIterable, Sendable {
     case definition = "MESH1 define"
     case secret = "MESH1 secret"
     case approval = "MESH1 approve"
+    case holding = "MESH1 holding"
 
     /// The label, padded with zeros to 32 bytes.
     package var label: [UInt8] {

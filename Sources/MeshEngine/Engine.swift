@@ -42,6 +42,10 @@ package struct Engine: ~Copyable {
     var losersTold: [NodeID: Int] = [:]
     var leaving = Leaving()
     var keeping = KeyKeeping()
+    /// Writes of this node's apps that wait for other nodes.
+    var acknowledgements: Acknowledgements
+    /// What others want to know of this node's disk.
+    var testimony = Testimony()
     /// Where an address that a peer tells may be; nil for anywhere.
     var networks: [IPNetwork]?
     var farPath = FarPath()
@@ -77,6 +81,8 @@ package struct Engine: ~Copyable {
         waits = LogWaits(limit: limits.logsHeld)
         heardLogs = HeardLogs(limit: limits.logsHeard)
         beacons = BeaconTimer(now: now)
+        acknowledgements = Acknowledgements(
+            own: own.node, isCentral: own.ticket.isCentral, mesh: membership.identity.mesh)
         _ = names.claim(own)
         _ = tickets.claim(own)
         dials = DialPlan(
@@ -95,6 +101,7 @@ package struct Engine: ~Copyable {
         case .committed(let messages):
             for message in messages {
                 know(message)
+                for commit in message.commits { acknowledgements.wrote(commit.header) }
                 push(message, from: nil, nil)
                 advanced(message.log, to: message.through)
                 if message.scope == NamespacePolicy.scope { policiesCame() }
@@ -126,6 +133,8 @@ package struct Engine: ~Copyable {
             if let name, links[id] != nil { send(id, .deposited(name)) }
         case .foundKey(let id, let key): found(id, key, now)
         case .unlock(let node, let host): keeping.allow(node, host, now)
+        case .acknowledge(let want): acknowledge(want)
+        case .measured(let id, let log, let end): measured(id, log, end, now)
         case .syncNow: for id in links.keys.sorted() { wantSync(id) }
         case .tick(let wall):
             clock.shows(wall, now: now)
@@ -135,35 +144,6 @@ package struct Engine: ~Copyable {
         defer { effects = [] }
         return effects
     }
-
-    /// The linked peers, by node.
-    package var peers: [PeerStatus] {
-        links.values.sorted { $0.node < $1.node }.map { link in
-            PeerStatus(
-                certificate: link.peer.certificate, version: link.peer.version,
-                origin: link.origin, since: link.since, roundTrip: link.liveness.roundTrip,
-                clockOffset: link.liveness.clockOffset,
-                exchange: exchanges[link.node]?.counted(by: totals) ?? Exchange(link.peer),
-                recordsSent: link.recordsSent, isSyncing: link.isSyncing)
-        }
-    }
-
-    /// Every address that was ever to be dialled, for operators.
-    package var addresses: [DialPlan.Target] { dials.known }
-
-    /// Which limit does not hold, for checks; nil if all do.
-    package var brokenLimit: String? {
-        if links.count > limits.links || calls.count > limits.links { return "links" }
-        for link in links.values {
-            if link.outbox.count > limits.streams { return "streams" }
-            if link.credit.unjudged > 2 * limits.bytesInFlight { return "bytes" }
-            if link.introductions.showing > limits.certificatesWanted { return "certificates" }
-        }
-        return nil
-    }
-
-    /// What comparisons showed of every node that was ever linked.
-    package var allExchanges: [NodeID: Exchange] { exchanges.mapValues { $0.counted(by: totals) } }
 
     mutating func emit(_ effect: Effect) { effects.append(effect) }
 
@@ -178,6 +158,7 @@ package struct Engine: ~Copyable {
     private mutating func tick(_ now: Instant) {
         tickLeaving(now)
         endCalls(now)
+        perform(acknowledgements.tick(now: now))
         if isRevoked {
             askAgain(now)
             return membership.tick(now)
@@ -299,6 +280,7 @@ extension Engine {
     private mutating func linkDown(_ id: LinkID, _ reason: String, _ now: Instant) {
         calls[id] = nil
         guard let link = links.removeValue(forKey: id) else { return }
+        testimony.forget(id)
         exchanges[link.node]?.ended(at: totals)
         share()
         emit(.note(.linkEnded(reason), id))
@@ -369,6 +351,8 @@ extension Engine {
         case .deposit(let key): receive(id, deposit: key)
         case .deposited(let name): receive(id, deposited: name)
         case .wantKey(let name): receive(id, wantKey: name)
+        case .want(let bytes): receive(id, want: bytes)
+        case .holding(let bytes): receive(id, holding: bytes, now)
         // The root document is settled before a link is one.
         case .root, .key, .noKey, .unknown: counters.add(.messageUnknown)
         }

@@ -5,6 +5,9 @@ package import MeshReplication
 
 /// What an engine drops, refuses or finds late, and what else it counts.
 package enum EngineEvent: String, Sendable {
+    case ackLate = "ack_late"
+    case ackMet = "ack_met"
+    case ackOverLimit = "ack_over_limit"
     case certificateInVain = "certificate_in_vain"
     case certificateOverLimit = "certificate_over_limit"
     case beaconPortRefused = "beacon_port_refused"
@@ -17,6 +20,11 @@ package enum EngineEvent: String, Sendable {
     case commitsPushed = "commits_pushed"
     case depositRefused = "deposit_refused"
     case depositUnasked = "deposit_unasked"
+    case holdingForged = "holding_forged"
+    case holdingMalformed = "holding_malformed"
+    case holdingOther = "holding_other"
+    case holdingUnasked = "holding_unasked"
+    case holdingUnknown = "holding_unknown"
     case keyHanded = "key_handed"
     case keyWantedFromAfar = "key_wanted_from_afar"
     case keyWantedOverLimit = "key_wanted_over_limit"
@@ -55,6 +63,8 @@ package enum EngineEvent: String, Sendable {
     case syncUnanswered = "sync_unanswered"
     case ticketUsedTwice = "ticket_used_twice"
     case waitingOverLimit = "waiting_over_limit"
+    case wantOverLimit = "want_over_limit"
+    case wantRefused = "want_refused"
 }
 
 /// What an engine counts, for metrics.

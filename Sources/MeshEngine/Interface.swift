@@ -54,6 +54,11 @@ package enum Input: Sendable {
     case heard(NodeID, Incarnation, address: Address)
     /// A dial came to nothing.
     case dialFailed(address: Address, DialFailure)
+    /// A write of an app is durable here, and is to be acknowledged once others hold it too.
+    case acknowledge(Acknowledgements.Want)
+    /// Where a log ends here was looked up, for a peer or (nil) for this node itself; nil where
+    /// nothing can be said.
+    case measured(LinkID?, LogName, Testimony.End?)
     /// An operator asks for a comparison with everyone.
     case syncNow
     /// An interface or an address of this host has come.
@@ -178,6 +183,10 @@ package enum Effect: Sendable {
     case adopt([UInt8])
     /// Keep a peer's key, and say so once it is on disk.
     case keepKey(LinkID, NodeID, Bytes32)
+    /// Look up where a log ends here.
+    case measure(LinkID?, LogName)
+    /// A write waits no longer for other nodes.
+    case acknowledged(UInt64, Acknowledgements.Reached)
     /// Look up a peer's key by its name.
     case findKey(LinkID, NodeID, Digest)
     /// A peer keeps this node's key: where it was met, for a start that needs it.

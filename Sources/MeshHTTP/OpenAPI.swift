@@ -133,7 +133,24 @@ enum OpenAPI {
             "siblings": (
                 "Whether to show all live versions.", ["type": "string", "enum": ["shown", "all"]]
             ),
-            "ack": ("Where a write is durable at the answer.", ["enum": ["local"]]),
+            "ack": (
+                """
+                Where a write is to be durable before it is acknowledged: on the server that takes it, on so many \
+                servers of its site, or also on one of the centre. The write stands in any case.
+                """,
+                [
+                    "type": "string", "pattern": "^(local|central|site:([1-9]|1[0-6]))$",
+                    "default": "local",
+                ]
+            ),
+            "wait": (
+                "How long to wait for that; then the answer is 202, with what was reached.",
+                [
+                    "type": "string",
+                    "pattern": "^([0-9]{1,4}|[12][0-9]{4}|30000)ms$|^([12]?[0-9]|30)s$",
+                    "default": "500ms",
+                ]
+            ),
             "namespace": ("Changes of one namespace alone.", ["type": "string", "minLength": 1]),
             "since": (
                 "A cursor (of changes: `now` too) or, of a revocation, a time.",

@@ -7,6 +7,7 @@ extension OpenAPI {
     static var schemas: [String: Object] {
         [
             "Problem": problem, "Record": record, "Records": records, "Written": written,
+            "Acknowledgement": acknowledgement,
             "Batch": batch, "Token": token,
         ]
     }
@@ -84,8 +85,24 @@ extension OpenAPI {
                 "etags": list(["type": "string"], "The state of each key now."),
                 "sequences": list(
                     number("0 where nothing had to be written."), "The place of each write."),
-                "durable_on": list(["type": "string"], "Servers that hold them on their disks."),
-            ], required: ["v", "etags", "sequences", "durable_on"])
+                "ask": text("Where to ask later; not there where it is reached."),
+            ].merging(durability) { $1 },
+            required: ["v", "etags", "sequences", "ack", "reached", "durable_on"])
+    }
+
+    private static var durability: [String: Object] {
+        [
+            "ack": text("How durable they were to be."),
+            "reached": ["type": "boolean", "description": "Whether they are."],
+            "durable_on": list(
+                ["type": "string"], "Servers that hold them on their disks, `SITE/SERVER`."),
+        ]
+    }
+
+    private static var acknowledgement: Object {
+        object(
+            ["v": number("The version of the API.")].merging(durability) { $1 },
+            required: ["v", "ack", "reached", "durable_on"])
     }
 
     private static var batch: Object {

@@ -66,6 +66,7 @@ extension OpenAPI {
 
     private static var ofRecords: [String: Description] {
         let written = reference("Written")
+        let pending = json(202, "It stands, and is not known to be as durable as asked.", written)
         let lines: Object = ["type": "string", "description": "A `Record` a line."]
         return [
             "GET /v1/records/{namespace}": Description(
@@ -90,11 +91,11 @@ extension OpenAPI {
                 body: ["required": true, "content": ["*/*": ["schema": octets]]],
                 answers: [
                     json(200, "It replaces a value.", written),
-                    json(201, "Nothing was there.", written),
+                    json(201, "Nothing was there.", written), pending,
                 ]),
             "DELETE /v1/records/{namespace}/{key*}": Description(
                 summary: "Deletes a key.",
-                answers: [json(200, "Nothing is there any more.", written)]),
+                answers: [json(200, "Nothing is there any more.", written), pending]),
             "POST /v1/batch": Description(
                 summary: "Writes of one namespace, all or none.",
                 body: [
@@ -104,6 +105,13 @@ extension OpenAPI {
                 answers: [
                     json(200, "All are durable here.", written),
                     Success(status: 204, text: "The same, for `Prefer: return=minimal`."),
+                    pending,
+                ]),
+            "GET /v1/acknowledgements/{scope}/{place}": Description(
+                summary: "How durable an earlier write of this server is now.",
+                answers: [
+                    json(200, "As durable as is asked for.", reference("Acknowledgement")),
+                    json(202, "Not as durable, as far as is known.", reference("Acknowledgement")),
                 ]),
             "GET /v1/changes": Description(
                 summary: "What changed, and what changes from now on.",

@@ -24,7 +24,6 @@ extension Routes {
     func write(_ call: Call) throws -> Answer {
         let key = try key(call.last)
         try mayWrite(call.name, call.access)
-        try checkAck(call.request)
         return try write(call.request, try scope(call.name, call.request), key, call.access)
     }
 
@@ -36,11 +35,6 @@ extension Routes {
         guard access.mayWrite(namespace) else {
             throw Problem.forbidden("the token does not allow to write \(namespace)")
         }
-    }
-
-    private func checkAck(_ request: Request) throws {
-        guard let ack = request.parameter("ack"), ack != "local" else { return }
-        throw Problem(.badAck, "ack=\(ack): this version acknowledges 'local' only")
     }
 
     private func read(_ request: Request, _ scope: Scope, _ key: RecordKey) throws -> Response {
@@ -95,11 +89,11 @@ extension Routes {
         var job = WriteRequest(scope: scope, writes: [write])
         job.idempotency = try idempotency(
             request, access, "\(request.method.rawValue) \(scope) \(key)", body)
-        return .written(job) { receipts in
+        return .written(job, try demand(request)) { receipts, outcome in
             guard let receipt = receipts.first else { return Response(status: .noContent) }
             let tag = receipt.etag
-            return answer(
-                receipts, [tag], status: isPut && receipt.isNew ? .created : .ok,
+            return try answer(
+                receipts, [tag], outcome, status: isPut && receipt.isNew ? .created : .ok,
                 headers: [.eTag: "\"\(tag)\""])
         }
     }
@@ -142,34 +136,43 @@ extension Routes {
         return (access.owner + " " + name, Blake2b.hash(Array(what().utf8) + [0] + body))
     }
 
+    /// - Parameter status: where the writes are as durable as was asked for.
     private func answer(
-        _ receipts: [Receipt], _ tags: [String], status: HTTPResponseStatus = .ok,
-        headers: Fields = [:]
-    ) -> Response {
+        _ receipts: [Receipt], _ tags: [String], _ outcome: AckOutcome,
+        status: HTTPResponseStatus = .ok, headers: Fields = [:]
+    ) throws -> Response {
+        var headers = headers
         let view = WriteView(
             etags: tags, sequences: receipts.map { $0.dot?.sequence ?? 0 },
-            durableOn: [node.certificate.ticket.node])
+            ack: outcome.level.name, reached: outcome.reached.isMet,
+            durableOn: try names(outcome.reached.holders), ask: outcome.ask)
+        if let ask = outcome.ask { headers[.location] = ask }
         var writer = JSONWriter()
         view.write(to: &writer)
-        return Self.json(bytes: ByteBuffer(bytes: writer.bytes), status: status, headers: headers)
+        return Self.json(
+            bytes: ByteBuffer(bytes: writer.bytes),
+            status: outcome.reached.isMet ? status : .accepted, headers: headers)
     }
 
     func batch(_ call: Call) throws -> Answer {
         let (request, access) = (call.request, call.access)
         let batch = try BatchReader.read(request.body, self)
         try mayWrite(batch.namespace, access)
-        try checkAck(request)
         let scope = try scope(batch.namespace, request, site: batch.site)
         var job = WriteRequest(scope: scope, writes: batch.writes)
         job.idempotency = try idempotency(request, access, "batch \(scope)", request.body)
         // Whoever writes very much does not want to hear each place (RFC 7240, §4.2).
         let prefers = request.headers[.prefer]?.split(separator: ",") ?? []
         guard !prefers.contains(where: { $0.drop { $0 == " " } == "return=minimal" }) else {
-            return .written(job) { _ in
-                Response(status: .noContent, headers: [.preferenceApplied: "return=minimal"])
+            return .written(job, try demand(request)) { receipts, outcome in
+                let headers: Fields = [.preferenceApplied: "return=minimal"]
+                guard !outcome.reached.isMet else {
+                    return Response(status: .noContent, headers: headers)
+                }
+                return try answer(receipts, [], outcome, headers: headers)
             }
         }
-        return .written(job) { answer($0, $0.map(\.etag)) }
+        return .written(job, try demand(request)) { try answer($0, $0.map(\.etag), $1) }
     }
 
     /// Checks a value and its type: what says that it is JSON has to be, or whoever reads it fails.

@@ -49,6 +49,8 @@ enum RouteTable {
 
     // MARK: Records
 
+    private static let writing = ["site", "ack", "wait"]
+
     private static let records: [Route] = [
         Route(
             .GET, "/v1/records/{namespace}", query: ["site", "prefix", "after", "limit"]
@@ -57,12 +59,15 @@ enum RouteTable {
             try $0.read($1)
         },
         Route(
-            .PUT, "/v1/records/{namespace}/{key*}", query: ["site", "ack"], body: .record
+            .PUT, "/v1/records/{namespace}/{key*}", query: writing, body: .record
         ) { try $0.write($1) },
-        Route(.DELETE, "/v1/records/{namespace}/{key*}", query: ["site", "ack"]) {
+        Route(.DELETE, "/v1/records/{namespace}/{key*}", query: writing) {
             try $0.write($1)
         },
-        Route(.POST, "/v1/batch", query: ["site", "ack"], body: .batch) { try $0.batch($1) },
+        Route(.POST, "/v1/batch", query: writing, body: .batch) { try $0.batch($1) },
+        Route(
+            .GET, "/v1/acknowledgements/{scope}/{place}", query: ["ack", "wait"]
+        ) { try $0.acknowledgement($1) },
         Route(.GET, "/v1/changes", query: ["namespace", "since", "follow"]) {
             .now(try $0.changes($1))
         },

@@ -12,8 +12,10 @@ package import MeshCrypto
 package struct Membership: Sendable {
     /// Who this node is.
     package struct Identity: Sendable {
-        let key: SigningKey
-        let mesh: MeshID
+        /// What it signs with.
+        package let key: SigningKey
+        /// The mesh that it is of.
+        package let mesh: MeshID
         let site: String
         let isCentral: Bool
 
@@ -26,7 +28,8 @@ package struct Membership: Sendable {
         }
     }
 
-    let identity: Identity
+    /// Who this node is.
+    package let identity: Identity
     let own: NodeID
     let tuning: MembershipTuning
     var entropy: SeededGenerator

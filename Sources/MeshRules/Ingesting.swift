@@ -40,7 +40,9 @@ extension RecordTransaction {
         do throws(Refusal) { try take(message, records, &outcome) } catch {
             outcome.refusal = error
         }
-        outcome.frontier = work.head(message.log).frontier
+        let head = work.head(message.log)
+        outcome.frontier = head.frontier
+        outcome.commit = head.isWhole ? head.id : nil
         if outcome.waits != nil { conclusion.counts.waiting += 1 }
         return outcome
     }

@@ -54,7 +54,7 @@ package struct LogHead: Hashable, Sendable {
     package var forksAt: UInt64? { shown?.forksAt }
 
     /// Whether all of it is taken to have been seen by whoever holds it.
-    var isWhole: Bool { forksAt == nil && firstHole == nil }
+    package var isWhole: Bool { forksAt == nil && firstHole == nil }
 
     /// How far the author is known to have written, though what stood there may have been lost.
     package var provenTo: UInt64 { max(frontier, shown?.through ?? 0) }

@@ -164,6 +164,7 @@ extension Simulation {
         switch effect {
         case .send(let id, let message):
             trace(message.encoded.prefix(64))
+            if case .holding(let bytes) = message { heed(node, saysIn: bytes) }
             send(node, id, message)
         case .close(let id, let reason):
             if reason == .silence { mark(.linkLost) }
@@ -181,9 +182,10 @@ extension Simulation {
         case .adopt, .enrol, .keeper:
             preconditionFailure("no scenario changes the secret, approves or seals a server")
         case .handedOver(let answer): handedOver(node, answer)
+        case .acknowledged(let number, let reached): acknowledged(node, number, reached)
         case .note(let notice, _): say("\(node.name): \(notice)")
         case .compare, .ingest, .read, .keep, .show, .heed, .remember, .depart, .keepKey,
-            .findKey:
+            .findKey, .measure:
             if let work = StoreWork(effect) { submit(node, work) }
         }
     }
@@ -253,6 +255,7 @@ extension Simulation {
             switch result {
             case .success(let receipts):
                 self.apps.acknowledge(prepared)
+                self.wantMore(node, prepared, receipts)
                 if prepared.request.idempotency != nil {
                     node.answered.append((prepared.request, receipts))
                 }

@@ -299,6 +299,11 @@ package enum Mark: String, CaseIterable, Sendable {
     case defined
     /// An app asked again for what was done already.
     case retried
+    /// A server has said that it holds what another's apps wrote.
+    case held
+    /// A write was acknowledged as on the disks that its app wanted, or as on fewer.
+    case acknowledged
+    case acknowledgedLess = "acknowledged-less"
     /// A follower of a feed was told to begin anew.
     case feedAnew = "feed-anew"
 }

@@ -47,6 +47,7 @@ package final class Simulation {
     private var events = EventQueue()
     var nodes: [SimulatedNode] = []
     var apps = Apps()
+    var acks = AckWatch()
     private var revocations: [Revocation] = []
     var network = SimulatedNetwork()
     /// How namespaces were defined while the mesh was at work.

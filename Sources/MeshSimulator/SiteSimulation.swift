@@ -221,7 +221,7 @@ package final class SiteSimulation {
         case .keep(let id, let bytes): post(server, .certificate(id, certificates[bytes]))
         case .show(let id, let node): post(server, .shown(id, shown[node].map { [$0] } ?? []))
         case .read, .remember, .depart, .correctClock, .note, .adopt, .enrol, .handedOver, .keeper,
-            .keepKey, .findKey:
+            .keepKey, .findKey, .measure, .acknowledged:
             break
         }
     }

@@ -232,6 +232,17 @@ extension Store {
         try read { try $0.resume(position, of: epoch) }
     }
 
+    /// Where a log ends, and by which commit; nil where nothing of it is here, two machines wrote
+    /// it, or something of it has rotted.
+    package func end(of log: LogName) throws -> (through: UInt64, commit: Digest)? {
+        let name = FamilyName(scope: log.scope, node: log.author.node)
+        var needs = Needs()
+        needs.families = [name]
+        let head = try read { try $0.facts(needs) }.families[name]?.heads[log.author.life]
+        guard let head, head.isWhole, head.frontier > 0 else { return nil }
+        return (head.frontier, head.id)
+    }
+
     /// The scopes that hold anything here.
     package func scopes() throws -> [Scope] { try read { try $0.scopes() } }
 

@@ -22,7 +22,12 @@ enum SecretFile {
 /// Writes a key.
 struct Put: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Writes a key; returns when it is durable on the node.")
+        abstract: "Writes a key; returns when it is durable on the node.",
+        discussion: """
+            With --ack site:2 it returns when two servers of the site hold it on their disks, with --ack central when a server
+            of the centre does. Where that takes longer than --wait, the write stands, standard error says who holds
+            it, and the exit code is 2.
+            """)
 
     @OptionGroup var connection: Connection
     @OptionGroup var place: Place
@@ -32,6 +37,8 @@ struct Put: AsyncParsableCommand {
     @Option(help: "The media type.") var type = "application/octet-stream"
     @Option(help: "Only if the key's state is still this one.") var ifMatch: String?
     @Flag(help: "Only if the key holds no value.") var ifAbsent = false
+    @Option(help: "Where it is to be durable: local, site:K or central.") var ack: String?
+    @Option(help: "How long to wait for that, such as 500ms (the usual) or 2s.") var wait: String?
 
     func run() async throws {
         let body: [UInt8]
@@ -42,8 +49,13 @@ struct Put: AsyncParsableCommand {
         }
         let answer = try await connection.client().put(
             namespace, key, body, contentType: type, site: place.site, ifMatch: ifMatch,
-            ifAbsent: ifAbsent)
+            ifAbsent: ifAbsent, ack: ack, wait: wait)
         Console.line(answer.etags.first ?? "")
+        guard !answer.reached else { return }
+        Console.complain(
+            "written, but not known to be as durable as \(answer.ack): it is on \(answer.durableOn.joined(separator: ", "))"
+        )
+        throw ExitCode(2)
     }
 }
 

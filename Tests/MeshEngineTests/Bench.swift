@@ -18,10 +18,11 @@ struct Bench: ~Copyable {
     static let key = TestMesh.key(7, 7)
 
     init(
-        _ own: Certificate, limits: EngineLimits = EngineLimits(), seeds: [Address] = []
+        _ own: Certificate, key: SigningKey = Self.key, limits: EngineLimits = EngineLimits(),
+        seeds: [Address] = []
     ) {
         let identity = Membership.Identity(
-            key: Self.key, mesh: Self.mesh, site: own.ticket.site,
+            key: key, mesh: Self.mesh, site: own.ticket.site,
             isCentral: own.ticket.isCentral)
         let membership = Membership(
             identity, incarnation: Incarnation(1), port: 7374, seed: 1, now: now)

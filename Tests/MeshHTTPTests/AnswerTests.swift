@@ -29,7 +29,9 @@ struct AnswerTests {
         var writer = JSONWriter()
         page.write(to: &writer)
         #expect(writer.bytes == Array(try MeshJSON.encode(page)))
-        let answer = WriteView(etags: [text, "b"], sequences: [1, 2], durableOn: [text])
+        let answer = WriteView(
+            etags: [text, "b"], sequences: [1, 2], ack: "site:2", reached: false,
+            durableOn: [text], ask: "/x")
         writer = JSONWriter()
         answer.write(to: &writer)
         #expect(writer.bytes == Array(try MeshJSON.encode(answer)))

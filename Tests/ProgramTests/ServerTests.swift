@@ -19,7 +19,7 @@ import Testing
             "/v1/records/menu/soup/1", "-X", "PUT", "-H", "Content-Type: text/plain",
             "--data-binary", "hot")
         #expect(put.status == 201)
-        #expect(put.body.contains("\"durable_on\":[\"centre\"]"))
+        #expect(put.body.contains("\"durable_on\":[\"hq/centre\"]"))
         let again = try node.curl(
             "/v1/records/menu/soup/1", "-X", "PUT", "-H", "Content-Type: text/plain",
             "--data-binary", "hotter")

@@ -63,7 +63,7 @@ package enum CloseReason: Hashable, Sendable {
 
     /// What does not verify.
     package enum Forgery: String, Sendable {
-        case records, certificates, revocations
+        case records, certificates, revocations, holdings
     }
 }
 

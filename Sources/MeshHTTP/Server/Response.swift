@@ -45,6 +45,6 @@ enum Answer: Sendable {
     case read(@Sendable () throws -> Response)
     /// It waits for others.
     case later(@Sendable () async throws -> Response)
-    /// It is given once a write is durable.
-    case written(WriteRequest, @Sendable ([Receipt]) throws -> Response)
+    /// It is given once a write is as durable as is asked for, or that takes too long.
+    case written(WriteRequest, AckDemand, @Sendable ([Receipt], AckOutcome) throws -> Response)
 }

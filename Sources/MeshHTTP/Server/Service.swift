@@ -3,6 +3,7 @@
 internal import Foundation
 internal import Mesh
 internal import MeshAPI
+internal import MeshRules
 internal import MeshStore
 internal import NIOCore
 internal import NIOHTTP1
@@ -126,8 +127,17 @@ struct Service: Sendable {
                     reply { throw error }
                 }
             }
-        case .written(let write, let make):
-            node.store.write(write) { result in reply { try make(try result.get()) } }
+        case .written(let write, let demand, let make):
+            let node = node
+            node.store.write(write) { result in
+                switch result {
+                case .success(let receipts):
+                    demand.judge(receipts, in: write.scope, node) { outcome in
+                        reply { try make(receipts, outcome) }
+                    }
+                case .failure(let error): reply { throw error }
+                }
+            }
         }
         return nil
     }

@@ -61,6 +61,10 @@ package enum LinkMessage: Hashable, Sendable {
     case noKey(KeyRefusal)
     /// So many bytes of records may be on their way to the sender and not judged yet.
     case window(UInt32)
+    /// Whether the receiver holds a log is to be said, or whether the centre does.
+    case want([UInt8])
+    /// A server's word that it holds a log.
+    case holding([UInt8])
     /// A type of a later version that may be skipped.
     case unknown(UInt8)
 
@@ -100,6 +104,8 @@ package enum LinkMessage: Hashable, Sendable {
         case key = 54
         case noKey = 56
         case window = 58
+        case want = 60
+        case holding = 62
     }
 
     /// The type byte and the fields.
@@ -138,6 +144,8 @@ package enum LinkMessage: Hashable, Sendable {
         case .key(let key): Self.put(&writer, .key) { $0.append(key) }
         case .noKey(let reason): Self.put(&writer, .noKey) { $0.u8(reason.rawValue) }
         case .window(let count): Self.put(&writer, .window) { $0.u32(count) }
+        case .want(let bytes): Self.put(&writer, .want) { $0.append(bytes) }
+        case .holding(let bytes): Self.put(&writer, .holding) { $0.append(bytes) }
         case .unknown(let tag): writer.u8(tag)
         }
         return writer.bytes
@@ -193,6 +201,8 @@ package enum LinkMessage: Hashable, Sendable {
         case .wantKey: self = .wantKey(try reader.bytes32())
         case .key: self = .key(try reader.bytes32())
         case .window: self = .window(try reader.u32())
+        case .want: self = .want(try reader.take(reader.left))
+        case .holding: self = .holding(try reader.take(reader.left))
         case .noKey:
             guard let reason = KeyRefusal(rawValue: try reader.u8()) else {
                 throw .invalid("reason")

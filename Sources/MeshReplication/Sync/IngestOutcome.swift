@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
+package import MeshCore
+
 /// What became of a message of commits when the store had verified it.
 package struct IngestOutcome: Sendable {
     /// Why it was refused; nil if it was stored.
@@ -10,6 +12,9 @@ package struct IngestOutcome: Sendable {
     package var waits: Dependency?
     /// How far the log is known now.
     package var frontier: UInt64 = 0
+    /// The commit with which it ends here; nil where two machines wrote it, or something of it has
+    /// rotted: then nothing is said of what is held.
+    package var commit: Digest?
     /// How far headers of a log that waits, or that was written twice, show that it went, where
     /// that is news.
     package var provenTo: UInt64?

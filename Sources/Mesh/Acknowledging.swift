@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package import MeshCore
+internal import MeshEngine
+package import MeshReplication
+internal import MeshTrust
+internal import Synchronization
+
+/// Writes of apps that wait for other servers, with those who wait for the answer.
+struct WaitingWrites {
+    typealias Reply = @Sendable (Acknowledgements.Reached) -> Void
+
+    private var replies: [UInt64: Reply] = [:]
+    private var last: UInt64 = 0
+    private var hasEnded = false
+
+    /// - Returns: the write's number; nil once the node ends.
+    mutating func add(_ reply: @escaping Reply) -> UInt64? {
+        if hasEnded { return nil }
+        last += 1
+        replies[last] = reply
+        return last
+    }
+
+    mutating func take(_ number: UInt64) -> Reply? { replies.removeValue(forKey: number) }
+
+    /// Nothing is answered any more by the engine.
+    mutating func end() -> [Reply] {
+        hasEnded = true
+        defer { replies = [:] }
+        return Array(replies.values)
+    }
+}
+
+extension MeshNode {
+    /// Waits until servers hold a write of this node that is durable here.
+    ///
+    /// - Parameters:
+    ///   - dot: the last of its places.
+    ///   - wait: how long the app is ready to wait.
+    ///   - reply: takes who holds it then, on any thread, once.
+    package func acknowledge(
+        _ dot: Dot, in scope: Scope, _ level: AckLevel, within wait: Duration,
+        reply: @escaping @Sendable (Acknowledgements.Reached) -> Void
+    ) {
+        let nobodyElse = Acknowledgements.Reached(holders: [certificate.node], isMet: false)
+        guard let number = acknowledging.withLock({ $0.add(reply) }) else {
+            return reply(nobodyElse)
+        }
+        let want = Acknowledgements.Want(
+            number: number, log: LogName(scope: scope, author: dot.author),
+            through: dot.sequence, level: level, until: now.advanced(by: wait))
+        if !post(.acknowledge(want)) { acknowledged(number, nobodyElse) }
+    }
+
+    func acknowledged(_ number: UInt64, _ reached: Acknowledgements.Reached) {
+        acknowledging.withLock { $0.take(number) }?(reached)
+    }
+
+    /// The node ends: whoever waits is told what is so.
+    func endAcknowledging() {
+        let reached = Acknowledgements.Reached(holders: [certificate.node], isMet: false)
+        for reply in acknowledging.withLock({ $0.end() }) { reply(reached) }
+    }
+}

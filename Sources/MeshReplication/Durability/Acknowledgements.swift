@@ -1,0 +1,244 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package import MeshCore
+internal import MeshCrypto
+
+/// Writes of this server's apps that wait until other servers hold them too.
+///
+/// A value: what happens goes in, what is to be done comes out. The article `Acknowledgements`.
+package struct Acknowledgements: Sendable {
+    /// Most writes that wait.
+    package static let waitingMax = 4096
+    /// Most own commits whose names are remembered.
+    package static let commitsMax = 4096
+    /// Most logs of which is remembered who holds them.
+    package static let logsMax = 256
+    /// How often is asked again for what has not come.
+    package static let askInterval = Duration.milliseconds(500)
+
+    /// A write that is to be acknowledged.
+    package struct Want: Sendable {
+        /// Names it among those that wait.
+        package let number: UInt64
+        /// Its place: the log of this server, and how far that must be held.
+        package let log: LogName
+        package let through: UInt64
+        /// By whom.
+        package let level: AckLevel
+        /// When the app's patience ends.
+        package let until: Instant
+
+        /// Describes a write.
+        package init(
+            number: UInt64, log: LogName, through: UInt64, level: AckLevel, until: Instant
+        ) {
+            self.number = number
+            self.log = log
+            self.through = through
+            self.level = level
+            self.until = until
+        }
+    }
+
+    /// What a holder counts for, by its certificate.
+    package struct Standing: Hashable, Sendable {
+        /// Whether it is of this server's site.
+        package let isNear: Bool
+        /// Whether it is of the centre.
+        package let isCentral: Bool
+
+        /// Says what a holder counts for.
+        package init(isNear: Bool, isCentral: Bool) {
+            self.isNear = isNear
+            self.isCentral = isCentral
+        }
+    }
+
+    /// Who holds a write.
+    package struct Reached: Hashable, Sendable {
+        /// Servers that said so, this one first.
+        package let holders: [NodeID]
+        /// Whether they are as many as were asked for.
+        package let isMet: Bool
+
+        /// Says who.
+        package init(holders: [NodeID], isMet: Bool) {
+            self.holders = holders
+            self.isMet = isMet
+        }
+    }
+
+    /// What is to be done.
+    package enum Effect: Hashable, Sendable {
+        /// Ask servers that count for a level.
+        case ask(LogName, through: UInt64, AckLevel)
+        /// Look up where a log of this server ends, and by which commit.
+        case measure(LogName)
+        /// A write waits no longer.
+        case answer(UInt64, Reached)
+    }
+
+    /// What became of a word of a holder.
+    package enum Verdict: Hashable, Sendable {
+        /// It counts, or is known already.
+        case counts
+        /// This server wrote something else there, or does not know any more what.
+        case otherCommit
+    }
+
+    private let own: NodeID
+    private let standing: Standing
+    private let mesh: MeshID
+    private var waiting: [LogName: [Want]] = [:]
+    private var waitingCount = 0
+    private var asked: [LogName: [AckLevel: UInt64]] = [:]
+    private var nextAsk = Instant(nanoseconds: 0)
+    private var holders: [LogName: [NodeID: (through: UInt64, standing: Standing)]] = [:]
+    /// Own commits, the oldest first, in all and of each log.
+    private var order: ArraySlice<LogName> = []
+    private var commits: [LogName: ArraySlice<CommitHeader>] = [:]
+    /// Ends of own logs that were looked up.
+    private var measured: [LogName: (through: UInt64, commit: Digest)] = [:]
+
+    /// Begins with no write.
+    package init(own: NodeID, isCentral: Bool, mesh: MeshID) {
+        self.own = own
+        standing = Standing(isNear: true, isCentral: isCentral)
+        self.mesh = mesh
+    }
+
+    /// A commit of this server is on its disk.
+    package mutating func wrote(_ header: CommitHeader) {
+        order.append(header.log)
+        commits[header.log, default: []].append(header)
+        guard order.count > Self.commitsMax, let oldest = order.popFirst() else { return }
+        _ = commits[oldest]?.popFirst()
+        if commits[oldest]?.isEmpty == true { commits[oldest] = nil }
+    }
+
+    /// The commit of a log in which a place is.
+    private func commit(_ log: LogName, at place: UInt64) -> CommitHeader? {
+        guard let list = commits[log] else { return nil }
+        var (low, high) = (list.startIndex, list.endIndex)
+        while low < high {
+            let middle = low + (high - low) / 2
+            if list[middle].last < place { low = middle + 1 } else { high = middle }
+        }
+        guard low < list.endIndex, list[low].range.contains(place) else { return nil }
+        return list[low]
+    }
+
+    /// A write is to be acknowledged.
+    ///
+    /// - Returns: nil where too many wait: what is known is all that can be said.
+    package mutating func want(_ want: Want) -> [Effect]? {
+        let reached = reached(want.log, want.through, want.level)
+        if reached.isMet { return [.answer(want.number, reached)] }
+        guard waitingCount < Self.waitingMax else { return nil }
+        waitingCount += 1
+        waiting[want.log, default: []].append(want)
+        // Holders say how far whole commits go.
+        let commit = commit(want.log, at: want.through)
+        var effects: [Effect] = commit == nil ? [.measure(want.log)] : []
+        let through = commit?.last ?? want.through
+        if asked[want.log]?[want.level] ?? 0 < through {
+            asked[want.log, default: [:]][want.level] = through
+            effects.append(.ask(want.log, through: through, want.level))
+        }
+        return effects
+    }
+
+    /// Who is known to hold a log so far; this server does.
+    package func reached(_ log: LogName, _ through: UInt64, _ level: AckLevel) -> Reached {
+        let others = (holders[log] ?? [:]).filter { $0.value.through >= through }
+        let isMet =
+            switch level {
+            case .local: true
+            case .site(let count):
+                1 + others.count { $0.value.standing.isNear } >= count
+            case .central: standing.isCentral || others.contains { $0.value.standing.isCentral }
+            }
+        return Reached(holders: [own] + others.keys.sorted(), isMet: isMet)
+    }
+
+    /// Whether a holder's word would say nothing that is not known.
+    package func knows(_ holding: Holding) -> Bool {
+        holders[holding.log]?[holding.holder].map { $0.through >= holding.through } ?? false
+    }
+
+    /// A holder says how far it holds a log of this server; that it said so is proven.
+    package mutating func hear(
+        _ holding: Holding, from standing: Standing
+    ) -> (verdict: Verdict, effects: [Effect]) {
+        let log = holding.log
+        if knows(holding) { return (.counts, []) }
+        let known: Digest? =
+            if let commit = commit(log, at: holding.through), commit.last == holding.through {
+                commit.id(in: mesh)
+            } else if let end = measured[log], end.through == holding.through {
+                end.commit
+            } else {
+                nil
+            }
+        guard known == holding.commit else {
+            return (.otherCommit, known == nil ? [.measure(log)] : [])
+        }
+        if holders[log] == nil, holders.count >= Self.logsMax {
+            holders = holders.filter { waiting[$0.key] != nil }
+        }
+        holders[log, default: [:]][holding.holder] = (holding.through, standing)
+        return (.counts, settle(log))
+    }
+
+    /// Where a log of this server ends was looked up.
+    package mutating func ends(_ log: LogName, at through: UInt64, with commit: Digest) {
+        if measured[log] == nil, measured.count >= Self.logsMax { measured = [:] }
+        measured[log] = (through, commit)
+    }
+
+    /// Answers whoever waits for what is reached now.
+    private mutating func settle(_ log: LogName) -> [Effect] {
+        take(from: log) { $0.isMet }.map { .answer($0.want.number, $0.reached) }
+    }
+
+    private mutating func take(
+        from log: LogName, where isDone: (Reached) -> Bool
+    ) -> [(want: Want, reached: Reached)] {
+        var done: [(want: Want, reached: Reached)] = []
+        var left: [Want] = []
+        for want in waiting[log] ?? [] {
+            let reached = reached(log, want.through, want.level)
+            if isDone(reached) { done.append((want, reached)) } else { left.append(want) }
+        }
+        waitingCount -= done.count
+        waiting[log] = left.isEmpty ? nil : left
+        if left.isEmpty { asked[log] = nil }
+        return done
+    }
+
+    /// Time goes by: patience ends, and what has not come is asked for again.
+    package mutating func tick(now: Instant) -> [Effect] {
+        if waiting.isEmpty { return [] }
+        var effects: [Effect] = []
+        for (log, wants) in waiting.sorted(by: { $0.key < $1.key }) {
+            let late = Set(wants.filter { $0.until <= now }.map(\.number))
+            guard !late.isEmpty else { continue }
+            waitingCount -= late.count
+            let left = wants.filter { !late.contains($0.number) }
+            waiting[log] = left.isEmpty ? nil : left
+            if left.isEmpty { asked[log] = nil }
+            for want in wants where late.contains(want.number) {
+                effects.append(
+                    .answer(want.number, reached(log, want.through, want.level)))
+            }
+        }
+        guard nextAsk <= now else { return effects }
+        nextAsk = now.advanced(by: Self.askInterval)
+        for (log, levels) in asked.sorted(by: { $0.key < $1.key }) {
+            for (level, through) in levels.sorted(by: { $0.value < $1.value }) {
+                effects.append(.ask(log, through: through, level))
+            }
+        }
+        return effects
+    }
+}
