@@ -4,31 +4,36 @@ package import MeshCore
 internal import MeshEngine
 package import MeshReplication
 internal import MeshTrust
+internal import NIOCore
+internal import NIOPosix
 internal import Synchronization
 
 /// Writes of apps that wait for other servers, with those who wait for the answer.
 struct WaitingWrites {
     typealias Reply = @Sendable (Acknowledgements.Reached) -> Void
 
-    private var replies: [UInt64: Reply] = [:]
+    private var replies: [UInt64: (reply: Reply, patience: Scheduled<Void>)] = [:]
     private var last: UInt64 = 0
     private var hasEnded = false
 
     /// - Returns: the write's number; nil once the node ends.
-    mutating func add(_ reply: @escaping Reply) -> UInt64? {
+    mutating func add(_ reply: @escaping Reply, _ patience: Scheduled<Void>) -> UInt64? {
         if hasEnded { return nil }
         last += 1
-        replies[last] = reply
+        replies[last] = (reply, patience)
         return last
     }
 
-    mutating func take(_ number: UInt64) -> Reply? { replies.removeValue(forKey: number) }
+    mutating func take(_ number: UInt64) -> Reply? {
+        guard let (reply, patience) = replies.removeValue(forKey: number) else { return nil }
+        patience.cancel()
+        return reply
+    }
 
     /// Nothing is answered any more by the engine.
     mutating func end() -> [Reply] {
         hasEnded = true
-        defer { replies = [:] }
-        return Array(replies.values)
+        return replies.keys.sorted().compactMap { take($0) }
     }
 }
 
@@ -44,7 +49,11 @@ extension MeshNode {
         reply: @escaping @Sendable (Acknowledgements.Reached) -> Void
     ) {
         let nobodyElse = Acknowledgements.Reached(holders: [certificate.node], isMet: false)
-        guard let number = acknowledging.withLock({ $0.add(reply) }) else {
+        let patience = group.next().scheduleTask(
+            in: .nanoseconds(wait.nanoseconds)
+        ) { _ = self.post(.patienceEnded) }
+        guard let number = acknowledging.withLock({ $0.add(reply, patience) }) else {
+            patience.cancel()
             return reply(nobodyElse)
         }
         let want = Acknowledgements.Want(

@@ -133,7 +133,8 @@ package struct Engine: ~Copyable {
             if let name, links[id] != nil { send(id, .deposited(name)) }
         case .foundKey(let id, let key): found(id, key, now)
         case .unlock(let node, let host): keeping.allow(node, host, now)
-        case .acknowledge(let want): acknowledge(want)
+        case .acknowledge(let want): acknowledge(want, now)
+        case .patienceEnded: perform(acknowledgements.tick(now: now))
         case .measured(let id, let log, let end): measured(id, log, end, now)
         case .syncNow: for id in links.keys.sorted() { wantSync(id) }
         case .tick(let wall):

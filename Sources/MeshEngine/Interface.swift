@@ -56,6 +56,8 @@ package enum Input: Sendable {
     case dialFailed(address: Address, DialFailure)
     /// A write of an app is durable here, and is to be acknowledged once others hold it too.
     case acknowledge(Acknowledgements.Want)
+    /// The patience of an app that wants such a write acknowledged has ended.
+    case patienceEnded
     /// Where a log ends here was looked up, for a peer or (nil) for this node itself; nil where
     /// nothing can be said.
     case measured(LinkID?, LogName, Testimony.End?)

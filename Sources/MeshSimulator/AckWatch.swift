@@ -40,18 +40,21 @@ struct AckWatch {
     private var ended: [LogName: [Ended]] = [:]
     private var said: [Word: Set<NodeID>] = [:]
 
-    /// An app wants a write acknowledged that its server has made.
+    /// A server has made writes, with which its log ends now.
+    mutating func made(
+        _ ids: [Oracle.WriteID], in log: LogName, through: UInt64, commit: Digest
+    ) {
+        ended[log, default: []].append(Ended(through: through, commit: commit, ids: ids))
+    }
+
+    /// An app wants a write acknowledged.
     mutating func want(
-        _ level: AckLevel, _ log: LogName, _ end: (through: UInt64, commit: Digest),
-        _ ids: [Oracle.WriteID], on node: SimulatedNode, until: Instant
+        _ level: AckLevel, _ log: LogName, through: UInt64, of site: String, until: Instant
     ) -> Acknowledgements.Want {
         last += 1
-        waiting[last] = Waiting(
-            log: log, through: end.through, level: level, site: node.site)
-        ended[log, default: []].append(
-            Ended(through: end.through, commit: end.commit, ids: ids))
+        waiting[last] = Waiting(log: log, through: through, level: level, site: site)
         return Acknowledgements.Want(
-            number: last, log: log, through: end.through, level: level, until: until)
+            number: last, log: log, through: through, level: level, until: until)
     }
 
     /// A server says that it holds a log: what it owes from now on.
@@ -102,15 +105,17 @@ extension Simulation {
     func wantMore(
         _ node: SimulatedNode, _ prepared: Apps.Prepared, _ receipts: [Receipt]
     ) {
-        guard random.next() % 4 == 0, let store = node.store,
-            let dot = receipts.compactMap(\.dot).max(), dot.author.node == node.id
+        guard let store = node.store, let dot = receipts.compactMap(\.dot).max(),
+            dot.author.node == node.id
         else { return }
         let log = LogName(scope: prepared.request.scope, author: dot.author)
         guard let end = try? store.end(of: log), end.through >= dot.sequence else { return }
         let ids = zip(prepared.ids, receipts).filter { $0.1.dot != nil }.map(\.0)
-        let level: AckLevel = random.next() % 2 == 0 ? .site(2) : .central
+        acks.made(ids, in: log, through: end.through, commit: end.commit)
+        guard random.next() % 4 == 0 else { return }
         let want = acks.want(
-            level, log, end, ids, on: node, until: now.advanced(by: .seconds(5)))
+            random.next() % 2 == 0 ? .site(2) : .central, log, through: dot.sequence,
+            of: node.site, until: now.advanced(by: .seconds(5)))
         let life = node.life
         schedule(after: .microseconds(Int(random.next() % 2000))) {
             guard node.life == life else { return }
@@ -122,6 +127,9 @@ extension Simulation {
     func heed(_ node: SimulatedNode, saysIn bytes: [UInt8]) {
         guard let holding = try? Holding(decoding: bytes), holding.holder == node.id else { return }
         let ids = acks.says(holding)
+        say(
+            "\(node.name) says that it holds \(holding.log.author) through \(holding.through): \(ids)"
+        )
         // What a rotten disk owes nobody can tell.
         guard !ids.isEmpty, !node.isRotten else { return }
         mark(.held)
@@ -134,6 +142,7 @@ extension Simulation {
         if let fault = acks.acknowledged(number, reached, by: node.id, among: nodes) {
             return fail("\(node.name): \(fault)")
         }
+        say("\(node.name) acknowledges \(number) as on \(reached.holders.count) disks")
         mark(reached.isMet ? .acknowledged : .acknowledgedLess)
     }
 }

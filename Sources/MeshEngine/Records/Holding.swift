@@ -41,8 +41,8 @@ package struct Testimony {
 extension Engine {
     // MARK: Asking
 
-    mutating func acknowledge(_ want: Acknowledgements.Want) {
-        if let effects = acknowledgements.want(want) { return perform(effects) }
+    mutating func acknowledge(_ want: Acknowledgements.Want, _ now: Instant) {
+        if let effects = acknowledgements.want(want, now: now) { return perform(effects) }
         counters.add(.ackOverLimit)
         emit(
             .acknowledged(

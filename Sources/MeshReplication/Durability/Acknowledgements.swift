@@ -91,8 +91,8 @@ package struct Acknowledgements: Sendable {
     private let mesh: MeshID
     private var waiting: [LogName: [Want]] = [:]
     private var waitingCount = 0
-    private var asked: [LogName: [AckLevel: UInt64]] = [:]
-    private var nextAsk = Instant(nanoseconds: 0)
+    /// What was asked for last, and when.
+    private var asked: [LogName: [AckLevel: (through: UInt64, at: Instant)]] = [:]
     private var holders: [LogName: [NodeID: (through: UInt64, standing: Standing)]] = [:]
     /// Own commits, the oldest first, in all and of each log.
     private var order: ArraySlice<LogName> = []
@@ -131,7 +131,7 @@ package struct Acknowledgements: Sendable {
     /// A write is to be acknowledged.
     ///
     /// - Returns: nil where too many wait: what is known is all that can be said.
-    package mutating func want(_ want: Want) -> [Effect]? {
+    package mutating func want(_ want: Want, now: Instant) -> [Effect]? {
         let reached = reached(want.log, want.through, want.level)
         if reached.isMet { return [.answer(want.number, reached)] }
         guard waitingCount < Self.waitingMax else { return nil }
@@ -141,8 +141,8 @@ package struct Acknowledgements: Sendable {
         let commit = commit(want.log, at: want.through)
         var effects: [Effect] = commit == nil ? [.measure(want.log)] : []
         let through = commit?.last ?? want.through
-        if asked[want.log]?[want.level] ?? 0 < through {
-            asked[want.log, default: [:]][want.level] = through
+        if asked[want.log]?[want.level]?.through ?? 0 < through {
+            asked[want.log, default: [:]][want.level] = (through, now)
             effects.append(.ask(want.log, through: through, want.level))
         }
         return effects
@@ -232,11 +232,11 @@ package struct Acknowledgements: Sendable {
                     .answer(want.number, reached(log, want.through, want.level)))
             }
         }
-        guard nextAsk <= now else { return effects }
-        nextAsk = now.advanced(by: Self.askInterval)
         for (log, levels) in asked.sorted(by: { $0.key < $1.key }) {
-            for (level, through) in levels.sorted(by: { $0.value < $1.value }) {
-                effects.append(.ask(log, through: through, level))
+            for (level, last) in levels.sorted(by: { $0.key.name < $1.key.name })
+            where now.since(last.at) >= Self.askInterval {
+                asked[log]?[level]?.at = now
+                effects.append(.ask(log, through: last.through, level))
             }
         }
         return effects
