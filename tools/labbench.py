@@ -4,7 +4,7 @@
 'tools/bench mesh' calls it. As root.
 
 Writes a second at a site, one and 64 in flight; how long until a write is seen at the same site, at the centre and at another
-site; how long a site takes to be in step after a cut of a minute in which both sides wrote, and what went over the line. NATS
+site; how long until one is acknowledged as on two servers of the site, and as with the centre; how long a site takes to be in step after a cut of a minute in which both sides wrote, and what went over the line. NATS
 JetStream runs in the same lab afterwards: three copies a site, leaf nodes, no fsync. Values are 300 hexadecimal digits. The last
 line is one JSON object.
 """
@@ -118,6 +118,11 @@ class Holdfast:
         connection = self.free[node].pop() if self.free[node] else await Connection.open(node)
         await connection.ask("PUT", f"/v1/records/rec/{key}", value(key))
         self.free[node].append(connection)
+
+    async def put_durably(self, key, ack):
+        """Whether the write was acknowledged as that, in time."""
+        answer = await self.one[WRITER].ask("PUT", f"/v1/records/rec/{key}?ack={ack}&wait=5s", value(key))
+        return json.loads(answer)["reached"]
 
     async def watch(self, node, _, seen):
         connection = await Connection.open(node)
@@ -255,6 +260,16 @@ async def visibility(system, figures):
         await asyncio.sleep(0.01)
 
 
+async def acknowledgements(system, figures):
+    for ack, name in (("site:2", "site_2"), ("central", "central")):
+        for number in range(SAMPLES):
+            began = time.monotonic()
+            if not await system.put_durably(f"ack.{name}.{number}", ack):
+                sys.exit(f"ack={ack} was not reached in 5 s")
+            figures.setdefault(f"ack_{name}_ms", []).append(1000 * (time.monotonic() - began))
+            await asyncio.sleep(0.01)
+
+
 async def catch_up(system, figures, turn):
     await in_step(system)
     before = await system.count("centre")
@@ -282,6 +297,7 @@ async def measure():
         say(f"round {turn + 1} of {ROUNDS}")
         await throughput(system, "put", figures, turn)
     await visibility(system, figures)
+    await acknowledgements(system, figures)
     for turn in range(CUTS):
         say(f"cut {turn + 1} of {CUTS}")
         await catch_up(system, figures, turn)

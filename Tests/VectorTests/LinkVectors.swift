@@ -34,6 +34,8 @@ enum LinkVectors {
             "window-truncated", "refused \(WireError.truncated(wanted: 4, left: 3))",
             [58, 0, 0, 1],
             "The one above, truncated by a byte.")
+        try good("want-ok", .want([1, 2, 3]), "A question who holds a log: judged apart.")
+        try good("holding-ok", .holding([1, 2, 3]), "A word about that, likewise.")
         try good("unknown-even-ok", .unknown(200), "A later version's, that may be skipped.")
         try write(
             "unknown-odd", "refused \(WireError.invalid("message type 201"))", [201],

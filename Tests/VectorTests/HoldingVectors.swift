@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import MeshCore
+import MeshCrypto
+import MeshReplication
+
+/// Who holds a write: the question and the word.
+enum HoldingVectors {
+    static func write(_ author: Author, _ key: SigningKey, in mesh: MeshID) throws {
+        func write(
+            _ format: String, _ name: String, _ expect: String, _ bytes: [UInt8], _ text: String
+        )
+            throws
+        {
+            try Vector(
+                name: "\(format)-\(name).txt", format: format, expect: expect, bytes: bytes
+            ).write(text)
+        }
+        let scope = Scope(namespace: "orders", audience: .site("s1"))
+        let log = LogName(scope: scope, author: author)
+        let want = WantMessage(log, 9, .centre).encoded
+        try write("want", "ok", "ok", want, "Does the centre hold the log up to 9?")
+        try write(
+            "want", "whose", "refused \(WireError.invalid("whose disk"))", want.dropLast() + [2],
+            "Of a disk that there is not.")
+        try write(
+            "want", "place-0", "refused \(WireError.invalid("sequence"))",
+            want.dropLast(9) + [UInt8](repeating: 0, count: 8) + [1], "A place that no log has.")
+        let word = Holding(
+            of: log, through: 9, commit: Blake2b.hash([7]), key: key, mesh: mesh)
+        let bytes = word.encoded
+        try write("holding", "ok", "ok", bytes, "A server holds the log up to 9.")
+        var changed = bytes
+        changed[changed.count - 70] ^= 1
+        try write(
+            "holding", "changed", "refused \(Refusal.badSignature)", changed,
+            "The one above, of another commit.")
+        try write(
+            "holding", "truncated", "refused \(WireError.truncated(wanted: 64, left: 63))",
+            Array(bytes.dropLast()), "The one above, truncated by a byte.")
+        try write(
+            "holding", "trailing", "refused \(WireError.trailing(1))", bytes + [0],
+            "The one above, trailing by a byte.")
+    }
+}
