@@ -6,6 +6,13 @@ import MeshReplication
 
 /// Who holds a write: the question and the word.
 enum HoldingVectors {
+    /// Reads a word, and writes it again.
+    static func again(_ bytes: [UInt8], in mesh: MeshID) throws -> [UInt8] {
+        let holding = try Holding(decoding: bytes)
+        guard holding.isAuthentic(in: mesh) else { throw Refusal.badSignature }
+        return holding.encoded
+    }
+
     static func write(_ author: Author, _ key: SigningKey, in mesh: MeshID) throws {
         func write(
             _ format: String, _ name: String, _ expect: String, _ bytes: [UInt8], _ text: String

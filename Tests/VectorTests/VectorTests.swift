@@ -74,10 +74,7 @@ struct Vector {
         case "turn": return try SyncTurn(decoding: bytes).encoded
         case "probe": return try ProbeMessage(decoding: bytes).encoded
         case "want": return try WantMessage(decoding: bytes).encoded
-        case "holding":
-            let holding = try Holding(decoding: bytes)
-            guard holding.isAuthentic(in: mesh.root.meshID) else { throw Refusal.badSignature }
-            return holding.encoded
+        case "holding": return try HoldingVectors.again(bytes, in: mesh.root.meshID)
         case "link-message": return try LinkMessage(decoding: bytes).encoded
         case "root": return try RootDocument(decoding: bytes).encoded
         case "root-carried": return try RootDocument(carried: bytes).carried
