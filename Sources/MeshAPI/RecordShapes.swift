@@ -12,6 +12,8 @@ public struct NamespaceView: Codable, Sendable {
     public var writers: String
     /// `register` or `log`.
     public var merge: String
+    /// How durable a write is to be where its app does not say: `local`, `site:K` or `central`.
+    public var ack: String?
     /// The first digits of the policy's name in commits.
     public var id: String?
     /// Whether it is the one for new writes; another may have been made on the other side of a cut.
@@ -21,13 +23,14 @@ public struct NamespaceView: Codable, Sendable {
 
     /// Names a policy.
     public init(
-        name: String, audience: String, writers: String, merge: String, id: String? = nil,
-        current: Bool? = nil, document: String? = nil
+        name: String, audience: String, writers: String, merge: String, ack: String? = nil,
+        id: String? = nil, current: Bool? = nil, document: String? = nil
     ) {
         self.name = name
         self.audience = audience
         self.writers = writers
         self.merge = merge
+        self.ack = ack
         self.id = id
         self.current = current
         self.document = document

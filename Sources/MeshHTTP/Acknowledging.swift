@@ -55,8 +55,8 @@ struct AckOutcome: Sendable {
 }
 
 extension Routes {
-    /// How durable a request wants its write to be.
-    func demand(_ request: Request) throws -> AckDemand {
+    /// How durable a request wants its write to be, or its namespace does.
+    func demand(_ request: Request, of namespace: String) throws -> AckDemand {
         let level = try request.parameter("ack").map { text throws in
             guard let level = AckLevel(name: text) else {
                 throw Problem(
@@ -71,7 +71,9 @@ extension Routes {
             }
             return wait
         }
-        return AckDemand(level: level ?? .local, wait: wait ?? AckDemand.waitUsual)
+        return AckDemand(
+            level: try level ?? store.acknowledged(of: namespace),
+            wait: wait ?? AckDemand.waitUsual)
     }
 
     private static func duration(_ text: String) -> Duration? {
@@ -112,7 +114,7 @@ extension Routes {
         guard let end = try store.end(of: log), end.through >= sequence else {
             throw Problem.notFound("this server knows of no such write in \(scope)")
         }
-        let demand = try demand(call.request)
+        let demand = try demand(call.request, of: scope.namespace)
         let receipt = Receipt(
             dot: Dot(author: author, sequence: sequence), live: [], isNew: false)
         return .later {

@@ -73,7 +73,7 @@ extension Routes {
         let id = id ?? policy.id(for: name, in: store.identity.root.meshID)
         return NamespaceView(
             name: name, audience: policy.audience.name, writers: policy.writers.name,
-            merge: policy.merge.name,
+            merge: policy.merge.name, ack: document?.acknowledged.name,
             id: id.description, current: isCurrent,
             document: document.map { Hex.encode($0.encoded) })
     }

@@ -89,7 +89,7 @@ extension Routes {
         var job = WriteRequest(scope: scope, writes: [write])
         job.idempotency = try idempotency(
             request, access, "\(request.method.rawValue) \(scope) \(key)", body)
-        return .written(job, try demand(request)) { receipts, outcome in
+        return .written(job, try demand(request, of: scope.namespace)) { receipts, outcome in
             guard let receipt = receipts.first else { return Response(status: .noContent) }
             let tag = receipt.etag
             return try answer(
@@ -161,10 +161,11 @@ extension Routes {
         let scope = try scope(batch.namespace, request, site: batch.site)
         var job = WriteRequest(scope: scope, writes: batch.writes)
         job.idempotency = try idempotency(request, access, "batch \(scope)", request.body)
+        let demand = try demand(request, of: batch.namespace)
         // Whoever writes very much does not want to hear each place (RFC 7240, §4.2).
         let prefers = request.headers[.prefer]?.split(separator: ",") ?? []
         guard !prefers.contains(where: { $0.drop { $0 == " " } == "return=minimal" }) else {
-            return .written(job, try demand(request)) { receipts, outcome in
+            return .written(job, demand) { receipts, outcome in
                 let headers: Fields = [.preferenceApplied: "return=minimal"]
                 guard !outcome.reached.isMet else {
                     return Response(status: .noContent, headers: headers)
@@ -172,7 +173,7 @@ extension Routes {
                 return try answer(receipts, [], outcome, headers: headers)
             }
         }
-        return .written(job, try demand(request)) { try answer($0, $0.map(\.etag), $1) }
+        return .written(job, demand) { try answer($0, $0.map(\.etag), $1) }
     }
 
     /// Checks a value and its type: what says that it is JSON has to be, or whoever reads it fails.

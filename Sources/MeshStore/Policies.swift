@@ -8,10 +8,10 @@ internal import Synchronization
 
 /// Policies as readers need them: the one of each namespace for new writes.
 struct PolicyCache {
-    private var known: [String: NamespacePolicy] = [:]
+    private var known: [String: CurrentPolicy] = [:]
     private(set) var generation = 0
 
-    subscript(namespace: String) -> NamespacePolicy? { known[namespace] }
+    subscript(namespace: String) -> CurrentPolicy? { known[namespace] }
 
     mutating func forget() {
         known = [:]
@@ -19,11 +19,19 @@ struct PolicyCache {
     }
 
     /// What was read before a change is not remembered after it.
-    mutating func note(_ policy: NamespacePolicy, of namespace: String, read generation: Int) {
+    mutating func note(_ policy: CurrentPolicy, of namespace: String, read generation: Int) {
         guard generation == self.generation else { return }
         if known.count >= StoreLimits.cached { known = [:] }
         known[namespace] = policy
     }
+}
+
+/// What new writes of a namespace follow.
+package struct CurrentPolicy: Sendable {
+    /// The policy.
+    package let policy: NamespacePolicy
+    /// How durable a write is to be where its app does not say.
+    package let acknowledged: AckLevel
 }
 
 /// A policy that is known of a namespace.
@@ -44,12 +52,25 @@ package struct KnownPolicy: Sendable {
 extension Store {
     /// The policy of a namespace for new writes, if one is known here.
     package func policy(of namespace: String) throws -> NamespacePolicy? {
-        if let builtIn = BuiltIn.policy(of: namespace) { return builtIn }
+        try current(namespace)?.policy
+    }
+
+    /// How durable a write of a namespace is to be where its app does not say.
+    package func acknowledged(of namespace: String) throws -> AckLevel {
+        try current(namespace)?.acknowledged ?? .local
+    }
+
+    private func current(_ namespace: String) throws -> CurrentPolicy? {
+        if let builtIn = BuiltIn.policy(of: namespace) {
+            return CurrentPolicy(policy: builtIn, acknowledged: .local)
+        }
         let (known, generation) = policyCache.withLock { ($0[namespace], $0.generation) }
         if let known { return known }
-        guard let policy = try knownPolicies(of: namespace).first?.policy else { return nil }
-        policyCache.withLock { $0.note(policy, of: namespace, read: generation) }
-        return policy
+        guard let document = try knownPolicies(of: namespace).first?.document else { return nil }
+        let current = CurrentPolicy(
+            policy: document.policy, acknowledged: document.acknowledged)
+        policyCache.withLock { $0.note(current, of: namespace, read: generation) }
+        return current
     }
 
     /// Every policy that is known of a namespace, the current one first: two sides of a cut may

@@ -209,12 +209,15 @@ struct KeyFolder {
     }
 
     /// Signs a namespace's policy with the enrol key, now.
-    func define(_ namespace: String, _ policy: NamespacePolicy) throws -> PolicyDocument {
+    func define(
+        _ namespace: String, _ policy: NamespacePolicy, _ acknowledged: AckLevel
+    ) throws -> PolicyDocument {
         try Sodium.start()
         let root = try root()
         let key = try enrolKey(of: root)
         return PolicyDocument(
-            of: namespace, policy, created: try nextPolicyTime(), key: key, mesh: root.meshID)
+            of: namespace, policy, acknowledged: acknowledged, created: try nextPolicyTime(),
+            key: key, mesh: root.meshID)
     }
 
     /// The time for the next policy, later than that of the last: a clock that was ahead once does

@@ -177,10 +177,25 @@ struct NamespaceCommand: AsyncParsableCommand {
         @Option(help: "all, site or group:NAME.") var audience: String
         @Option(help: "central, site or any.") var writers: String
         @Option(help: "register or log.") var merge: String
+        @Option(
+            help:
+                "Where a write is to be durable if its app does not say: local, site:K or central."
+        ) var ack = "local"
         @Option(help: "The directory of 'mesh create', with the key that signs.") var keys: String
         @Flag(help: "Signs also where the namespace has another policy.") var change = false
 
-        func validate() throws { _ = try policy() }
+        func validate() throws {
+            _ = try policy()
+            _ = try level()
+        }
+
+        private func level() throws -> AckLevel {
+            guard let level = AckLevel(name: ack) else {
+                throw ValidationError(
+                    "--ack is local, central, or site:1 to site:16, not '\(ack)'")
+            }
+            return level
+        }
 
         private func policy() throws -> NamespacePolicy {
             guard Name.isValidNamespace(name), !name.hasPrefix("_") else {
@@ -204,16 +219,17 @@ struct NamespaceCommand: AsyncParsableCommand {
             if let known = try await client.namespaces().namespaces.first(where: {
                 $0.name == name && $0.current == true
             }) {
-                if (known.audience, known.writers, known.merge) == (audience, writers, merge) {
+                let same = (known.audience, known.writers, known.merge, known.ack ?? "local")
+                if same == (audience, writers, merge, ack) {
                     return Console.complain("'\(name)' has this policy; nothing was signed")
                 }
                 guard change else {
                     throw Failure(
-                        "'\(name)' has another policy: audience \(known.audience), writers \(known.writers), merge \(known.merge); --change signs a new one"
+                        "'\(name)' has another policy: audience \(known.audience), writers \(known.writers), merge \(known.merge), ack \(known.ack ?? "local"); --change signs a new one"
                     )
                 }
             }
-            let document = try KeyFolder(keys).define(name, policy)
+            let document = try KeyFolder(keys).define(name, policy, try level())
             _ = try await client.define(name, document.encoded)
         }
     }
@@ -257,9 +273,12 @@ struct NamespaceCommand: AsyncParsableCommand {
         case .ndjson: for namespace in view.namespaces { try Console.json(namespace) }
         case .name: for namespace in view.namespaces { Console.line(namespace.name) }
         case .table, .wide:
-            let rows = view.namespaces.map { [$0.name, $0.audience, $0.writers, $0.merge] }
+            let rows = view.namespaces.map {
+                [$0.name, $0.audience, $0.writers, $0.merge, $0.ack ?? "local"]
+            }
             Console.table(
-                ["NAMESPACE", "AUDIENCE", "WRITERS", "MERGE"], rows, noHeaders: output.noHeaders)
+                ["NAMESPACE", "AUDIENCE", "WRITERS", "MERGE", "ACK"], rows,
+                noHeaders: output.noHeaders)
         }
     }
 }

@@ -56,6 +56,28 @@ import Testing
         #expect(nothing.status == 200, "there was nothing to make durable")
     }
 
+    @Test func `may be wanted so by the namespace, where its app does not say`() throws {
+        let node = try Node.withMenu()
+        func create(_ name: String, _ ack: String) throws -> Int32 {
+            try Programs.run(
+                "meshctl",
+                [
+                    "namespace", "create", name, "--audience", "all", "--writers", "central",
+                    "--merge", "register", "--ack", ack, "--keys", "\(node.scratch.path)/keys",
+                    "--data", node.data, "--change",
+                ]
+            ).code
+        }
+        #expect(try create("menu", "site:0") == 64)
+        #expect(try create("menu", "site:2") == 0)
+        let usual = try put(node, "wait=50ms")
+        #expect(usual.status == 202 && usual.body.contains(#""ack":"site:2""#))
+        #expect(try put(node, "ack=local").status == 200)
+        #expect(try node.curl("/v1/namespaces").body.contains(#""ack":"site:2""#))
+        #expect(try create("menu", "local") == 0)
+        #expect(try put(node, "wait=50ms").body.contains(#""ack":"local""#))
+    }
+
     @Test func `is refused where what is wanted cannot be read`() throws {
         let node = try Node.withMenu()
         for ask in ["ack=two", "ack=site:0", "ack=site:17", "ack=site:02", "ack=Central", "ack="] {

@@ -3,6 +3,7 @@
 import MeshCore
 import MeshCrypto
 import MeshReplication
+import MeshTesting
 
 /// Who holds a write: the question and the word.
 enum HoldingVectors {
@@ -13,7 +14,9 @@ enum HoldingVectors {
         return holding.encoded
     }
 
-    static func write(_ author: Author, _ key: SigningKey, in mesh: MeshID) throws {
+    static func write(_ author: Author, _ key: SigningKey, enrol: SigningKey, in mesh: MeshID)
+        throws
+    {
         func write(
             _ format: String, _ name: String, _ expect: String, _ bytes: [UInt8], _ text: String
         )
@@ -33,6 +36,12 @@ enum HoldingVectors {
         try write(
             "want", "place-0", "refused \(WireError.invalid("sequence"))",
             want.dropLast(9) + [UInt8](repeating: 0, count: 8) + [1], "A place that no log has.")
+        let policy = PolicyDocument(
+            of: "orders", .orders, acknowledged: .site(2), created: 1_700_000_000_000, key: enrol,
+            mesh: mesh)
+        try write(
+            "policy-document", "ack", "ok", policy.encoded,
+            "A policy under which writes are to be on two servers of a site.")
         let word = Holding(
             of: log, through: 9, commit: Blake2b.hash([7]), key: key, mesh: mesh)
         let bytes = word.encoded

@@ -122,7 +122,8 @@ struct Vector {
         try writeTrust(identity.certificate)
         try RotationVectors.write(mesh, identity.certificate)
         try DigestVectors.write(author)
-        try HoldingVectors.write(author, identity.nodeKey, in: mesh.root.meshID)
+        try HoldingVectors.write(
+            author, identity.nodeKey, enrol: mesh.enrol, in: mesh.root.meshID)
         try writeContent()
     }
 

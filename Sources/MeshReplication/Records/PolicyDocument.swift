@@ -20,27 +20,36 @@ package struct PolicyDocument: Hashable, Sendable {
     package let created: UInt64
     /// The policy.
     package let policy: NamespacePolicy
+    /// How durable a write of the namespace is to be where its app does not say: a matter of the
+    /// server that takes it, and no rule of what is valid.
+    package let acknowledged: AckLevel
     /// The signed bytes.
     package let body: [UInt8]
     private let key: Bytes32
     /// The document as it came.
     package let encoded: [UInt8]
 
+    /// The field of a document that says how durable writes are to be.
+    private static let acknowledgedTag: UInt8 = 128
+
     /// Makes and signs a document; the caller has checked the namespace's name.
     package init(
-        of namespace: String, _ policy: NamespacePolicy, created: UInt64, key: SigningKey,
-        mesh: MeshID
+        of namespace: String, _ policy: NamespacePolicy, acknowledged: AckLevel = .local,
+        created: UInt64, key: SigningKey, mesh: MeshID
     ) {
         precondition(Name.isValidNamespace(namespace), "the caller checks the name")
         self.namespace = namespace
         self.created = created
         self.policy = policy
+        self.acknowledged = acknowledged
         var writer = WireWriter()
         writer.u8(1)
         writer.short(namespace.utf8)
         writer.u64(created)
         writer.medium(policy.encoded)
-        writer.u8(0)
+        let field = Extensions.Field(
+            tag: Self.acknowledgedTag, bytes: Array(acknowledged.name.utf8))
+        Extensions(acknowledged == .local ? [] : [field]).encode(to: &writer)
         let document = SignedDocument(writer.bytes, .definition, key: key, mesh: mesh)
         (body, self.key, encoded) = (document.body, document.key, document.encoded)
     }
@@ -77,7 +86,17 @@ package struct PolicyDocument: Hashable, Sendable {
         created = try fields.u64()
         policy = try NamespacePolicy(
             decoding: try fields.medium("policy", limit: Self.byteCountMax))
-        guard try fields.u8() == 0 else { throw .invalid("extension") }
+        let extensions = try Extensions(from: &fields)
+        guard extensions.critical == nil else { throw .invalid("extension") }
+        let level = extensions.fields.first { $0.tag == Self.acknowledgedTag }
+        acknowledged =
+            try level.map { field throws(WireError) in
+                let name = String(decoding: field.bytes, as: UTF8.self)
+                guard let level = AckLevel(name: name), level != .local else {
+                    throw .invalid("acknowledgement")
+                }
+                return level
+            } ?? .local
         try fields.finish()
         encoded = bytes
     }
