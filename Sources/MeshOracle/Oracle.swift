@@ -45,7 +45,7 @@ public struct Oracle: Sendable {
         let kind: Kind
         let isDeletion: Bool
         /// Everything that it replaces: what its app was shown, and what that replaces.
-        let replaces: Set<WriteID>
+        var replaces: Set<WriteID>
         let disk: DiskID
         var isAcknowledged = false
         /// Whether it was ever shown: then it was made, acknowledged or not.
@@ -114,10 +114,26 @@ public struct Oracle: Sendable {
         return writes.count - 1
     }
 
-    /// A write was acknowledged: it lies on its server's disk.
-    public mutating func acknowledge(_ id: WriteID) {
+    /// A write was acknowledged: it lies on the disk of the server that did so.
+    public mutating func acknowledge(_ id: WriteID, on disk: DiskID? = nil) {
         writes[id].isAcknowledged = true
-        hold(id, on: writes[id].disk)
+        hold(id, on: disk ?? writes[id].disk)
+    }
+
+    /// An app that had no answer, or lost it, asked another server, which took the same write once
+    /// more, having shown `saw` there. It is shown once; only which values it replaces is not
+    /// certain any more, since one of the two may be lost with a disk, or be replaced alone.
+    public mutating func again(_ id: WriteID, saw: [WriteID], on disk: DiskID) {
+        guard writes[id].kind == .register else { return }
+        writes[id].mayReturn = true
+        let held = (byCell[writes[id].cell] ?? []).filter { writes[$0].holders.contains(disk) }
+        for seen in Set(saw).union(held)
+        where seen != id && writes.indices.contains(seen) && writes[seen].kind == .register {
+            for replaced in writes[seen].replaces.union([seen]) where replaced != id {
+                if !writes[id].replaces.contains(replaced) { writes[replaced].mayReturn = true }
+                writes[id].replaces.insert(replaced)
+            }
+        }
     }
 
     /// The write was refused, and must not be shown.

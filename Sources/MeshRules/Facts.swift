@@ -267,7 +267,7 @@ package struct StoredAnswer: Sendable {
     /// The hash of the request.
     package let request: Digest
     /// The receipts.
-    package let receipts: [Receipt]
+    package internal(set) var receipts: [Receipt]
 
     /// Describes an answer.
     package init(request: Digest, receipts: [Receipt]) {

@@ -18,6 +18,9 @@ extension RecordTransaction {
             if !message.isRun { needs.losers.formUnion(losers(commit)) }
             for record in list {
                 needs.keys.insert(KeyName(scope: scope, key: record.key))
+                if let name = RequestName(record.extensions) {
+                    needs.idempotency.insert(RequestNaming(name).key)
+                }
                 for dot in record.context.dots {
                     needs.families.insert(FamilyName(scope: scope, node: dot.author.node))
                 }
@@ -228,6 +231,9 @@ extension RecordTransaction {
             let isLive = place(
                 held, bytes: commit.records[index], in: header.scope, isFill: isFill, &outcome)
             rows[sequence] = HeldCommit.Row(id: id, isLive: isLive)
+        }
+        if outcome.authorSite == context.certificates.first?.ticket.site {
+            rememberNames(admitted)
         }
         // Its proof and ours are of one signed root, so together they are one too.
         let proof = known.flatMap { $0.proof.merging(commit.proof) } ?? commit.proof

@@ -52,7 +52,11 @@ package struct WriteRequest: Sendable {
     /// What, at most `RuleLimits.batchWrites`.
     package var writes: [Write]
     /// A name under which a retry finds the first answer, with a hash of the request.
-    package var idempotency: (name: String, request: Digest)?
+    package var idempotency: (name: String, request: Digest)? {
+        didSet { naming = idempotency.map(RequestNaming.init) }
+    }
+    /// The same as records and stores have it.
+    private(set) var naming: RequestNaming?
 
     /// Names a request.
     package init(
@@ -61,6 +65,40 @@ package struct WriteRequest: Sendable {
         self.scope = scope
         self.writes = writes
         self.idempotency = idempotency
+        naming = idempotency.map(RequestNaming.init)
+    }
+
+    /// What the record of one of the writes carries.
+    func extensions(of index: Int, isNew: Bool) -> Extensions {
+        guard let naming else { return .none }
+        let name = RequestName(
+            name: naming.name, request: naming.request, index: index, count: writes.count,
+            isNew: isNew)
+        return Extensions([name.field])
+    }
+}
+
+/// A request's name and hash as records carry them, and as a store remembers them.
+struct RequestNaming: Sendable {
+    let name: [UInt8]
+    let request: [UInt8]
+
+    init(_ idempotency: (name: String, request: Digest)) {
+        name = RequestName.name(of: idempotency.name)
+        request = RequestName.request(of: idempotency.request)
+    }
+
+    /// What a record of a peer carries.
+    init(_ carried: RequestName) {
+        name = carried.name
+        request = carried.request
+    }
+
+    /// Under which name the answer is remembered.
+    var key: String { Hex.encode(name) }
+    /// The request's hash as far as it is kept.
+    var hash: Digest {
+        Digest(request + [UInt8](repeating: 0, count: 32 - request.count)) ?? .zero
     }
 }
 

@@ -102,7 +102,8 @@ extension RecordTransaction {
         }
         return Record(
             kind: one.record.kind, stamp: one.record.stamp, key: one.record.key, context: context,
-            contentType: one.record.contentType, body: one.record.body)
+            contentType: one.record.contentType, body: one.record.body,
+            extensions: one.record.extensions)
     }
 }
 

@@ -53,13 +53,13 @@ extension RecordTransaction {
         }
         if let name = BuiltIn.policyKey(of: request.scope.namespace) { needs.keys.insert(name) }
         needs.families.insert(FamilyName(scope: request.scope, node: context.node))
-        if let (name, _) = request.idempotency { needs.idempotency.insert(name) }
+        if let naming = request.naming { needs.idempotency.insert(naming.key) }
     }
 
     /// Applies an app's writes to the scope's draft, or refuses all of them.
     mutating func write(_ request: WriteRequest) throws(WriteRefusal) -> [Receipt] {
-        if let (name, hash) = request.idempotency, let stored = work.answer(name) {
-            guard stored.request == hash else { throw .idempotencyMismatch }
+        if let naming = request.naming, let stored = work.answer(naming.key) {
+            guard stored.request == naming.hash else { throw .idempotencyMismatch }
             return stored.receipts
         }
         let policy = try admit(request)
@@ -71,16 +71,16 @@ extension RecordTransaction {
             in: request.scope, policy.id, records: request.writes.count, bytes: plan.byteCount)
         var receipts: [Receipt] = []
         receipts.reserveCapacity(request.writes.count)
-        for (write, isNeeded) in zip(request.writes, plan.isNeeded) {
+        for (index, (write, isNeeded)) in zip(request.writes, plan.isNeeded).enumerated() {
             receipts.append(
                 isNeeded
-                    ? apply(write, in: request.scope, policy)
+                    ? apply(write, at: index, of: request, policy)
                     : Receipt(
                         dot: nil, live: live(write.key, in: request.scope).map(\.dot), isNew: false)
             )
         }
-        if let (name, hash) = request.idempotency {
-            work.remember(name, StoredAnswer(request: hash, receipts: receipts))
+        if let naming = request.naming {
+            work.remember(naming.key, StoredAnswer(request: naming.hash, receipts: receipts))
         }
         conclusion.counts.written += receipts.count
         return receipts
@@ -155,6 +155,7 @@ extension RecordTransaction {
                     + Record.size(
                         key: write.key.utf8.count, contentType: write.contentType.utf8.count,
                         body: write.body.count, context: key.contextCount)
+                    + (request.naming == nil ? 0 : RequestName.fieldByteCount)
                 // No author has this place: it stands for the one that the record will have.
                 let place = Dot(author: author, sequence: Dot.sequenceMax - UInt64(index))
                 key = KeyPlan(
@@ -200,14 +201,16 @@ extension RecordTransaction {
     // MARK: Applying
 
     private mutating func apply(
-        _ write: Write, in scope: Scope, _ policy: Workspace.NamedPolicy
+        _ write: Write, at index: Int, of request: WriteRequest, _ policy: Workspace.NamedPolicy
     ) -> Receipt {
+        let scope = request.scope
         let dot = nextPlace(in: scope, policy.id)
         let versions = live(write.key, in: scope)
         let record = Record(
             kind: write.kind, stamp: nextStamp(), key: write.key,
             context: contextOfWrite(versions, at: dot, in: scope, policy.policy.merge),
-            contentType: write.contentType, body: write.body)
+            contentType: write.contentType, body: write.body,
+            extensions: request.extensions(of: index, isNew: versions.isEmpty))
         append(record, at: dot, policy.policy.merge, to: scope)
         return Receipt(
             dot: dot, live: live(write.key, in: scope).map(\.dot), isNew: versions.isEmpty)

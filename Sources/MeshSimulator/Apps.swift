@@ -111,7 +111,7 @@ struct Apps {
         }
         guard !writes.isEmpty else { return nil }
         var request = WriteRequest(scope: scope, writes: writes)
-        if random.next() % 8 == 0 {
+        if random.next() % 3 == 0 {
             named += 1
             request.idempotency = ("n\(named)", Blake2b.hash(Array("\(ids)".utf8)))
         }

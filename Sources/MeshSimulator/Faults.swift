@@ -17,6 +17,11 @@ extension Simulation {
             for index in 0..<count {
                 schedule(after: .milliseconds(20 * index)) { self.write(node, namespace) }
             }
+        case .retry(let name, let count):
+            guard let node = named(name) else { return }
+            for index in 0..<count {
+                schedule(after: .milliseconds(20 * index)) { self.retry(node) }
+            }
         case .wan(let site, let isCut):
             if isCut { network.cut.insert(site) } else { mend(site) }
         case .oneWay(let site, let isOutward):

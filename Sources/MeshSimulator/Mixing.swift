@@ -19,7 +19,7 @@ extension Simulation {
         let node = pick(nodes)
         let namespace = pick(["notes", "notes", "orders", "desk", "prices", "club"])
         if node.isUp, !node.isPaused {
-            if chance(0.04) { retry(node) } else { write(node, namespace) }
+            if chance(0.08) { retry(node) } else { write(node, namespace) }
         }
         schedule(after: random.jittered(.milliseconds(400), by: 0.9)) { self.work(until: end) }
     }

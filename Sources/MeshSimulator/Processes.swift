@@ -251,13 +251,13 @@ extension Simulation {
     }
 
     private func write(_ node: SimulatedNode, _ prepared: Apps.Prepared) {
-        write(node, prepared.request) { result in
+        let done: (Result<[Receipt], StoreError>) -> Void = { result in
             switch result {
             case .success(let receipts):
                 self.apps.acknowledge(prepared)
                 self.wantMore(node, prepared, receipts)
                 if prepared.request.idempotency != nil {
-                    node.answered.append((prepared.request, receipts))
+                    node.answered.append((prepared, receipts))
                 }
                 if self.network.cut.contains(node.site) { self.mark(.wroteWhileCut) }
             case .failure(let error):
@@ -265,17 +265,8 @@ extension Simulation {
                 if Self.isRefusal(error) { self.apps.refuse(prepared) }
             }
         }
-    }
-
-    /// An app whose answer was lost asks again: it is answered the same, and nothing is written.
-    func retry(_ node: SimulatedNode) {
-        guard !node.answered.isEmpty else { return }
-        let (request, receipts) = node.answered[Int(random.next() % UInt64(node.answered.count))]
-        write(node, request) { result in
-            self.mark(.retried)
-            if case .success(let again) = result, again != receipts {
-                self.fail("\(node.name) did again what an app had asked for once")
-            }
+        write(node, prepared.request, then: done) {
+            self.retry(prepared, of: node, answered: nil)
         }
     }
 
@@ -291,7 +282,8 @@ extension Simulation {
 
     func write(
         _ node: SimulatedNode, _ request: WriteRequest,
-        then: @escaping (Result<[Receipt], StoreError>) -> Void = { _ in }
+        then: @escaping (Result<[Receipt], StoreError>) -> Void = { _ in },
+        died: @escaping () -> Void = {}
     ) {
         guard let store = node.store else { return }
         let life = node.life
@@ -301,7 +293,10 @@ extension Simulation {
         follow(node)
         let commits = node.outbox.take()
         schedule(after: .microseconds(Int(100 + random.next() % 3000))) {
-            guard node.life == life else { return self.mark(.diedUnacknowledged) }
+            guard node.life == life else {
+                self.mark(.diedUnacknowledged)
+                return died()
+            }
             if let result { then(result) }
             for input in commits { self.post(node, input) }
         }

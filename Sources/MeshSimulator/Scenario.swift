@@ -12,6 +12,8 @@ package struct Scenario: Sendable {
     package enum Action: Sendable, Equatable {
         /// An app writes so many records through a node.
         case write(node: String, namespace: String, count: Int)
+        /// Apps that had an answer of a node, or none, ask it or a neighbour again, so often.
+        case retry(node: String, count: Int)
         /// A site's line to all others breaks, or is mended.
         case wan(site: String, isCut: Bool)
         /// Only what a site sends is lost, or only what it is sent.
@@ -156,6 +158,9 @@ package struct Scenario: Sendable {
         case ("write", 3):
             guard let count = Int(rest[2]), (1...1000).contains(count) else { return nil }
             return .write(node: rest[0], namespace: rest[1], count: count)
+        case ("retry", 2):
+            guard let count = Int(rest[1]), (1...1000).contains(count) else { return nil }
+            return .retry(node: rest[0], count: count)
         case ("wan", 2):
             guard rest[0] == "cut" || rest[0] == "heal" else { return nil }
             return .wan(site: rest[1], isCut: rest[0] == "cut")
@@ -299,6 +304,9 @@ package enum Mark: String, CaseIterable, Sendable {
     case defined
     /// An app asked again for what was done already.
     case retried
+    /// An app asked another server of the site again; that took the write a second time.
+    case retriedElsewhere = "retried-elsewhere"
+    case takenTwice = "taken-twice"
     /// A server has said that it holds what another's apps wrote.
     case held
     /// A write was acknowledged as on the disks that its app wanted, or as on fewer.

@@ -58,7 +58,7 @@ final class SimulatedNode {
     /// What the process remembers that goes on where the next one would start.
     var memory: StoredStart?
     /// Requests with a name that were acknowledged, with what was answered.
-    var answered: [(request: WriteRequest, receipts: [Receipt])] = []
+    var answered: [(prepared: Apps.Prepared, receipts: [Receipt])] = []
     /// How much of what the store counts was seen already.
     var counted = RuleCounts()
 

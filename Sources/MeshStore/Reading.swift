@@ -25,7 +25,7 @@ package struct KeyState: Sendable {
     /// Live versions, deletions among them, in the order of display.
     package let versions: [StoredVersion]
 
-    /// Puts versions in the order of display. Of values the one with the latest stamp comes
+    /// Puts versions in the order of display, each write once that several servers took. Of values the one with the latest stamp comes
     /// first; of entries of a log the one that was held here first, since any order by stamp or
     /// hash could be chosen by a thief.
     init(_ key: RecordKey, _ versions: [StoredVersion]) {
@@ -33,7 +33,7 @@ package struct KeyState: Sendable {
         self.versions =
             versions.count == 1
             ? versions
-            : versions.sorted { one, other in
+            : Self.distinct(versions).sorted { one, other in
                 switch (one.merge, other.merge) {
                 case (.log, .log): one.position < other.position
                 case (.register, .register):
@@ -43,6 +43,19 @@ package struct KeyState: Sendable {
                 }
             }
         etag = EntityTag.of(versions.map(\.dot))
+    }
+
+    /// Of records of one write the one with the least dot.
+    private static func distinct(_ versions: [StoredVersion]) -> [StoredVersion] {
+        var first: [OneWrite: Dot] = [:]
+        let writes = versions.map { OneWrite($0.record) }
+        for (write, version) in zip(writes, versions) {
+            if let write { first[write] = min(first[write] ?? version.dot, version.dot) }
+        }
+        if first.isEmpty { return versions }
+        return zip(writes, versions).filter { write, version in
+            write.map { first[$0] == version.dot } ?? true
+        }.map(\.1)
     }
 
     init(_ key: RecordKey, held versions: [(held: HeldVersion, position: FeedPosition)]) {
