@@ -37,10 +37,14 @@ extension Simulation {
         write(other, prepared.request) { result in
             guard case .success(let receipts) = result else { return }
             self.mark(.retriedElsewhere)
+            let places = receipts.map { $0.dot?.description ?? "-" }
+            self.say("\(other.name) is asked for \(prepared.ids) again: \(places)")
             let known = Set((answered ?? []).compactMap(\.dot))
             for ((id, saw), receipt) in zip(seen, receipts) {
                 guard let dot = receipt.dot else { continue }
-                if dot.author.node == other.id, !known.contains(dot) {
+                if dot.author.node == other.id, !known.contains(dot),
+                    self.takenTwice[scope, default: []].insert(dot).inserted
+                {
                     // A box that moved here brings no names of its former site.
                     if saw.contains(id), case .site = scope.audience {
                         self.fail("\(other.name) did again what it showed: \(id)")

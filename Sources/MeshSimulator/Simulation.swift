@@ -48,6 +48,8 @@ package final class Simulation {
     var nodes: [SimulatedNode] = []
     var apps = Apps()
     var acks = AckWatch()
+    /// Where neighbours took writes a second time.
+    var takenTwice: [Scope: Set<Dot>] = [:]
     private var revocations: [Revocation] = []
     var network = SimulatedNetwork()
     /// How namespaces were defined while the mesh was at work.
