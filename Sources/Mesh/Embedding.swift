@@ -75,7 +75,7 @@ extension MeshNode {
         let (scope, key) = try place(namespace, key, site)
         let write = Write(
             kind, key, contentType: contentType, body: body,
-            condition: version.map { .matches($0) } ?? .none)
+            condition: version.map { .matches([$0]) } ?? .none)
         do throws(StoreError) {
             let receipts = try await store.write(WriteRequest(scope: scope, writes: [write]))
             return receipts.first?.etag ?? ""

@@ -142,7 +142,7 @@ struct BatchReader {
         switch (found.ifMatch, found.ifAbsent) {
         case (nil, false): return .none
         case (nil, true): return .holdsNone
-        case (let tag?, false): return tag == "*" ? .holdsValue : .matches(tag)
+        case (let tag?, false): return tag == "*" ? .holdsValue : .matches([tag])
         case (_?, true):
             throw Problem(
                 .badCondition, "write \(index) has if_match and if_absent; it takes one of them")

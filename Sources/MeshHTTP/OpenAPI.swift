@@ -97,6 +97,17 @@ enum OpenAPI {
             "key": (
                 "The key: UTF-8 without NUL; a slash in it may stand as it is.", keySchema
             ),
+            "manifest": (
+                "The manifest's name, a hash.", ["type": "string", "pattern": "^[0-9a-f]{64}$"]
+            ),
+            "release": (
+                "`EPOCH.VERSION`.",
+                ["type": "string", "pattern": "^[0-9]{1,9}\\.[0-9]{1,9}$"]
+            ),
+            "place": (
+                "The place of a write, as its answer told it.",
+                ["type": "string", "pattern": "^[0-9a-f]{1,16}-[1-9][0-9]{0,17}$"]
+            ),
             "scope": (
                 "A namespace and whom it is for: `menu@all`, `orders@site/s12`.",
                 [
@@ -110,7 +121,8 @@ enum OpenAPI {
 
     private static func queryParameters(_ route: Route) -> [Object] {
         route.parameters.compactMap { name in
-            queryAbout[name].map { about in
+            let isTime = name == "since" && route.template != "/v1/changes"
+            return queryAbout[isTime ? "time" : name].map { about in
                 [
                     "name": name, "in": "query", "required": false, "description": about.text,
                     "schema": about.schema,
@@ -153,8 +165,11 @@ enum OpenAPI {
             ),
             "namespace": ("Changes of one namespace alone.", ["type": "string", "minLength": 1]),
             "since": (
-                "A cursor (of changes: `now` too) or, of a revocation, a time.",
-                ["type": "string", "minLength": 1]
+                "The cursor of a change, or `now`: what comes after it.",
+                ["type": "string", "pattern": "^(now|([0-9a-f]{2})+-[0-9]{1,18})$"]
+            ),
+            "time": (
+                "Milliseconds since 1970.", ["type": "string", "pattern": "^[0-9]{1,15}$"]
             ),
             "follow": (
                 "Whether to wait for more.", ["type": "string", "enum": ["true", "false"]]
@@ -163,7 +178,10 @@ enum OpenAPI {
                 "Whether to leave all the same.", ["type": "string", "enum": ["true", "false"]]
             ),
             "from": ("The host that the call came from.", ["type": "string", "minLength": 1]),
-            "places": ("Chunks: `FROM-TO`, with dots between.", ["type": "string"]),
+            "places": (
+                "Chunks: `FROM-TO`, with dots between.",
+                ["type": "string", "pattern": "^[0-9]{1,6}-[0-9]{1,6}$"]
+            ),
         ]
     }
 
@@ -171,26 +189,28 @@ enum OpenAPI {
         func header(_ name: String, _ text: String, _ pattern: String) -> Object {
             [
                 "name": name, "in": "header", "required": false, "description": text,
-                "schema": ["type": "string", "minLength": 1, "pattern": pattern] as Object,
+                "schema": ["type": "string", "pattern": pattern] as Object,
             ]
         }
-        let tag = "(W/)?\"[!#-~]{1,64}\""
+        // Without its quotes a tag is taken, too: they are easily lost in a shell.
+        let tag = "((W/)?\"[!#-~]{1,64}\"|[!#-)+\\--~][!#-+\\--~]{0,63})"
         let isRecord = route.template.hasSuffix("{key*}")
         switch route.method {
         case .GET where isRecord:
             return [
                 header(
                     "If-None-Match", "Entity tags; one that fits is answered with 304.",
-                    "^(\\*|\(tag)(, ?\(tag))*)$")
+                    "^(|\\*|\(tag)(, ?\(tag))*)$")
             ]
         case .PUT where isRecord, .DELETE where isRecord:
             return [
                 header(
-                    "If-Match", "The entity tag of the state that the writer has seen, or *.",
-                    "^(\\*|\(tag))$"),
+                    "If-Match", "Entity tags of states that the writer has seen, or *.",
+                    "^(|\\*|\(tag)(, ?\(tag))*)$"),
                 header(
-                    "If-None-Match", "`*`: only if the key holds no value; not with If-Match.",
-                    "^\\*$"),
+                    "If-None-Match",
+                    "`*`: only if the key holds no value; entity tags: only if its state is none of these.",
+                    "^(|\\*|\(tag)(, ?\(tag))*)$"),
                 idempotency,
             ]
         case .POST where route.template == "/v1/batch":
@@ -199,7 +219,7 @@ enum OpenAPI {
             return [
                 header(
                     "Last-Event-ID", "As `since`, by a browser that connects again.",
-                    "^[0-9a-f]+-[0-9]+$")
+                    "^(|([0-9a-f]{2})+-[0-9]{1,18})$")
             ]
         default: return []
         }

@@ -27,6 +27,15 @@ extension OpenAPI {
     private static var anything: Object { ["type": "object"] }
     private static var octets: Object { [:] }
 
+    /// Types of values that generated clients know what to do with.
+    private static var values: [String: Object] {
+        [
+            "application/json": ["type": ["object", "array", "string", "number", "boolean", "null"]],
+            "text/plain": ["type": "string"],
+            "application/octet-stream": ["type": "string", "format": "binary"],
+        ]
+    }
+
     private static func json(_ status: Int, _ text: String, _ schema: Object) -> Success {
         Success(status: status, text: text, content: ["application/json": schema])
     }
@@ -83,12 +92,16 @@ extension OpenAPI {
                 answers: [
                     Success(
                         status: 200, text: "The value, under the type that it was written with.",
-                        content: ["*/*": octets]),
+                        content: [
+                            "application/octet-stream": ["type": "string", "format": "binary"],
+                            "*/*": octets,
+                        ]),
                     Success(status: 304, text: "It is what the client has."),
                 ]),
             "PUT /v1/records/{namespace}/{key*}": Description(
-                summary: "Writes the value of a key; durable here once it is answered.",
-                body: ["required": true, "content": ["*/*": ["schema": octets]]],
+                summary:
+                    "Writes the value of a key; durable here once it is answered. Any other media type is kept, too.",
+                body: ["required": true, "content": values.mapValues { ["schema": $0] }],
                 answers: [
                     json(200, "It replaces a value.", written),
                     json(201, "Nothing was there.", written), pending,

@@ -100,26 +100,25 @@ extension Routes {
 
     /// What the request asks of the key's state (RFC 9110, §13.1).
     private func condition(_ request: Request) throws -> Write.Condition {
-        let (match, noneMatch) = (request.headers[.ifMatch], request.headers[.ifNoneMatch])
-        if match != nil, noneMatch != nil {
-            throw Problem(
-                .badCondition, "a write takes If-Match or If-None-Match, not both")
-        }
-        if let match {
-            switch TagList(match) {
+        let match = try request.headers[.ifMatch].map { field throws -> Write.Condition in
+            switch TagList(field) {
             case .any: return .holdsValue
-            case .tags(let tags) where tags.count == 1:
-                // A weak tag is equal to nothing here (§13.1.1).
-                return .matches(tags[0].isWeak ? "W/" + tags[0].text : String(tags[0].text))
-            default: throw Problem(.badIfMatch, "If-Match takes one entity tag, or *")
+            // A weak tag is equal to nothing here (§13.1.1), and an empty list fits no state.
+            case .tags(let tags):
+                return .matches(tags.filter { !$0.isWeak }.map { String($0.text) })
+            case nil: throw Problem(.badIfMatch, "If-Match takes entity tags, or *")
             }
         }
-        guard let noneMatch else { return .none }
-        switch TagList(noneMatch) {
-        case .any: return .holdsNone
-        case .tags(let tags): return .differs(tags.map { String($0.text) })
-        case nil:
-            throw Self.noTags
+        let noneMatch = try request.headers[.ifNoneMatch].map { field throws -> Write.Condition in
+            switch TagList(field) {
+            case .any: return .holdsNone
+            case .tags(let tags): return .differs(tags.map { String($0.text) })
+            case nil: throw Self.noTags
+            }
+        }
+        switch (match, noneMatch) {
+        case (let match?, let noneMatch?): return .both(match, noneMatch)
+        default: return match ?? noneMatch ?? .none
         }
     }
 
@@ -299,7 +298,9 @@ extension Routes {
         if let wanted, !access.mayRead(wanted) {
             throw Problem.forbidden("the token does not allow to read \(wanted)")
         }
-        let cursor = request.headers[.lastEventID] ?? request.parameter("since")
+        // A browser that has seen no event may send none, or an empty one.
+        let last = request.headers[.lastEventID].flatMap { $0.isEmpty ? nil : $0 }
+        let cursor = last ?? request.parameter("since")
         let start = try position(cursor)
         let claim = Claim(on: feeds, for: access.owner)
         guard claim.take(1), let positions = node.changes.positions() else {
@@ -339,7 +340,7 @@ extension Routes {
     /// A cursor names the epoch it counts in. One that has come no further than what is left of its
     /// epoch goes on from there, so nothing is skipped; any other begins anew.
     private func position(_ cursor: String?) throws -> FeedPosition {
-        guard let cursor, !cursor.isEmpty else { return .beginning }
+        guard let cursor else { return .beginning }
         if cursor == "now" { return store.lastPosition }
         let parts = cursor.split(separator: "-", omittingEmptySubsequences: false)
         guard parts.count == 2, let epoch = Hex.decode(parts[0]), let number = UInt64(parts[1])

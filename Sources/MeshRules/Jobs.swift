@@ -19,17 +19,33 @@ package struct Write: Sendable {
     package var condition: Condition
 
     /// What a writer asks of the key's state.
-    package enum Condition: Hashable, Sendable {
+    package indirect enum Condition: Hashable, Sendable {
         /// Nothing.
         case none
-        /// It has this state, named by its entity tag.
-        case matches(String)
+        /// It has one of these states, named by their entity tags.
+        case matches([String])
         /// It holds a value.
         case holdsValue
         /// It holds no value.
         case holdsNone
         /// It has none of these states.
         case differs([String])
+        /// Both.
+        case both(Condition, Condition)
+
+        /// Whether it holds of a state; nil is a key of which nothing is known.
+        func holds(of state: String?, holdsValue: Bool) -> Bool {
+            switch self {
+            case .none: true
+            case .matches(let tags): state.map { tags.contains($0) } ?? false
+            case .holdsValue: holdsValue
+            case .holdsNone: !holdsValue
+            case .differs(let tags): state.map { !tags.contains($0) } ?? true
+            case .both(let one, let other):
+                one.holds(of: state, holdsValue: holdsValue)
+                    && other.holds(of: state, holdsValue: holdsValue)
+            }
+        }
     }
 
     /// Names a write.

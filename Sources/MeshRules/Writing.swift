@@ -182,15 +182,9 @@ extension RecordTransaction {
         _ write: Write, _ key: KeyPlan, in scope: Scope, _ merge: MergeKind
     ) throws(WriteRefusal) {
         let current = key.live.isEmpty ? nil : EntityTag.of(key.live)
-        let holds =
-            switch write.condition {
-            case .none: true
-            case .matches(let tag): tag == current
-            case .holdsValue: key.holdsValue
-            case .holdsNone: !key.holdsValue
-            case .differs(let tags): current.map { !tags.contains($0) } ?? true
-            }
-        guard holds else { throw .preconditionFailed(current: current) }
+        guard write.condition.holds(of: current, holdsValue: key.holdsValue) else {
+            throw .preconditionFailed(current: current)
+        }
         guard merge == .log else { return }
         let isOfPolicies =
             scope == NamespacePolicy.scope && DocumentAdmission.isOfPolicies(write.key)

@@ -131,7 +131,7 @@ struct Apps {
         _ state: KeyState?, _ isFirst: Bool, _ random: inout SeededGenerator
     ) -> Write.Condition {
         guard random.next() % 3 == 0, isFirst else { return .none }
-        return state.map { .matches($0.etag) } ?? .holdsNone
+        return state.map { .matches([$0.etag]) } ?? .holdsNone
     }
 
     mutating func acknowledge(_ prepared: Prepared) {

@@ -7,7 +7,7 @@ import Testing
 @Suite struct `A field of a request` {
     @Test(arguments: [
         ("\"a\"", ["a"]), ("W/\"a\"", ["a"]), (" \"a\" , W/\"b\",\"c,d\"", ["a", "b", "c,d"]),
-        ("bare", ["bare"]), ("\"\"", [""]),
+        ("bare", ["bare"]), ("\"\"", [""]), ("", []), (" ", []), (",", []),
     ])
     func `names tags, one or several, weak or strong`(field: String, tags: [String]) {
         guard case .tags(let found) = TagList(field) else {
@@ -22,7 +22,7 @@ import Testing
         #expect(TagList("*")?.contains("x") == true)
     }
 
-    @Test(arguments: ["", " ", ",", "\"a", "\"a\"b", "a\"", "*, \"a\""])
+    @Test(arguments: ["\"a", "\"a\"b", "a\"", "*, \"a\"", "\"a\", *", "×"])
     func `that is no list of tags is not read`(field: String) {
         #expect(TagList(field) == nil)
     }

@@ -152,12 +152,12 @@ private let all: [String: NamespacePolicy] = ["menu": .menu, "orders": .orders, 
         let mesh = try TestMesh()
         let store = try await mesh.centre(all)
         let first = try await store.put(menu, "a", "1")
-        let stale = Write(.put, try RecordKey("a"), body: [2], condition: .matches("0000"))
+        let stale = Write(.put, try RecordKey("a"), body: [2], condition: .matches(["0000"]))
         await #expect(throws: StoreError.preconditionFailed(current: first.etag)) {
             try await store.write(WriteRequest(scope: menu, writes: [stale]))
         }
         let good = Write(
-            .put, try RecordKey("a"), body: Array("2".utf8), condition: .matches(first.etag))
+            .put, try RecordKey("a"), body: Array("2".utf8), condition: .matches([first.etag]))
         _ = try await store.write(WriteRequest(scope: menu, writes: [good]))
         #expect(try store.text(menu, "a") == "2")
     }

@@ -11,8 +11,8 @@ enum TagList: Equatable {
     case any
     case tags([Tag])
 
-    /// - Returns: nil for a list that cannot be read. A tag without its quotes is taken, as it is
-    ///   easily lost in a shell.
+    /// - Returns: nil for a list that cannot be read; an empty one is a list (§5.6.1). A tag without
+    ///   its quotes is taken, as it is easily lost in a shell.
     init?(_ field: String) {
         var rest = field[...].drop { Self.isSpace($0) }
         if rest.first == "*" {
@@ -37,12 +37,13 @@ enum TagList: Equatable {
                 guard rest.first.map({ $0 == "," || Self.isSpace($0) }) ?? true else { return nil }
             } else {
                 text = rest.prefix { $0 != "," && !Self.isSpace($0) }
-                guard !text.contains("\"") else { return nil }
+                guard text.utf8.allSatisfy({ (0x21...0x7e).contains($0) && $0 != 0x22 }),
+                    text.first != "*"
+                else { return nil }
                 rest = rest[text.endIndex...]
             }
             tags.append(Tag(isWeak: isWeak, text: text))
         }
-        guard !tags.isEmpty else { return nil }
         self = .tags(tags)
     }
 
