@@ -147,7 +147,8 @@ public enum ErrorCode: String, CaseIterable, Sendable {
         .badContentType: Entry(400, "Bad request", "The type of a value is too long or not ASCII."),
         .badCondition: Entry(
             400, "Bad request", "A write has two conditions that exclude each other."),
-        .badIfMatch: Entry(400, "Bad request", "`If-Match` is no list of entity tags, and not `*`."),
+        .badIfMatch: Entry(
+            400, "Bad request", "`If-Match` is no list of entity tags, and not `*`."),
         .badIfNoneMatch: Entry(
             400, "Bad request", "`If-None-Match` is no list of entity tags, and not `*`."),
         .badIdempotencyKey: Entry(400, "Bad request", "An `Idempotency-Key` has 1 to 128 bytes."),

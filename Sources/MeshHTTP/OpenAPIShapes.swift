@@ -30,7 +30,9 @@ extension OpenAPI {
     /// Types of values that generated clients know what to do with.
     private static var values: [String: Object] {
         [
-            "application/json": ["type": ["object", "array", "string", "number", "boolean", "null"]],
+            "application/json": [
+                "type": ["object", "array", "string", "number", "boolean", "null"]
+            ],
             "text/plain": ["type": "string"],
             "application/octet-stream": ["type": "string", "format": "binary"],
         ]
