@@ -25,8 +25,8 @@ package struct KeyState: Sendable {
     /// Live versions, deletions among them, in the order of display.
     package let versions: [StoredVersion]
 
-    /// Puts versions in the order of display, and those once that several servers took of one write.
-    /// Of values the one with the latest stamp comes first; of entries of a log the one that was
+    /// Puts versions in the order of display, each write once, though several servers took it. Of
+    /// values the one with the latest stamp comes first; of entries of a log the one that was
     /// held here first, since any order by stamp or hash could be chosen by a thief.
     init(_ key: RecordKey, _ versions: [StoredVersion]) {
         self.key = key

@@ -11,7 +11,7 @@ enum TagList: Equatable {
     case any
     case tags([Tag])
 
-    /// - Returns: nil for a list that cannot be read; an empty one is a list (§5.6.1). A tag without
+    /// - Returns: nil for a list that cannot be read; an empty one can (§5.6.1). A tag without
     ///   its quotes is taken, as it is easily lost in a shell.
     init?(_ field: String) {
         var rest = field[...].drop { Self.isSpace($0) }
