@@ -48,6 +48,7 @@ extension MeshNode {
         _ dot: Dot, in scope: Scope, _ level: AckLevel, within wait: Duration,
         reply: @escaping @Sendable (Acknowledgements.Reached) -> Void
     ) {
+        let until = now.advanced(by: wait)
         let nobodyElse = Acknowledgements.Reached(holders: [certificate.node], isMet: false)
         let patience = group.next().scheduleTask(
             in: .nanoseconds(wait.nanoseconds)
@@ -58,7 +59,7 @@ extension MeshNode {
         }
         let want = Acknowledgements.Want(
             number: number, log: LogName(scope: scope, author: dot.author),
-            through: dot.sequence, level: level, until: now.advanced(by: wait))
+            through: dot.sequence, level: level, until: until)
         if !post(.acknowledge(want)) { acknowledged(number, nobodyElse) }
     }
 

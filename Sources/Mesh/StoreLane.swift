@@ -21,7 +21,7 @@ package enum StoreWork: Sendable {
     case depart(NodeID, [UInt8]?)
     case keepKey(LinkID, NodeID, Bytes32)
     case findKey(LinkID, NodeID, Digest)
-    case measure(LinkID?, LogName)
+    case measure(LinkID?, LogName, UInt64)
 
     /// The work that an effect asks for; nil for an effect that is not the store's.
     package init?(_ effect: Effect) {
@@ -36,7 +36,7 @@ package enum StoreWork: Sendable {
         case .depart(let node, let words): self = .depart(node, words)
         case .keepKey(let id, let node, let key): self = .keepKey(id, node, key)
         case .findKey(let id, let node, let name): self = .findKey(id, node, name)
-        case .measure(let id, let log): self = .measure(id, log)
+        case .measure(let id, let log, let place): self = .measure(id, log, place)
         case .send, .close, .dial, .datagram, .beacon, .correctClock, .note, .adopt, .enrol,
             .handedOver, .keeper, .acknowledged:
             return nil
@@ -49,7 +49,7 @@ package enum StoreWork: Sendable {
         case .ingest(let id, _), .compare(let id, _, _), .read(let id, _), .keep(let id, _),
             .show(let id, _), .heed(let id, _), .keepKey(let id, _, _), .findKey(let id, _, _):
             id
-        case .measure(let id, _): id
+        case .measure(let id, _, _): id
         case .remember, .depart: nil
         }
     }
@@ -95,10 +95,13 @@ package enum StoreWork: Sendable {
             return .keptKey(id, isKept ? StorageSeal.name(of: key) : nil)
         case .findKey(let id, let node, let name):
             return .foundKey(id, (try? store.deposits.key(name, of: node)) ?? nil)
-        case .measure(let id, let log):
-            let end = (try? store.end(of: log)) ?? nil
+        case .measure(let id, let log, let place):
+            let end = (try? place == 0 ? store.end(of: log) : store.held(place, of: log)) ?? nil
             return .measured(
-                id, log, end.map { Testimony.End(through: $0.through, commit: $0.commit) })
+                id, log,
+                end.map {
+                    Testimony.End(after: $0.after, through: $0.through, commit: $0.commit)
+                })
         case .show(let id, let node):
             // The newest comes first: by that one the node is known.
             let certificates = (try? store.certificates(of: node)) ?? []

@@ -241,6 +241,8 @@ extension Engine {
         exchanges[peer.certificate.node, default: Exchange(peer)].version = peer.version
         exchanges[peer.certificate.node]?.began(at: totals)
         share(with: id)
+        // It may be back with another disk: it says anew what it holds.
+        acknowledgements.forget(peer.certificate.node)
         join(id, peer.certificate, origin, now)
         // Its own, and that of a node that has its ticket too.
         links[id]?.introductions.want(peer.certificate.node, atMost: 2)

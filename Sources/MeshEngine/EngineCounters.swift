@@ -21,7 +21,6 @@ package enum EngineEvent: String, Sendable {
     case depositRefused = "deposit_refused"
     case depositUnasked = "deposit_unasked"
     case holdingForged = "holding_forged"
-    case holdingMalformed = "holding_malformed"
     case holdingOther = "holding_other"
     case holdingUnasked = "holding_unasked"
     case holdingUnknown = "holding_unknown"

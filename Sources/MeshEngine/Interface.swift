@@ -185,8 +185,8 @@ package enum Effect: Sendable {
     case adopt([UInt8])
     /// Keep a peer's key, and say so once it is on disk.
     case keepKey(LinkID, NodeID, Bytes32)
-    /// Look up where a log ends here.
-    case measure(LinkID?, LogName)
+    /// Look up the commit in which a place of a log is, whole on this disk; 0 is the log's end.
+    case measure(LinkID?, LogName, UInt64)
     /// A write waits no longer for other nodes.
     case acknowledged(UInt64, Acknowledgements.Reached)
     /// Look up a peer's key by its name.

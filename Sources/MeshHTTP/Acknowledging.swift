@@ -26,21 +26,26 @@ struct AckDemand: Sendable {
         reply: @escaping @Sendable (AckOutcome) -> Void
     ) {
         let own = node.certificate.node
-        // What changed nothing is as durable as what was there.
-        guard level != .local, let dot = receipts.compactMap(\.dot).max() else {
+        // What changed nothing is as durable as what stands there.
+        let places = receipts.flatMap { $0.dot.map { [$0] } ?? $0.live }
+        guard level != .local, let dot = places.max() else {
             return reply(AckOutcome(level, .init(holders: [own], isMet: true)))
         }
-        // A retry of what a neighbour took, and synced to its disk before it was sent here.
+        // A neighbour's write was synced to his disk before it came here; of further servers only he
+        // can ask.
         guard dot.author.node == own else {
+            let author = (try? node.store.certificate(of: dot.author.node)) ?? nil
+            let ticket = node.certificate.ticket
+            let isNear = author?.ticket.site == ticket.site
             let isMet =
                 switch level {
                 case .local: true
-                case .site(let count): count <= 2
-                case .central: node.certificate.ticket.isCentral
+                case .site(let count): count <= (isNear ? 2 : 1)
+                case .central: ticket.isCentral || author?.ticket.isCentral == true
                 }
-            return reply(AckOutcome(level, .init(holders: [own, dot.author.node], isMet: isMet)))
+            let holders = author == nil ? [own] : [own, dot.author.node]
+            return reply(AckOutcome(level, .init(holders: holders, isMet: isMet)))
         }
-        let level = level
         node.acknowledge(dot, in: scope, level, within: wait) { reached in
             let place = "\(dot.author.life)-\(dot.sequence)"
             let name = scope.description.split(separator: "/").joined(separator: "%2F")
@@ -97,10 +102,10 @@ extension Routes {
     }
 
     /// Servers by their names.
-    func names(_ nodes: [NodeID]) throws -> [String] {
+    func names(_ nodes: [NodeID]) -> [String] {
         let own = node.certificate
-        return try nodes.map { id in
-            let card = id == own.node ? own : try store.certificate(of: id)
+        return nodes.map { id in
+            let card = id == own.node ? own : (try? store.certificate(of: id)) ?? nil
             return card.map { "\($0.ticket.site)/\($0.ticket.node)" } ?? id.description
         }
     }
@@ -133,7 +138,7 @@ extension Routes {
             }
             let view = AcknowledgementView(
                 ack: outcome.level.name, reached: outcome.reached.isMet,
-                durableOn: try names(outcome.reached.holders))
+                durableOn: names(outcome.reached.holders))
             return try Self.json(view, status: outcome.reached.isMet ? .ok : .accepted)
         }
     }

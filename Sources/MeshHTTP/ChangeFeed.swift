@@ -49,7 +49,7 @@ struct ChangeFeed {
     private func append(_ change: StoredChange, to buffer: inout ByteBuffer) {
         var view: RecordView
         if let state = change.state, let version = change.version ?? state.versions.first {
-            view = routes.view(change.scope, state, version)
+            view = routes.view(change.scope, state, state.shown(for: version))
             view.cursor = routes.cursor(change.position)
         } else {
             view = routes.viewGone(change)

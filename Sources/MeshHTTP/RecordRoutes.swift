@@ -144,7 +144,7 @@ extension Routes {
         let view = WriteView(
             etags: tags, sequences: receipts.map { $0.dot?.sequence ?? 0 },
             ack: outcome.level.name, reached: outcome.reached.isMet,
-            durableOn: try names(outcome.reached.holders), ask: outcome.ask)
+            durableOn: names(outcome.reached.holders), ask: outcome.ask)
         if let ask = outcome.ask { headers[.location] = ask }
         var writer = JSONWriter()
         view.write(to: &writer)

@@ -264,10 +264,13 @@ package struct Facts: Sendable {
 
 /// What was answered to a request that had a name.
 package struct StoredAnswer: Sendable {
+    /// What the name of an answer begins with that records of a neighbour tell of.
+    package static let neighboursMark = "~"
+
     /// The hash of the request.
     package let request: Digest
     /// The receipts.
-    package internal(set) var receipts: [Receipt]
+    package let receipts: [Receipt]
 
     /// Describes an answer.
     package init(request: Digest, receipts: [Receipt]) {

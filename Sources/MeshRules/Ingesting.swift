@@ -19,7 +19,8 @@ extension RecordTransaction {
             for record in list {
                 needs.keys.insert(KeyName(scope: scope, key: record.key))
                 if let name = RequestName(record.extensions) {
-                    needs.idempotency.insert(RequestNaming(name).key)
+                    needs.idempotency.insert(
+                        RequestNaming.neighbours(name.name, in: scope))
                 }
                 for dot in record.context.dots {
                     needs.families.insert(FamilyName(scope: scope, node: dot.author.node))
@@ -40,6 +41,7 @@ extension RecordTransaction {
     /// later commit must wait, those before it are taken.
     mutating func ingest(_ message: CommitsMessage, _ records: [[Record]]) -> IngestOutcome {
         var outcome = IngestOutcome()
+        outcome.before = work.head(message.log).frontier
         do throws(Refusal) { try take(message, records, &outcome) } catch {
             outcome.refusal = error
         }

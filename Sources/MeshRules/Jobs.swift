@@ -88,33 +88,27 @@ package struct WriteRequest: Sendable {
     func extensions(of index: Int, isNew: Bool) -> Extensions {
         guard let naming else { return .none }
         let name = RequestName(
-            name: naming.name, request: naming.request, index: index, count: writes.count,
-            isNew: isNew)
+            name: naming.name, index: index, count: writes.count, isNew: isNew)
         return Extensions([name.field])
     }
 }
 
-/// A request's name and hash as records carry them, and as a store remembers them.
+/// A request's name as records carry it, with the hash of the request.
 struct RequestNaming: Sendable {
     let name: [UInt8]
-    let request: [UInt8]
+    let hash: Digest
 
     init(_ idempotency: (name: String, request: Digest)) {
         name = RequestName.name(of: idempotency.name)
-        request = RequestName.request(of: idempotency.request)
+        hash = idempotency.request
     }
 
-    /// What a record of a peer carries.
-    init(_ carried: RequestName) {
-        name = carried.name
-        request = carried.request
-    }
+    /// Under which name this server remembers what it answered.
+    func key(in scope: Scope) -> String { "\(Hex.encode(name)) \(scope)" }
 
-    /// Under which name the answer is remembered.
-    var key: String { Hex.encode(name) }
-    /// The request's hash as far as it is kept.
-    var hash: Digest {
-        Digest(request + [UInt8](repeating: 0, count: 32 - request.count)) ?? .zero
+    /// Under which name a server remembers what records of a neighbour say.
+    static func neighbours(_ name: [UInt8], in scope: Scope) -> String {
+        StoredAnswer.neighboursMark + "\(Hex.encode(name)) \(scope)"
     }
 }
 

@@ -53,14 +53,21 @@ extension RecordTransaction {
         }
         if let name = BuiltIn.policyKey(of: request.scope.namespace) { needs.keys.insert(name) }
         needs.families.insert(FamilyName(scope: request.scope, node: context.node))
-        if let naming = request.naming { needs.idempotency.insert(naming.key) }
+        if let naming = request.naming {
+            needs.idempotency.insert(naming.key(in: request.scope))
+            needs.idempotency.insert(
+                RequestNaming.neighbours(naming.name, in: request.scope))
+        }
     }
 
     /// Applies an app's writes to the scope's draft, or refuses all of them.
     mutating func write(_ request: WriteRequest) throws(WriteRefusal) -> [Receipt] {
-        if let naming = request.naming, let stored = work.answer(naming.key) {
-            guard stored.request == naming.hash else { throw .idempotencyMismatch }
-            return stored.receipts
+        if let naming = request.naming {
+            if let stored = work.answer(naming.key(in: request.scope)) {
+                guard stored.request == naming.hash else { throw .idempotencyMismatch }
+                return stored.receipts
+            }
+            if let receipts = neighboursAnswer(to: request, naming) { return receipts }
         }
         let policy = try admit(request)
         if hasLostOwn(in: request.scope) { beginLife() }
@@ -80,7 +87,9 @@ extension RecordTransaction {
             )
         }
         if let naming = request.naming {
-            work.remember(naming.key, StoredAnswer(request: naming.hash, receipts: receipts))
+            work.remember(
+                naming.key(in: request.scope),
+                StoredAnswer(request: naming.hash, receipts: receipts))
         }
         conclusion.counts.written += receipts.count
         return receipts

@@ -31,6 +31,7 @@ struct AckWatch {
     /// Whoever has said that it holds a log so far.
     private struct Word: Hashable {
         let log: LogName
+        let after: UInt64
         let through: UInt64
         let commit: Digest
     }
@@ -59,14 +60,17 @@ struct AckWatch {
 
     /// A server says that it holds a log: what it owes from now on.
     mutating func says(_ holding: Holding) -> [Oracle.WriteID] {
-        let word = Word(log: holding.log, through: holding.through, commit: holding.commit)
+        let word = Word(
+            log: holding.log, after: holding.after, through: holding.through,
+            commit: holding.commit)
         said[word, default: []].insert(holding.holder)
         let all = ended[holding.log] ?? []
         // Of another history it says nothing.
         guard let mine = all.first(where: { $0.through == word.through }),
             mine.commit == word.commit
         else { return [] }
-        return all.filter { $0.through <= word.through }.flatMap(\.ids)
+        return all.filter { word.after < $0.through && $0.through <= word.through }
+            .flatMap(\.ids)
     }
 
     /// A server acknowledges a write.
@@ -81,8 +85,11 @@ struct AckWatch {
         }
         guard reached.isMet else { return nil }
         var holders: Set<NodeID> = [own]
-        for (word, servers) in said where word.log == want.log && word.through >= want.through {
-            holders.formUnion(servers)
+        for (word, servers) in said
+        where word.log == want.log && word.after < want.through && word.through >= want.through {
+            // A word about another history is none about this write.
+            let mine = ended[word.log]?.first { $0.through == word.through }
+            if mine.map({ $0.commit == word.commit }) ?? true { holders.formUnion(servers) }
         }
         let strangers = Set(reached.holders).subtracting(holders)
         if !strangers.isEmpty { return "\(strangers) have not said that they hold it" }

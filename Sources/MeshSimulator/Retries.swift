@@ -35,6 +35,9 @@ extension Simulation {
             }
         } catch { return failed(other, error) }
         write(other, prepared.request) { result in
+            if case .failure(.idempotencyMismatch) = result {
+                return self.fail("\(other.name) takes one request for two")
+            }
             guard case .success(let receipts) = result else { return }
             self.mark(.retriedElsewhere)
             let places = receipts.map { $0.dot?.description ?? "-" }

@@ -16,6 +16,16 @@ package struct StoredVersion: Sendable {
     package let position: FeedPosition
     /// The merge kind of the policy under which it was written.
     let merge: MergeKind
+
+    /// Whether it is shown before another of its key.
+    func precedes(_ other: StoredVersion) -> Bool {
+        switch (merge, other.merge) {
+        case (.log, .log): position < other.position
+        case (.register, .register): (record.stamp, dot) > (other.record.stamp, other.dot)
+        case (.log, .register): true
+        case (.register, .log): false
+        }
+    }
 }
 
 /// A key with all its live versions, the shown one first.
@@ -33,29 +43,29 @@ package struct KeyState: Sendable {
         self.versions =
             versions.count == 1
             ? versions
-            : Self.distinct(versions).sorted { one, other in
-                switch (one.merge, other.merge) {
-                case (.log, .log): one.position < other.position
-                case (.register, .register):
-                    (one.record.stamp, one.dot) > (other.record.stamp, other.dot)
-                case (.log, .register): true
-                case (.register, .log): false
-                }
-            }
+            : Self.distinct(versions).sorted { $0.precedes($1) }
         etag = EntityTag.of(versions.map(\.dot))
     }
 
-    /// Of records of one write the one with the least dot.
+    /// Of records of one write the one that would come first without the others.
     private static func distinct(_ versions: [StoredVersion]) -> [StoredVersion] {
-        var first: [OneWrite: Dot] = [:]
-        let writes = versions.map { OneWrite($0.record) }
+        var first: [OneWrite: StoredVersion] = [:]
+        let writes = versions.map { OneWrite($0.record, $0.merge) }
         for (write, version) in zip(writes, versions) {
-            if let write { first[write] = min(first[write] ?? version.dot, version.dot) }
+            guard let write else { continue }
+            if let known = first[write], !version.precedes(known) { continue }
+            first[write] = version
         }
         if first.isEmpty { return versions }
         return zip(writes, versions).filter { write, version in
-            write.map { first[$0] == version.dot } ?? true
+            write.map { first[$0]?.dot == version.dot } ?? true
         }.map(\.1)
+    }
+
+    /// What is shown of a version: itself, or the record of the same write that stands for it.
+    package func shown(for version: StoredVersion) -> StoredVersion {
+        guard let write = OneWrite(version.record, version.merge) else { return version }
+        return versions.first { OneWrite($0.record, $0.merge) == write } ?? version
     }
 
     init(_ key: RecordKey, held versions: [(held: HeldVersion, position: FeedPosition)]) {
@@ -247,13 +257,32 @@ extension Store {
 
     /// Where a log ends, and by which commit; nil where nothing of it is here, two machines wrote
     /// it, or something of it has rotted.
-    package func end(of log: LogName) throws -> (through: UInt64, commit: Digest)? {
+    package func end(
+        of log: LogName
+    ) throws -> (after: UInt64, through: UInt64, commit: Digest)? {
         let name = FamilyName(scope: log.scope, node: log.author.node)
         var needs = Needs()
         needs.families = [name]
         let head = try read { try $0.facts(needs) }.families[name]?.heads[log.author.life]
         guard let head, head.isWhole, head.frontier > 0 else { return nil }
-        return (head.frontier, head.id)
+        return (0, head.frontier, head.id)
+    }
+
+    /// The commit in which a place of a log is, where all of its records are here; nil where they
+    /// are not, or nothing is to be said of the log.
+    package func held(
+        _ place: UInt64, of log: LogName
+    ) throws -> (after: UInt64, through: UInt64, commit: Digest)? {
+        guard let end = try end(of: log), place <= end.through else { return nil }
+        var needs = Needs()
+        needs.commits[log] = [place...place]
+        let commits = try read { try $0.facts(needs) }.commits[log] ?? []
+        guard let commit = commits.first(where: { $0.header.range.contains(place) }),
+            commit.proof.presentCount == commit.header.count,
+            commit.rows.count == commit.header.count, commit.rows.values.allSatisfy(\.isWhole)
+        else { return nil }
+        let header = commit.header
+        return (header.first - 1, header.last, header.id(in: identity.root.meshID))
     }
 
     /// The scopes that hold anything here.

@@ -320,8 +320,9 @@ package final class Store: Sendable {
         lists.forget(conclusion.touched)
         if conclusion.touchesPolicies { policyCache.withLock { $0.forget() } }
         var answers = conclusion.answers[...]
-        for job in jobs { Self.answer(job, &answers) }
+        // Whoever is answered may ask at once who else holds what was written.
         if !conclusion.committed.isEmpty { observers.committed(conclusion.committed) }
+        for job in jobs { Self.answer(job, &answers) }
         if !conclusion.revoked.isEmpty { observers.revoked(conclusion.revoked) }
         if conclusion.hasLostRevocations { bringBackRevocations() }
         if committed.hasChanged { observers.changed(news) }

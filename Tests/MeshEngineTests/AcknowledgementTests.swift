@@ -30,7 +30,7 @@ extension [Effect] {
         }
     }
     fileprivate var measured: [LogName] {
-        compactMap { if case .measure(_, let log) = $0 { log } else { nil } }
+        compactMap { if case .measure(_, let log, _) = $0 { log } else { nil } }
     }
 }
 
@@ -69,7 +69,7 @@ extension [Effect] {
         log: LogName? = nil, through: UInt64 = 1
     ) -> [UInt8] {
         let truth = Holding(
-            of: log ?? mine.log, through: through,
+            of: log ?? mine.log, after: 0, through: through,
             commit: commit ?? mine.commits[0].header.id(in: Bench.mesh),
             key: key ?? server.nodeKey, mesh: Bench.mesh)
         let name = server.certificate.node.array
@@ -161,7 +161,8 @@ extension [Effect] {
         let asked = bench.give(want(.site(2), at: bench))
         #expect(asked.measured == [mine.log])
         #expect(bench.give(.message(id, word(of: near))).acknowledged.isEmpty)
-        let end = Testimony.End(through: 1, commit: mine.commits[0].header.id(in: Bench.mesh))
+        let end = Testimony.End(
+            after: 0, through: 1, commit: mine.commits[0].header.id(in: Bench.mesh))
         _ = bench.give(.measured(nil, mine.log, end))
         #expect(bench.give(.message(id, word(of: near))).acknowledged.count == 1)
     }
@@ -190,7 +191,6 @@ extension [Effect] {
         let asked = bench.give(.message(id, ask(mine.log)))
         #expect(asked.measured == [mine.log])
         #expect(bench.give(.measured(id, mine.log, nil)).holdings.isEmpty)
-        _ = bench.give(.message(id, ask(mine.log, 9)))
         var outcome = IngestOutcome()
         (outcome.stored, outcome.frontier, outcome.hasAdvanced) = (1, 1, true)
         // Two machines wrote it: nothing is said.
@@ -200,10 +200,41 @@ extension [Effect] {
         #expect(told.map(\.holding.through) == [1])
         #expect(told.first?.holding.isAuthentic(in: Bench.mesh) == true)
         #expect(told.first?.holding.holder == near.certificate.node)
-        outcome.frontier = 20
-        #expect(bench.judge(id, mine, outcome).holdings.map(\.holding.through) == [20])
-        outcome.frontier = 21
         #expect(bench.judge(id, mine, outcome).holdings.isEmpty, "nobody asked for more")
+        // What came whole needs no look at the disk.
+        let again = bench.give(.message(id, ask(mine.log)))
+        #expect(again.holdings.count == 1 && again.measured.isEmpty)
+    }
+
+    @Test func `is given at each step to whoever asks on and on`() {
+        var questions = HoldingQuestions<Int>()
+        for place: UInt64 in [1, 9, 5] { _ = questions.ask(mine.log, through: place, by: 7) }
+        let told = [3, 3, 20].map { questions.take(mine.log, through: $0) }
+        #expect(told == [[7], [], [7]])
+        #expect(questions.isEmpty)
+    }
+
+    @Test func `is not given for records that whoever brought the log left out`() throws {
+        let commit = mine.commits[0]
+        let bare = CommitsMessage(
+            scope: mine.scope, author: mine.author, after: 0, through: 1,
+            commits: [
+                Commit(
+                    header: commit.header, signature: commit.signature,
+                    proof: CommitProof(noneOf: commit.header), records: [])
+            ])
+        var outcome = IngestOutcome()
+        (outcome.frontier, outcome.hasAdvanced) = (1, true)
+        outcome.commit = TestMesh.bytes(5, 5)
+        for (bringer, count) in [(gateway, 0), (own, 1)] {
+            var bench = Bench(near.certificate, key: near.nodeKey)
+            let (id, _) = bench.link(own.certificate, dialled: false)
+            let from =
+                bringer.certificate.node == own.certificate.node
+                ? id : bench.link(bringer.certificate, dialled: false).0
+            _ = bench.give(.message(id, ask(mine.log)))
+            #expect(bench.judge(from, bare, outcome).holdings.count == count)
+        }
     }
 
     @Test func `is not given about what others wrote, nor without limit`() throws {

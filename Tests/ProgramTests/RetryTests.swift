@@ -32,8 +32,9 @@ import Testing
         return (first, second)
     }
 
+    /// A list in an answer.
     private func member(_ name: String, of body: String) -> String {
-        body.components(separatedBy: "\"\(name)\":").last?.components(separatedBy: ",\"").first
+        body.components(separatedBy: "\"\(name)\":[").last?.components(separatedBy: "]").first
             ?? ""
     }
 
@@ -49,8 +50,10 @@ import Testing
         #expect(
             try put(second, "a", "soup", named: "n1", "?ack=site:2").body
                 .contains(#""durable_on":["hq/second","hq/centre"]"#))
-        let other = try put(second, "a", "salad", named: "n1")
+        let other = try put(first, "a", "salad", named: "n1")
         #expect(other.status == 422 && other.body.contains("idempotency"))
+        // A neighbour takes it for another request, and the key of a log is taken.
+        #expect(try put(second, "a", "salad", named: "n1").body.contains("\"exists\""))
         // Without the name the key of a log is taken.
         #expect(try put(second, "a", "soup", named: "n2").status == 409)
         #expect(try put(second, "b", "soup", named: "n3").status == 201)
@@ -87,6 +90,11 @@ import Testing
         #expect(try put(second, "b", "soup", named: "n3").status == 201)
         try first.start()
         for node in [first, second] {
+            // Also the feed, which tells of each record that comes.
+            let feed = try node.curl("/v1/changes?namespace=orders&follow=false").body
+            let authors = feed.split(separator: "\n").filter { $0.contains("\"key\":\"a\"") }
+                .compactMap { $0.components(separatedBy: "\"author\":").last?.prefix(66) }
+            #expect(Set(authors).count == 1)
             #expect(
                 try eventually {
                     let list = try node.curl("/v1/records/orders").body

@@ -43,7 +43,7 @@ enum HoldingVectors {
             "policy-document", "ack", "ok", policy.encoded,
             "A policy under which writes are to be on two servers of a site.")
         let word = Holding(
-            of: log, through: 9, commit: Blake2b.hash([7]), key: key, mesh: mesh)
+            of: log, after: 3, through: 9, commit: Blake2b.hash([7]), key: key, mesh: mesh)
         let bytes = word.encoded
         try write("holding", "ok", "ok", bytes, "A server holds the log up to 9.")
         var changed = bytes

@@ -54,7 +54,7 @@ def say_that_others_hold_a_write(bed):
         return status, json.loads(body)["durable_on"]
 
     def word(holder, commit, signer, log, through):
-        body = holder + log + through + commit
+        body = holder + log + bytes(8) + through + commit
         return body + signer.sign(labelled(b"MESH1 holding", thief.mesh, body)).signature
 
     # It counts for itself, as any server would: the articles say enough.

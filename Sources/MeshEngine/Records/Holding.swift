@@ -8,19 +8,30 @@ internal import MeshTrust
 
 /// What this node can say of its own disk, and who wants to hear it.
 package struct Testimony {
-    /// Where a log ends here.
+    /// Most logs of which is remembered what came.
+    static let logsMax = 1024
+
+    /// Places of a log that are held here: those after one, up to the end of a commit.
     package struct End: Sendable, Equatable {
-        /// How far it is held.
+        /// Where they begin.
+        package let after: UInt64
+        /// How far they go.
         package let through: UInt64
         /// The commit that ends there.
         package let commit: Digest
 
         /// Says where.
-        package init(through: UInt64, commit: Digest) {
+        package init(after: UInt64, through: UInt64, commit: Digest) {
+            self.after = after
             self.through = through
             self.commit = commit
         }
     }
+
+    /// What came whole, of each log without a break.
+    private(set) var ends: [LogName: End] = [:]
+    /// Own logs whose end is being looked up.
+    var measuringOwn: Set<LogName> = []
 
     /// Who wants to hear of this node's disk.
     var questions = HoldingQuestions<LinkID>()
@@ -30,6 +41,23 @@ package struct Testimony {
     var measuring: Set<LogName> = []
     /// The last word about a log, since several ask.
     var said: (log: LogName, holding: Holding)?
+
+    /// Part of a log came: whole, or with records left out.
+    ///
+    /// - Returns: what is held without a break; nil where something was left out.
+    mutating func came(
+        _ log: LogName, from before: UInt64, through: UInt64, _ commit: Digest?, isWhole: Bool
+    ) -> End? {
+        guard isWhole, let commit, through > before else {
+            if through > before { ends[log] = nil }
+            return nil
+        }
+        let known = ends[log].flatMap { $0.through == before ? $0.after : nil }
+        if ends[log] == nil, ends.count >= Self.logsMax { ends = [:] }
+        let end = End(after: known ?? before, through: through, commit: commit)
+        ends[log] = end
+        return end
+    }
 
     mutating func forget(_ id: LinkID) {
         questions.forget(id)
@@ -53,7 +81,8 @@ extension Engine {
         for effect in wanted {
             switch effect {
             case .ask(let log, let through, let level): ask(log, through, level)
-            case .measure(let log): emit(.measure(nil, log))
+            case .measure(let log):
+                if testimony.measuringOwn.insert(log).inserted { emit(.measure(nil, log, 0)) }
             case .answer(let number, let reached):
                 counters.add(reached.isMet ? .ackMet : .ackLate)
                 emit(.acknowledged(number, reached))
@@ -87,10 +116,14 @@ extension Engine {
     mutating func receive(_ id: LinkID, holding bytes: [UInt8], _ now: Instant) {
         let holding: Holding
         do throws(WireError) { holding = try Holding(decoding: bytes) } catch {
-            return counters.add(.holdingMalformed)
+            counters.add(.messageMalformed)
+            return close(id, .malformed(.message, error))
         }
         guard holding.log.author.node == own.node else { return passOn(id, holding, now) }
         if acknowledgements.knows(holding) { return }
+        guard acknowledgements.isWaiting(holding.log), revoked[holding.holder] == nil else {
+            return counters.add(.holdingUnasked)
+        }
         guard let standing = standing(id, holding, now) else { return }
         let (verdict, effects) = acknowledgements.hear(holding, from: standing)
         if verdict == .otherCommit { counters.add(.holdingOther) }
@@ -147,15 +180,21 @@ extension Engine {
             guard testimony.questions.ask(want.log, through: want.through, by: id) else {
                 return counters.add(.wantOverLimit)
             }
-            if testimony.measuring.insert(want.log).inserted { emit(.measure(id, want.log)) }
+            if let end = testimony.ends[want.log], end.after < want.through,
+                want.through <= end.through
+            {
+                holds(want.log, end)
+            } else if testimony.measuring.insert(want.log).inserted {
+                emit(.measure(id, want.log, want.through))
+            }
         } else {
+            let centre = centralLinks(want.log.scope).filter { $0 != id }
+            guard !centre.isEmpty else { return counters.add(.wantRefused) }
             guard testimony.relays.ask(want.log, through: want.through, by: id) else {
                 return counters.add(.wantOverLimit)
             }
             let further = WantMessage(want.log, want.through, .receiver)
-            for central in centralLinks(want.log.scope) where central != id {
-                send(central, .want(further.encoded))
-            }
+            for central in centre { send(central, .want(further.encoded)) }
         }
     }
 
@@ -172,11 +211,32 @@ extension Engine {
         _ id: LinkID?, _ log: LogName, _ end: Testimony.End?, _ now: Instant
     ) {
         guard id != nil else {
+            testimony.measuringOwn.remove(log)
             if let end { acknowledgements.ends(log, at: end.through, with: end.commit) }
             return
         }
         testimony.measuring.remove(log)
         if let end { holds(log, end) }
+    }
+
+    /// A run of a log was judged. What it leaves out its sender says that others have replaced, and
+    /// nobody but the author is taken at that word: a log that goes on without its records is not
+    /// vouched for.
+    mutating func vouch(_ id: LinkID, _ message: CommitsMessage, _ outcome: IngestOutcome) {
+        guard outcome.hasAdvanced else { return }
+        let isAuthors = links[id]?.node == message.author.node
+        var next = outcome.before + 1
+        let isWhole = message.commits.allSatisfy { commit in
+            let header = commit.header
+            if header.last < next { return true }
+            defer { next = header.last + 1 }
+            return header.first <= next
+                && (isAuthors || commit.records.count == header.count)
+        }
+        let end = testimony.came(
+            message.log, from: outcome.before, through: outcome.frontier, outcome.commit,
+            isWhole: isWhole && message.through == outcome.frontier)
+        if let end { holds(message.log, end) }
     }
 
     /// This node holds a log so far: whoever asked is told.
@@ -186,14 +246,14 @@ extension Engine {
         guard !askers.isEmpty else { return }
         let holding: Holding
         if let said = testimony.said, said.log == log, said.holding.through == end.through,
-            said.holding.commit == end.commit
+            said.holding.commit == end.commit, said.holding.after == end.after
         {
             holding = said.holding
         } else {
             let identity = membership.identity
             holding = Holding(
-                of: log, through: end.through, commit: end.commit, key: identity.key,
-                mesh: identity.mesh)
+                of: log, after: end.after, through: end.through, commit: end.commit,
+                key: identity.key, mesh: identity.mesh)
             testimony.said = (log, holding)
         }
         for id in askers { send(id, .holding(holding.encoded)) }
@@ -206,9 +266,9 @@ extension Engine {
         guard let link = links[id], link.node == holding.holder,
             link.peer.certificate.ticket.isCentral, !testimony.relays.isEmpty
         else { return counters.add(.holdingUnasked) }
+        guard isAuthentic(holding, id, now) else { return }
         let askers = testimony.relays.take(holding.log, through: holding.through)
         guard !askers.isEmpty else { return counters.add(.holdingUnasked) }
-        guard isAuthentic(holding, id, now) else { return }
         for asker in askers { send(asker, .holding(holding.encoded)) }
     }
 }

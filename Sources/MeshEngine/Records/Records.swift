@@ -37,9 +37,7 @@ extension Engine {
         // Part of a message may be taken though the rest has to wait.
         if outcome.hasAdvanced { advanced(message.log, to: outcome.frontier) }
         if isNews, message.scope == NamespacePolicy.scope { policiesCame() }
-        if let commit = outcome.commit {
-            holds(message.log, Testimony.End(through: outcome.frontier, commit: commit))
-        }
+        if message.isRun { vouch(id, message, outcome) }
         if let through = outcome.provenTo { proven(message.log, to: through) }
         if park(id, ticket, outcome, now) { return }
         settle(id, ticket)

@@ -93,7 +93,8 @@ package struct Acknowledgements: Sendable {
     private var waitingCount = 0
     /// What was asked for last, and when.
     private var asked: [LogName: [AckLevel: (through: UInt64, at: Instant)]] = [:]
-    private var holders: [LogName: [NodeID: (through: UInt64, standing: Standing)]] = [:]
+    private var holders: [LogName: [NodeID: (after: UInt64, through: UInt64, standing: Standing)]] =
+        [:]
     /// Own commits, the oldest first, in all and of each log.
     private var order: ArraySlice<LogName> = []
     private var commits: [LogName: ArraySlice<CommitHeader>] = [:]
@@ -133,7 +134,7 @@ package struct Acknowledgements: Sendable {
     /// - Returns: nil where too many wait: what is known is all that can be said.
     package mutating func want(_ want: Want, now: Instant) -> [Effect]? {
         let reached = reached(want.log, want.through, want.level)
-        if reached.isMet { return [.answer(want.number, reached)] }
+        if reached.isMet || want.until <= now { return [.answer(want.number, reached)] }
         guard waitingCount < Self.waitingMax else { return nil }
         waitingCount += 1
         waiting[want.log, default: []].append(want)
@@ -150,7 +151,9 @@ package struct Acknowledgements: Sendable {
 
     /// Who is known to hold a log so far; this server does.
     package func reached(_ log: LogName, _ through: UInt64, _ level: AckLevel) -> Reached {
-        let others = (holders[log] ?? [:]).filter { $0.value.through >= through }
+        let others = (holders[log] ?? [:]).filter {
+            $0.value.after < through && $0.value.through >= through
+        }
         let isMet =
             switch level {
             case .local: true
@@ -163,7 +166,9 @@ package struct Acknowledgements: Sendable {
 
     /// Whether a holder's word would say nothing that is not known.
     package func knows(_ holding: Holding) -> Bool {
-        holders[holding.log]?[holding.holder].map { $0.through >= holding.through } ?? false
+        holders[holding.log]?[holding.holder].map {
+            $0.through >= holding.through && $0.after <= holding.after
+        } ?? false
     }
 
     /// A holder says how far it holds a log of this server; that it said so is proven.
@@ -186,8 +191,18 @@ package struct Acknowledgements: Sendable {
         if holders[log] == nil, holders.count >= Self.logsMax {
             holders = holders.filter { waiting[$0.key] != nil }
         }
-        holders[log, default: [:]][holding.holder] = (holding.through, standing)
+        holders[log, default: [:]][holding.holder] = (
+            holding.after, holding.through, standing
+        )
         return (.counts, settle(log))
+    }
+
+    /// Whether a write in a log waits.
+    package func isWaiting(_ log: LogName) -> Bool { waiting[log] != nil }
+
+    /// What a server said counts no more: it was taken out, or is back, maybe with another disk.
+    package mutating func forget(_ node: NodeID) {
+        for log in holders.keys { holders[log]?[node] = nil }
     }
 
     /// Where a log of this server ends was looked up.

@@ -89,14 +89,9 @@ package struct PolicyDocument: Hashable, Sendable {
         let extensions = try Extensions(from: &fields)
         guard extensions.critical == nil else { throw .invalid("extension") }
         let level = extensions.fields.first { $0.tag == Self.acknowledgedTag }
+        // A level of a later version is none that is known here.
         acknowledged =
-            try level.map { field throws(WireError) in
-                let name = String(decoding: field.bytes, as: UTF8.self)
-                guard let level = AckLevel(name: name), level != .local else {
-                    throw .invalid("acknowledgement")
-                }
-                return level
-            } ?? .local
+            level.flatMap { AckLevel(name: String(decoding: $0.bytes, as: UTF8.self)) } ?? .local
         try fields.finish()
         encoded = bytes
     }

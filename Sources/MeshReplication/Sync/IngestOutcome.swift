@@ -10,6 +10,8 @@ package struct IngestOutcome: Sendable {
     package var authorSite: String?
     /// What the log waits for before its next commit can be taken.
     package var waits: Dependency?
+    /// How far the log was known before.
+    package var before: UInt64 = 0
     /// How far the log is known now.
     package var frontier: UInt64 = 0
     /// The commit with which it ends here; nil where two machines wrote it, or something of it has

@@ -81,12 +81,24 @@ extension SQLiteChanges {
     }
 
     func remember(_ name: String, _ answer: StoredAnswer, _ db: Database) throws {
+        // Neighbours' names count down from zero, so that many of them push out none of this
+        // server's own. The oldest goes for each new one: no number is given again.
+        let isNeighbours = name.hasPrefix(StoredAnswer.neighboursMark)
         try db.run(
-            "INSERT OR REPLACE INTO idempotency(name, request, receipt) VALUES(?, ?, ?)",
-            .text(name), .fixed(answer.request), .bytes(StoredReceipts.encode(answer.receipts)))
-        // The oldest goes for each new one: numbers count up and are never given again.
+            isNeighbours
+                ? """
+                INSERT OR REPLACE INTO idempotency
+                VALUES((SELECT min(0, coalesce(min(number), 0)) FROM idempotency) - 1, ?, ?, ?)
+                """
+                : """
+                INSERT OR REPLACE INTO idempotency
+                VALUES((SELECT max(0, coalesce(max(number), 0)) FROM idempotency) + 1, ?, ?, ?)
+                """, .text(name), .fixed(answer.request),
+            .bytes(StoredReceipts.encode(answer.receipts)))
         try db.run(
-            "DELETE FROM idempotency WHERE number <= (SELECT max(number) FROM idempotency) - ?",
+            isNeighbours
+                ? "DELETE FROM idempotency WHERE number >= (SELECT min(number) FROM idempotency) + ? AND number < 0"
+                : "DELETE FROM idempotency WHERE number <= (SELECT max(number) FROM idempotency) - ? AND number > 0",
             .int(Int64(StoreLimits.idempotencyKeys)))
     }
 }
