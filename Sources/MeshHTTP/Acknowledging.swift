@@ -31,8 +31,8 @@ struct AckDemand: Sendable {
         guard level != .local, let dot = places.max() else {
             return reply(AckOutcome(level, .init(holders: [own], isMet: true)))
         }
-        // A neighbour's write was synced to his disk before it came here; of further servers only he
-        // can ask.
+        // A neighbour's write was synced to his disk before it came here; of further servers only
+        // he can ask.
         guard dot.author.node == own else {
             let author = (try? node.store.certificate(of: dot.author.node)) ?? nil
             let ticket = node.certificate.ticket

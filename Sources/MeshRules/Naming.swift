@@ -64,8 +64,8 @@ private struct NeighboursWrites {
             record.kind, record.key, record.contentType, record.body)
     }
 
-    /// The answer; nil where less than half of the writes are known: the rest was replaced before it
-    /// came here, or somebody names many writes and sends few.
+    /// The answer; nil where less than half of the writes are known: the rest was replaced before
+    /// it came here, or somebody names many writes and sends few.
     var answer: StoredAnswer? {
         guard receipts.count * 2 >= count else { return nil }
         let nothing = Receipt(dot: nil, live: [], isNew: false)

@@ -7,6 +7,9 @@ internal import MeshCore
 /// A certificate costs a signature check, so only so many are judged as nodes that were asked for
 /// can have.
 struct Introductions {
+    /// Most nodes whose certificates are expected of one peer: he can name as many as he likes.
+    static let wantedMax = 1024
+
     /// Certificates that are being looked up for the peer.
     private(set) var showing = 0
     private var wanted: Set<NodeID> = []
@@ -18,7 +21,7 @@ struct Introductions {
 
     /// Expects the certificates of a node, so many at most.
     mutating func want(_ node: NodeID, atMost count: Int) {
-        guard wanted.insert(node).inserted else { return }
+        guard wanted.count < Self.wantedMax, wanted.insert(node).inserted else { return }
         // What earlier ones have left is not saved up.
         room = min(room + count, wanted.count * count)
     }

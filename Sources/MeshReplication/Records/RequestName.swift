@@ -6,8 +6,8 @@ internal import MeshCrypto
 /// The name that an app gave a request, as its records carry it: a retry at a neighbour that has
 /// them finds the first answer, and two records of one write are shown once.
 ///
-/// It decides nothing of what is valid or replaced: whoever does not know it passes over it. Layout:
-/// the article `RecordFormat`.
+/// It decides nothing of what is valid or replaced: whoever does not know it passes over it.
+/// Layout: the article `RecordFormat`.
 package struct RequestName: Hashable, Sendable {
     /// The tag of the extension.
     package static let tag: UInt8 = 129
