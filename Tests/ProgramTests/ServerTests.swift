@@ -200,7 +200,7 @@ import Testing
         #expect(
             try node.curl(
                 "/v1/records/menu/a", "-X", "PUT", "-d", "1", "-H", "If-Match;"
-            ).status == 400)
+            ).status == 412)
     }
 
     @Test
