@@ -97,11 +97,7 @@ package enum StoreWork: Sendable {
             return .foundKey(id, (try? store.deposits.key(name, of: node)) ?? nil)
         case .measure(let id, let log, let place):
             let end = (try? place == 0 ? store.end(of: log) : store.held(place, of: log)) ?? nil
-            return .measured(
-                id, log,
-                end.map {
-                    Testimony.End(after: $0.after, through: $0.through, commit: $0.commit)
-                })
+            return .measured(id, log, end)
         case .show(let id, let node):
             // The newest comes first: by that one the node is known.
             let certificates = (try? store.certificates(of: node)) ?? []

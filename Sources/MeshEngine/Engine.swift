@@ -135,7 +135,7 @@ package struct Engine: ~Copyable {
         case .unlock(let node, let host): keeping.allow(node, host, now)
         case .acknowledge(let want): acknowledge(want, now)
         case .patienceEnded: perform(acknowledgements.tick(now: now))
-        case .measured(let id, let log, let end): measured(id, log, end, now)
+        case .measured(let id, let log, let end): measured(id, log, end)
         case .syncNow: for id in links.keys.sorted() { wantSync(id) }
         case .tick(let wall):
             clock.shows(wall, now: now)

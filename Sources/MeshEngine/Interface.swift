@@ -60,7 +60,7 @@ package enum Input: Sendable {
     case patienceEnded
     /// Where a log ends here was looked up, for a peer or (nil) for this node itself; nil where
     /// nothing can be said.
-    case measured(LinkID?, LogName, Testimony.End?)
+    case measured(LinkID?, LogName, HeldRun?)
     /// An operator asks for a comparison with everyone.
     case syncNow
     /// An interface or an address of this host has come.

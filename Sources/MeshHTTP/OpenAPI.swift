@@ -180,7 +180,10 @@ enum OpenAPI {
             "from": ("The host that the call came from.", ["type": "string", "minLength": 1]),
             "places": (
                 "Chunks: `FROM-TO`, with dots between.",
-                ["type": "string", "pattern": "^[0-9]{1,6}-[0-9]{1,6}$"]
+                [
+                    "type": "string",
+                    "pattern": "^([0-9]{1,6}-[0-9]{1,6}(\\.[0-9]{1,6}-[0-9]{1,6})*)?$",
+                ]
             ),
         ]
     }

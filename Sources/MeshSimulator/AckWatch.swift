@@ -28,12 +28,10 @@ struct AckWatch {
         let ids: [Oracle.WriteID]
     }
 
-    /// Whoever has said that it holds a log so far.
+    /// What somebody has said that he holds.
     private struct Word: Hashable {
         let log: LogName
-        let after: UInt64
-        let through: UInt64
-        let commit: Digest
+        let run: HeldRun
     }
 
     private var last: UInt64 = 0
@@ -60,17 +58,14 @@ struct AckWatch {
 
     /// A server says that it holds a log: what it owes from now on.
     mutating func says(_ holding: Holding) -> [Oracle.WriteID] {
-        let word = Word(
-            log: holding.log, after: holding.after, through: holding.through,
-            commit: holding.commit)
-        said[word, default: []].insert(holding.holder)
+        let run = holding.run
+        said[Word(log: holding.log, run: run), default: []].insert(holding.holder)
         let all = ended[holding.log] ?? []
         // Of another history it says nothing.
-        guard let mine = all.first(where: { $0.through == word.through }),
-            mine.commit == word.commit
+        guard let mine = all.first(where: { $0.through == run.through }),
+            mine.commit == run.commit
         else { return [] }
-        return all.filter { word.after < $0.through && $0.through <= word.through }
-            .flatMap(\.ids)
+        return all.filter { run.holds($0.through) }.flatMap(\.ids)
     }
 
     /// A server acknowledges a write.
@@ -86,10 +81,10 @@ struct AckWatch {
         guard reached.isMet else { return nil }
         var holders: Set<NodeID> = [own]
         for (word, servers) in said
-        where word.log == want.log && word.after < want.through && word.through >= want.through {
+        where word.log == want.log && word.run.holds(want.through) {
             // A word about another history is none about this write.
-            let mine = ended[word.log]?.first { $0.through == word.through }
-            if mine.map({ $0.commit == word.commit }) ?? true { holders.formUnion(servers) }
+            let mine = ended[word.log]?.first { $0.through == word.run.through }
+            if mine.map({ $0.commit == word.run.commit }) ?? true { holders.formUnion(servers) }
         }
         let strangers = Set(reached.holders).subtracting(holders)
         if !strangers.isEmpty { return "\(strangers) have not said that they hold it" }
@@ -135,7 +130,7 @@ extension Simulation {
         guard let holding = try? Holding(decoding: bytes), holding.holder == node.id else { return }
         let ids = acks.says(holding)
         say(
-            "\(node.name) says that it holds \(holding.log.author) through \(holding.through): \(ids)"
+            "\(node.name) says that it holds \(holding.log.author) through \(holding.run.through): \(ids)"
         )
         // What a rotten disk owes nobody can tell.
         guard !ids.isEmpty, !node.isRotten else { return }

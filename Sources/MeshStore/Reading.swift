@@ -257,22 +257,18 @@ extension Store {
 
     /// Where a log ends, and by which commit; nil where nothing of it is here, two machines wrote
     /// it, or something of it has rotted.
-    package func end(
-        of log: LogName
-    ) throws -> (after: UInt64, through: UInt64, commit: Digest)? {
+    package func end(of log: LogName) throws -> HeldRun? {
         let name = FamilyName(scope: log.scope, node: log.author.node)
         var needs = Needs()
         needs.families = [name]
         let head = try read { try $0.facts(needs) }.families[name]?.heads[log.author.life]
         guard let head, head.isWhole, head.frontier > 0 else { return nil }
-        return (0, head.frontier, head.id)
+        return HeldRun(after: 0, through: head.frontier, commit: head.id)
     }
 
     /// The commit in which a place of a log is, where all of its records are here; nil where they
     /// are not, or nothing is to be said of the log.
-    package func held(
-        _ place: UInt64, of log: LogName
-    ) throws -> (after: UInt64, through: UInt64, commit: Digest)? {
+    package func held(_ place: UInt64, of log: LogName) throws -> HeldRun? {
         guard let end = try end(of: log), place <= end.through else { return nil }
         var needs = Needs()
         needs.commits[log] = [place...place]
@@ -282,7 +278,9 @@ extension Store {
             commit.rows.count == commit.header.count, commit.rows.values.allSatisfy(\.isWhole)
         else { return nil }
         let header = commit.header
-        return (header.first - 1, header.last, header.id(in: identity.root.meshID))
+        return HeldRun(
+            after: header.first - 1, through: header.last,
+            commit: header.id(in: identity.root.meshID))
     }
 
     /// The scopes that hold anything here.

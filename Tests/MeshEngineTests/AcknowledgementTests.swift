@@ -69,8 +69,10 @@ extension [Effect] {
         log: LogName? = nil, through: UInt64 = 1
     ) -> [UInt8] {
         let truth = Holding(
-            of: log ?? mine.log, after: 0, through: through,
-            commit: commit ?? mine.commits[0].header.id(in: Bench.mesh),
+            of: log ?? mine.log,
+            HeldRun(
+                after: 0, through: through,
+                commit: commit ?? mine.commits[0].header.id(in: Bench.mesh)),
             key: key ?? server.nodeKey, mesh: Bench.mesh)
         let name = server.certificate.node.array
         return LinkMessage.holding(name + truth.encoded.dropFirst(name.count)).encoded
@@ -161,7 +163,7 @@ extension [Effect] {
         let asked = bench.give(want(.site(2), at: bench))
         #expect(asked.measured == [mine.log])
         #expect(bench.give(.message(id, word(of: near))).acknowledged.isEmpty)
-        let end = Testimony.End(
+        let end = HeldRun(
             after: 0, through: 1, commit: mine.commits[0].header.id(in: Bench.mesh))
         _ = bench.give(.measured(nil, mine.log, end))
         #expect(bench.give(.message(id, word(of: near))).acknowledged.count == 1)
@@ -197,7 +199,7 @@ extension [Effect] {
         #expect(bench.judge(id, mine, outcome).holdings.isEmpty)
         outcome.commit = TestMesh.bytes(5, 5)
         let told = bench.judge(id, mine, outcome).holdings
-        #expect(told.map(\.holding.through) == [1])
+        #expect(told.map(\.holding.run.through) == [1])
         #expect(told.first?.holding.isAuthentic(in: Bench.mesh) == true)
         #expect(told.first?.holding.holder == near.certificate.node)
         #expect(bench.judge(id, mine, outcome).holdings.isEmpty, "nobody asked for more")

@@ -23,6 +23,25 @@ private func author(_ node: UInt8, _ life: UInt64 = 1) -> Author {
             contentType: "text/plain", body: [UInt8](repeating: 1, count: body))
     }
 
+    @Test func `carries the name of its request, and is taken without one that can't be read`()
+        throws
+    {
+        let name = RequestName(
+            name: RequestName.name(of: "till-4/17"), index: 2, count: 3, isNew: true)
+        #expect(name.field.bytes.count + 3 == RequestName.fieldByteCount)
+        #expect(RequestName(Extensions([name.field])) == name)
+        #expect(RequestName(.none) == nil)
+        let good = name.field.bytes
+        // More than there are, none at all, a flag that there is not, cut off, bytes left over.
+        for bad in [
+            good.prefix(16) + [3, 0, 3, 0, 1], good.prefix(16) + [0, 0, 0, 0, 1],
+            good.dropLast() + [2], good.dropLast(), good + [0], good.prefix(16) + [0, 0, 1, 5, 0],
+        ] {
+            let field = Extensions.Field(tag: RequestName.tag, bytes: Array(bad))
+            #expect(RequestName(Extensions([field])) == nil)
+        }
+    }
+
     @Test func `has one encoding, which is read as it was written`() throws {
         let one = try record(context: 3)
         #expect(try Record(decoding: one.encoded) == one)

@@ -5,7 +5,7 @@ import MeshCrypto
 import MeshReplication
 import MeshTesting
 
-/// Who holds a write: the question and the word.
+/// Who holds a write: the question and the word, and what a request is called.
 enum HoldingVectors {
     /// Reads a word, and writes it again.
     static func again(_ bytes: [UInt8], in mesh: MeshID) throws -> [UInt8] {
@@ -36,6 +36,14 @@ enum HoldingVectors {
         try write(
             "want", "place-0", "refused \(WireError.invalid("sequence"))",
             want.dropLast(9) + [UInt8](repeating: 0, count: 8) + [1], "A place that no log has.")
+        let name = RequestName(
+            name: RequestName.name(of: "till-4/17"), index: 0, count: 1, isNew: true)
+        let record = Record(
+            kind: .put, stamp: HybridTime(77), key: try RecordKey("soup/1"), context: .empty,
+            contentType: "text/plain", body: Array("hot".utf8),
+            extensions: Extensions([name.field]))
+        try write(
+            "record", "named", "ok", record.encoded, "A record of a request that has a name.")
         let policy = PolicyDocument(
             of: "orders", .orders, acknowledged: .site(2), created: 1_700_000_000_000, key: enrol,
             mesh: mesh)
@@ -43,7 +51,8 @@ enum HoldingVectors {
             "policy-document", "ack", "ok", policy.encoded,
             "A policy under which writes are to be on two servers of a site.")
         let word = Holding(
-            of: log, after: 3, through: 9, commit: Blake2b.hash([7]), key: key, mesh: mesh)
+            of: log, HeldRun(after: 3, through: 9, commit: Blake2b.hash([7])), key: key,
+            mesh: mesh)
         let bytes = word.encoded
         try write("holding", "ok", "ok", bytes, "A server holds the log up to 9.")
         var changed = bytes

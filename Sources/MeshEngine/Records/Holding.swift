@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package import MeshCore
+internal import MeshCore
 internal import MeshLink
 internal import MeshMembership
 internal import MeshReplication
@@ -11,25 +11,8 @@ package struct Testimony {
     /// Most logs of which is remembered what came.
     static let logsMax = 1024
 
-    /// Places of a log that are held here: those after one, up to the end of a commit.
-    package struct End: Sendable, Equatable {
-        /// Where they begin.
-        package let after: UInt64
-        /// How far they go.
-        package let through: UInt64
-        /// The commit that ends there.
-        package let commit: Digest
-
-        /// Says where.
-        package init(after: UInt64, through: UInt64, commit: Digest) {
-            self.after = after
-            self.through = through
-            self.commit = commit
-        }
-    }
-
     /// What came whole, of each log without a break.
-    private(set) var ends: [LogName: End] = [:]
+    private(set) var ends: [LogName: HeldRun] = [:]
     /// Own logs whose end is being looked up.
     var measuringOwn: Set<LogName> = []
 
@@ -40,21 +23,21 @@ package struct Testimony {
     /// What is being looked up.
     var measuring: Set<LogName> = []
     /// The last word about a log, since several ask.
-    var said: (log: LogName, holding: Holding)?
+    var said: Holding?
 
     /// Part of a log came: whole, or with records left out.
     ///
     /// - Returns: what is held without a break; nil where something was left out.
     mutating func came(
         _ log: LogName, from before: UInt64, through: UInt64, _ commit: Digest?, isWhole: Bool
-    ) -> End? {
+    ) -> HeldRun? {
         guard isWhole, let commit, through > before else {
             if through > before { ends[log] = nil }
             return nil
         }
         let known = ends[log].flatMap { $0.through == before ? $0.after : nil }
         if ends[log] == nil, ends.count >= Self.logsMax { ends = [:] }
-        let end = End(after: known ?? before, through: through, commit: commit)
+        let end = HeldRun(after: known ?? before, through: through, commit: commit)
         ends[log] = end
         return end
     }
@@ -180,9 +163,7 @@ extension Engine {
             guard testimony.questions.ask(want.log, through: want.through, by: id) else {
                 return counters.add(.wantOverLimit)
             }
-            if let end = testimony.ends[want.log], end.after < want.through,
-                want.through <= end.through
-            {
+            if let end = testimony.ends[want.log], end.holds(want.through) {
                 holds(want.log, end)
             } else if testimony.measuring.insert(want.log).inserted {
                 emit(.measure(id, want.log, want.through))
@@ -208,7 +189,7 @@ extension Engine {
     }
 
     mutating func measured(
-        _ id: LinkID?, _ log: LogName, _ end: Testimony.End?, _ now: Instant
+        _ id: LinkID?, _ log: LogName, _ end: HeldRun?
     ) {
         guard id != nil else {
             testimony.measuringOwn.remove(log)
@@ -240,21 +221,18 @@ extension Engine {
     }
 
     /// This node holds a log so far: whoever asked is told.
-    mutating func holds(_ log: LogName, _ end: Testimony.End) {
+    mutating func holds(_ log: LogName, _ end: HeldRun) {
         guard !testimony.questions.isEmpty else { return }
         let askers = testimony.questions.take(log, through: end.through)
         guard !askers.isEmpty else { return }
         let holding: Holding
-        if let said = testimony.said, said.log == log, said.holding.through == end.through,
-            said.holding.commit == end.commit, said.holding.after == end.after
-        {
-            holding = said.holding
+        if let said = testimony.said, said.log == log, said.run == end {
+            holding = said
         } else {
             let identity = membership.identity
             holding = Holding(
-                of: log, after: end.after, through: end.through, commit: end.commit,
-                key: identity.key, mesh: identity.mesh)
-            testimony.said = (log, holding)
+                of: log, end, key: identity.key, mesh: identity.mesh)
+            testimony.said = holding
         }
         for id in askers { send(id, .holding(holding.encoded)) }
     }
@@ -267,7 +245,7 @@ extension Engine {
             link.peer.certificate.ticket.isCentral, !testimony.relays.isEmpty
         else { return counters.add(.holdingUnasked) }
         guard isAuthentic(holding, id, now) else { return }
-        let askers = testimony.relays.take(holding.log, through: holding.through)
+        let askers = testimony.relays.take(holding.log, through: holding.run.through)
         guard !askers.isEmpty else { return counters.add(.holdingUnasked) }
         for asker in askers { send(asker, .holding(holding.encoded)) }
     }

@@ -93,8 +93,7 @@ package struct Acknowledgements: Sendable {
     private var waitingCount = 0
     /// What was asked for last, and when.
     private var asked: [LogName: [AckLevel: (through: UInt64, at: Instant)]] = [:]
-    private var holders: [LogName: [NodeID: (after: UInt64, through: UInt64, standing: Standing)]] =
-        [:]
+    private var holders: [LogName: [NodeID: (run: HeldRun, standing: Standing)]] = [:]
     /// Own commits, the oldest first, in all and of each log.
     private var order: ArraySlice<LogName> = []
     private var commits: [LogName: ArraySlice<CommitHeader>] = [:]
@@ -151,9 +150,7 @@ package struct Acknowledgements: Sendable {
 
     /// Who is known to hold a log so far; this server does.
     package func reached(_ log: LogName, _ through: UInt64, _ level: AckLevel) -> Reached {
-        let others = (holders[log] ?? [:]).filter {
-            $0.value.after < through && $0.value.through >= through
-        }
+        let others = (holders[log] ?? [:]).filter { $0.value.run.holds(through) }
         let isMet =
             switch level {
             case .local: true
@@ -167,7 +164,7 @@ package struct Acknowledgements: Sendable {
     /// Whether a holder's word would say nothing that is not known.
     package func knows(_ holding: Holding) -> Bool {
         holders[holding.log]?[holding.holder].map {
-            $0.through >= holding.through && $0.after <= holding.after
+            $0.run.through >= holding.run.through && $0.run.after <= holding.run.after
         } ?? false
     }
 
@@ -175,26 +172,31 @@ package struct Acknowledgements: Sendable {
     package mutating func hear(
         _ holding: Holding, from standing: Standing
     ) -> (verdict: Verdict, effects: [Effect]) {
-        let log = holding.log
+        let (log, run) = (holding.log, holding.run)
         if knows(holding) { return (.counts, []) }
         let known: Digest? =
-            if let commit = commit(log, at: holding.through), commit.last == holding.through {
+            if let commit = commit(log, at: run.through), commit.last == run.through {
                 commit.id(in: mesh)
-            } else if let end = measured[log], end.through == holding.through {
+            } else if let end = measured[log], end.through == run.through {
                 end.commit
             } else {
                 nil
             }
-        guard known == holding.commit else {
+        guard known == run.commit else {
             return (.otherCommit, known == nil ? [.measure(log)] : [])
         }
         if holders[log] == nil, holders.count >= Self.logsMax {
             holders = holders.filter { waiting[$0.key] != nil }
         }
-        holders[log, default: [:]][holding.holder] = (
-            holding.after, holding.through, standing
-        )
-        return (.counts, settle(log))
+        // Of one history: what it said before, up to where this begins, stands.
+        let before = holders[log]?[holding.holder].flatMap {
+            $0.run.through >= run.after ? $0.run.after : nil
+        }
+        let all = HeldRun(
+            after: min(before ?? run.after, run.after), through: run.through, commit: run.commit)
+        holders[log, default: [:]][holding.holder] = (all, standing)
+        let met = waiting[log, default: []].filter { reached(log, $0.through, $0.level).isMet }
+        return (.counts, answer(met, in: log))
     }
 
     /// Whether a write in a log waits.
@@ -211,24 +213,14 @@ package struct Acknowledgements: Sendable {
         measured[log] = (through, commit)
     }
 
-    /// Answers whoever waits for what is reached now.
-    private mutating func settle(_ log: LogName) -> [Effect] {
-        take(from: log) { $0.isMet }.map { .answer($0.want.number, $0.reached) }
-    }
-
-    private mutating func take(
-        from log: LogName, where isDone: (Reached) -> Bool
-    ) -> [(want: Want, reached: Reached)] {
-        var done: [(want: Want, reached: Reached)] = []
-        var left: [Want] = []
-        for want in waiting[log] ?? [] {
-            let reached = reached(log, want.through, want.level)
-            if isDone(reached) { done.append((want, reached)) } else { left.append(want) }
-        }
-        waitingCount -= done.count
-        waiting[log] = left.isEmpty ? nil : left
-        if left.isEmpty { asked[log] = nil }
-        return done
+    /// Writes of a log wait no longer.
+    private mutating func answer(_ wants: [Want], in log: LogName) -> [Effect] {
+        if wants.isEmpty { return [] }
+        let numbers = Set(wants.map(\.number))
+        waiting[log]?.removeAll { numbers.contains($0.number) }
+        waitingCount -= wants.count
+        if waiting[log]?.isEmpty == true { (waiting[log], asked[log]) = (nil, nil) }
+        return wants.map { .answer($0.number, reached(log, $0.through, $0.level)) }
     }
 
     /// Time goes by: patience ends, and what has not come is asked for again.
@@ -236,16 +228,7 @@ package struct Acknowledgements: Sendable {
         if waiting.isEmpty { return [] }
         var effects: [Effect] = []
         for (log, wants) in waiting.sorted(by: { $0.key < $1.key }) {
-            let late = Set(wants.filter { $0.until <= now }.map(\.number))
-            guard !late.isEmpty else { continue }
-            waitingCount -= late.count
-            let left = wants.filter { !late.contains($0.number) }
-            waiting[log] = left.isEmpty ? nil : left
-            if left.isEmpty { asked[log] = nil }
-            for want in wants where late.contains(want.number) {
-                effects.append(
-                    .answer(want.number, reached(log, want.through, want.level)))
-            }
+            effects += answer(wants.filter { $0.until <= now }, in: log)
         }
         for (log, levels) in asked.sorted(by: { $0.key < $1.key }) {
             for (level, last) in levels.sorted(by: { $0.key.name < $1.key.name })

@@ -11,46 +11,39 @@ package struct Holding: Hashable, Sendable {
     package let holder: NodeID
     /// What.
     package let log: LogName
-    /// The places after this one, up to `through`: each record there was whole when it came, or its
-    /// author himself had replaced it by then.
-    package let after: UInt64
-    /// How far.
-    package let through: UInt64
-    /// The commit that ends there: it names the one before it, and so on to the first.
-    package let commit: Digest
+    /// Which places of it: each record there was whole when it came, or its author himself had
+    /// replaced it by then.
+    package let run: HeldRun
     /// The holder's signature.
     package let signature: Signature
 
     /// Says so as the server that has `key`.
     package init(
-        of log: LogName, after: UInt64, through: UInt64, commit: Digest, key: SigningKey,
-        mesh: MeshID
+        of log: LogName, _ run: HeldRun, key: SigningKey, mesh: MeshID
     ) {
         holder = key.publicKey.node
         self.log = log
-        self.after = after
-        self.through = through
-        self.commit = commit
-        let body = Self.body(holder, log, after, through, commit)
+        self.run = run
+        let body = Self.body(holder, log, run)
         signature = key.sign(body, for: .holding, in: mesh)
     }
 
     private static func body(
-        _ holder: NodeID, _ log: LogName, _ after: UInt64, _ through: UInt64, _ commit: Digest
+        _ holder: NodeID, _ log: LogName, _ run: HeldRun
     ) -> [UInt8] {
         var writer = WireWriter(reserving: 256)
         writer.append(holder)
         writer.scope(log.scope)
         writer.author(log.author)
-        writer.u64(after)
-        writer.u64(through)
-        writer.append(commit)
+        writer.u64(run.after)
+        writer.u64(run.through)
+        writer.append(run.commit)
         return writer.bytes
     }
 
     /// The signed fields, then the signature.
     package var encoded: [UInt8] {
-        Self.body(holder, log, after, through, commit) + signature.bytes
+        Self.body(holder, log, run) + signature.bytes
     }
 
     /// Decodes exactly one; `isAuthentic` says whether the holder said it.
@@ -58,10 +51,10 @@ package struct Holding: Hashable, Sendable {
         var reader = WireReader(bytes)
         holder = try reader.bytes32()
         log = LogName(scope: try reader.scope(), author: try reader.author())
-        after = try reader.sequence(orZero: true)
-        through = try reader.sequence()
-        guard after < through else { throw .invalid("end of the log") }
-        commit = try reader.bytes32()
+        run = HeldRun(
+            after: try reader.sequence(orZero: true), through: try reader.sequence(),
+            commit: try reader.bytes32())
+        guard run.after < run.through else { throw .invalid("end of the log") }
         signature = try reader.signature()
         try reader.finish()
     }
@@ -69,6 +62,6 @@ package struct Holding: Hashable, Sendable {
     /// Whether the holder signed it, for this mesh; its key was looked at with its certificate.
     package func isAuthentic(in mesh: MeshID) -> Bool {
         VerifyingKey(holder).verify(
-            signature, of: Self.body(holder, log, after, through, commit), for: .holding, in: mesh)
+            signature, of: Self.body(holder, log, run), for: .holding, in: mesh)
     }
 }
