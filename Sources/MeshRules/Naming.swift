@@ -64,10 +64,13 @@ private struct NeighboursWrites {
             record.kind, record.key, record.contentType, record.body)
     }
 
-    /// The answer; nil where less than half of the writes are known: the rest was replaced before
-    /// it came here, or somebody names many writes and sends few.
+    /// Writes of a request of which one record is enough. Of more, half have to be here, or
+    /// whoever names many and sends few would fill the memory.
+    private static let fewWrites = 32
+
+    /// The answer; nil where too few of the writes are known.
     var answer: StoredAnswer? {
-        guard receipts.count * 2 >= count else { return nil }
+        guard count <= Self.fewWrites || receipts.count * 2 >= count else { return nil }
         let nothing = Receipt(dot: nil, live: [], isNew: false)
         return StoredAnswer(
             request: Self.hash(writes), receipts: (0..<count).map { receipts[$0] ?? nothing })
